@@ -1,0 +1,1 @@
+"""Processes that run beside model servers in a cluster."""

@@ -1,0 +1,1 @@
+"""Pulumi components that run language models on Kubernetes."""

@@ -1,0 +1,1 @@
+"""How each container image is built, with or without a registry."""

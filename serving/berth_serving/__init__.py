@@ -1,0 +1,1 @@
+"""A model server that speaks TGI, OpenAI and the plain contract."""

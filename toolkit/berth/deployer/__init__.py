@@ -1,0 +1,1 @@
+"""Runs a Pulumi program where there is no Pulumi CLI."""

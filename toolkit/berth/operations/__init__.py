@@ -1,0 +1,1 @@
+"""Load, and what is done to a stack that runs."""
