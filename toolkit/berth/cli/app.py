@@ -1,0 +1,113 @@
+"""The root command. Nothing heavy is imported until a command is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from berth.cli.paths import log_folder
+
+# name: (module, what it does). The help text is here so that `--help` imports no command.
+COMMANDS = {
+    "up": ("environment", "Bring an environment to what its stack file says."),
+    "preview": ("environment", "Show what `up` would change, and change nothing."),
+    "down": ("environment", "Remove everything that a stack made."),
+    "outputs": ("environment", "Print a stack's outputs."),
+    "key": ("key", "Print the API key of a local stack."),
+    "load": ("load", "Put open-loop load on a stack and watch it scale."),
+    "serve": ("serve", "Run the model server alone, on loopback."),
+    "cluster": ("cluster", "The local Kubernetes: start, stop, status, delete, logs, kubectl."),
+    "images": ("images", "Build, push and pin the container images."),
+    "doctor": ("doctor", "List what this machine has, what it lacks, and what that costs."),
+    "test": ("test", "Run the tests."),
+}
+
+# Errors that a person can cause, by class name: their message is the whole story.
+EXPECTED = frozenset(
+    {
+        "berth.cli.errors.UserError",
+        "berth.deployer.errors.DeployerError",
+        "berth.localcluster.errors.ClusterError",
+        "berth.operations.errors.OperationsError",
+        "berth_images.errors.ImagesError",
+        "berth_serving.errors.ServingError",
+        "berth_stacks.errors.SettingsError",
+    }
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table above."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the one command that was asked for."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"berth.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"berth.cli.{COMMANDS[cmd_name][0]}.{cmd_name} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option("0.1.0", prog_name="berth")
+def cli() -> None:
+    """Berth takes a language model to production as code.
+
+    `berth up local --yes` makes a real Kubernetes on this machine and a
+    language model in it that answers; `berth COMMAND --help` says more.
+    """
+
+
+def _expected(error: BaseException) -> bool:
+    return any(f"{kind.__module__}.{kind.__qualname__}" in EXPECTED for kind in type(error).__mro__)
+
+
+def _unexpected(error: BaseException) -> NoReturn:
+    trace = log_folder() / "crash.log"
+    try:
+        trace.write_text("".join(traceback.format_exception(error)))
+        where = f"the details are in {trace}"
+    except OSError:
+        where = "the details could not be written to the log folder"
+    click.echo(f"berth: a defect of Berth itself: {type(error).__name__}: {error}; {where}", err=True)
+    sys.exit(70)
+
+
+def main() -> NoReturn:
+    """Run the command line; exit codes: 0 done, 1 failed, 2 wrong input or environment, 130 interrupted."""
+    try:
+        sys.exit(cli.main(prog_name="berth", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("berth: interrupted; running the same command again goes on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a person
+        if not _expected(error):
+            _unexpected(error)
+        click.echo(f"berth: {error}", err=True)
+        sys.exit(getattr(error, "exit_code", 2))
