@@ -47,7 +47,8 @@ def key(stack: str) -> None:
     path = key_file(stack)
     if not path.is_file():
         raise UserError(
-            f"there is no key for the stack '{stack}' on this machine; `./berth up local` makes the key of 'local'. "
+            f"there is no key for the stack '{stack}' on this machine; "
+            "`./berth up local` makes the key of 'local'. "
             f"Stacks with keys here: {', '.join(known()) or 'none'}"
         )
     click.echo(path.read_text().strip())

@@ -1,0 +1,49 @@
+"""What every test may use: the local cluster, made on first use and deleted at the end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from berth.localcluster import Cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs no cluster first: most mistakes show there, in seconds."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the folder of this checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Give a real one-node Kubernetes of the tests' own.
+
+    `BERTH_TEST_CLUSTER=name` uses (and keeps) a cluster of that name instead: faster while developing.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the local cluster makes network namespaces and mounts")
+    from berth.localcluster import Cluster  # noqa: PLC0415 - only tests with a cluster pay for it
+
+    kept = os.environ.get("BERTH_TEST_CLUSTER")
+    made = Cluster(kept or "berth-tests")
+    if not kept:
+        made.delete()
+    try:
+        made.start()
+        yield made
+    finally:
+        if not kept:
+            made.delete()

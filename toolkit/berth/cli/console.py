@@ -1,0 +1,72 @@
+"""Progress for people: one line per event, readable in 80 columns without colour.
+
+Everything goes to standard error, so that standard output holds results only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEARTBEAT_SECONDS = 20.0
+
+
+class Console:
+    """Lines with the time since the start; safe to use from several threads."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._started = time.monotonic()
+        self._quiet = quiet
+        self._lock = threading.Lock()
+
+    def line(self, subject: str, text: str) -> None:
+        """Print one event: `  1:05  subject  text`."""
+        if self._quiet:
+            return
+        seconds = int(time.monotonic() - self._started)
+        with self._lock:
+            click.echo(f"{seconds // 60:3d}:{seconds % 60:02d}  {subject:<12} {text}", err=True)
+
+    @contextmanager
+    def step(self, subject: str, text: str, expected_seconds: float | None = None) -> Iterator[None]:
+        """Say that a step began, that it goes on (every 20 s), and how long it took."""
+        about = f" (about {human_seconds(expected_seconds)})" if expected_seconds else ""
+        self.line(subject, f"{text}{about}")
+        began = time.monotonic()
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(HEARTBEAT_SECONDS):
+                spent = human_seconds(time.monotonic() - began)
+                self.line(subject, f"still at it after {spent}{about}: {text}")
+
+        beater = threading.Thread(target=beat, daemon=True)
+        beater.start()
+        try:
+            yield
+        except BaseException:
+            self.line(subject, f"stopped after {human_seconds(time.monotonic() - began)}: {text}")
+            raise
+        else:
+            spent = time.monotonic() - began
+            if spent >= 1:
+                self.line(subject, f"done in {human_seconds(spent)}")
+        finally:
+            done.set()
+            beater.join()
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration as people say it: `45 s`, `7 min 20 s`."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
