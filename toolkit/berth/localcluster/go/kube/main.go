@@ -1,6 +1,7 @@
 // Command kube is every Kubernetes program that a Berth cluster runs, in one
-// binary. The name it is called by (os.Args[0]) picks the program, as busybox
-// does: they share nearly all their code, so one link replaces six.
+// binary, with our storage provisioner. The name it is called by (os.Args[0])
+// picks the program, as busybox does: they share nearly all their code, so one
+// link replaces seven.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"berth.local/localcluster/provisioner"
 	"github.com/spf13/cobra"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
@@ -34,6 +36,7 @@ var programs = map[string]func() *cobra.Command{
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
+	"berth-provisioner":       provisioner.NewCommand,
 }
 
 func main() {

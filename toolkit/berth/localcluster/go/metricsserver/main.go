@@ -1,10 +1,12 @@
+// Command metricsserver is metrics-server as its own project builds it, from
+// the module that the rest of the cluster comes from.
 package main
 
 import (
 	"os"
 
-	"k8s.io/component-base/cli"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/component-base/cli"
 	"sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
