@@ -1,0 +1,184 @@
+"""The process: listener, pods, and the look at certificate, front proxy and APIService every few seconds."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from berth_agents.backoff import Backoff
+from berth_agents.errors import AgentError
+from berth_agents.kube import ClusterAccess, KubeClient
+from berth_agents.metrics_adapter import certificate
+from berth_agents.metrics_adapter.api import MetricsApi
+from berth_agents.metrics_adapter.apiservice import Registration
+from berth_agents.metrics_adapter.frontproxy import read_trust
+from berth_agents.metrics_adapter.gateways import Gateways
+from berth_agents.metrics_adapter.readings import GatewayReader
+from berth_agents.metrics_adapter.secret import CertificateSecret
+from berth_agents.metrics_adapter.settings import Settings
+from berth_agents.metrics_adapter.signal import QueueSignal
+from berth_agents.metrics_adapter.tls import ServingTls
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+HANDSHAKE_SECONDS = 5.0
+SHUTDOWN_SECONDS = 3.0
+MAX_CONNECTIONS = 512  # the API server keeps a handful; whoever else holds one open shall not fill the memory
+
+
+class Adapter:
+    """One metrics adapter; `run` runs until it is cancelled."""
+
+    def __init__(self, settings: Settings, client: KubeClient, session: aiohttp.ClientSession) -> None:
+        self._settings, self._client = settings, client
+        # Served until the Secret says otherwise, so that probes are answered from the first moment.
+        self._tls = ServingTls(certificate.issue(settings.server_names, datetime.now(UTC)))
+        self._secret = CertificateSecret(client, settings)
+        self._registration = Registration(client, settings)
+        self._reader = GatewayReader(session, settings.gateway_port)
+        self._gateways = Gateways(client, self._reader.forget)
+        queue = QueueSignal(self._gateways, self._reader)
+        self._api = MetricsApi(queue, self._tls, self._unready)
+        self._settled = False
+        self._stopping = False
+        self._problems: dict[str, str] = {}
+
+    def stop_being_ready(self) -> None:
+        """Answer /readyz with 503 from now on."""
+        self._stopping = True
+
+    def _unready(self) -> list[str]:
+        """Say everything that stands in the way of being asked."""
+        found = [self._gateways.problem, self._registration.problem]
+        if not self._settled:
+            found.append(
+                f"the certificate is not settled: {self._problems.get('certificate', 'not looked at yet')}"
+            )
+        if self._tls.trust is None:
+            found.append(
+                f"the front proxy is not known: {self._problems.get('front proxy', 'not looked at yet')}"
+            )
+        if self._stopping:
+            found.append("stopping")
+        return [reason for reason in found if reason]
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            OSError: the port cannot be listened on.
+            ExceptionGroup: a loop failed in a way nobody foresaw; the process should end and be restarted.
+        """
+        # Cancelling what runs for callers that went away keeps abandoned requests from piling up.
+        runner = web.AppRunner(
+            self._api.application(),
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            handler_cancellation=True,
+        )
+        await runner.setup()
+        server = runner.server
+        if server is None:
+            raise RuntimeError("aiohttp's runner has no server after its setup")
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: _Refusal() if len(server.connections) >= MAX_CONNECTIONS else server(),
+            self._settings.host,
+            self._settings.port,
+            ssl=self._tls.listener,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=HANDSHAKE_SECONDS,
+        )
+        address = listener.sockets[0].getsockname()
+        log.info("Listening", extra={"host": address[0], "port": address[1]})
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._gateways.run())
+                tasks.create_task(self._look_forever())
+        finally:
+            listener.close()
+            await runner.cleanup()
+
+    async def _look_forever(self) -> None:
+        backoff = Backoff(last=LOOK_SECONDS)
+        while True:
+            if await self._look():
+                backoff.reset()
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                await asyncio.sleep(backoff.next())
+
+    async def _look(self) -> bool:
+        """Look at everything once, whatever fails; say whether all of it went well."""
+        well = await self._attempt("front proxy", self._look_at_front_proxy())
+        well &= await self._attempt("certificate", self._look_at_certificate())
+        if self._settled:
+            well &= await self._attempt("APIService", self._registration.settle(self._tls.material.ca_bundle))
+        return well
+
+    async def _attempt(self, what: str, look: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await look
+        except (AgentError, OSError) as error:
+            if self._problems.get(what) != str(error):
+                log.warning("A look failed; trying again", extra={"at": what, "error": str(error)})
+            self._problems[what] = str(error)
+            return False
+        if self._problems.pop(what, None):
+            log.info("A look succeeds again", extra={"at": what})
+        return True
+
+    async def _look_at_front_proxy(self) -> None:
+        trust = await read_trust(self._client)
+        if self._tls.update(trust=trust):
+            log.info(
+                "Front proxy known", extra={"allowed_names": sorted(trust.names) or "all that its CA signed"}
+            )
+
+    async def _look_at_certificate(self) -> None:
+        material = await self._secret.settle(self._tls.material)
+        if self._tls.update(material=material) or not self._settled:
+            log.info("Serving certificate", extra={"valid_until": certificate.expiry(material)})
+        self._settled = True
+
+
+class _Refusal(asyncio.Protocol):
+    """What a connection above the limit gets: its end."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+async def serve(settings: Settings, access: ClusterAccess) -> None:
+    """Run an adapter until SIGTERM or SIGINT, then let it answer what it was asked.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # A fresh connection for each reading: gateways close idle ones at times of their own choosing.
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with (
+        KubeClient(access) as client,
+        aiohttp.ClientSession(connector=connector, trust_env=False) as session,
+    ):
+        adapter = Adapter(settings, client, session)
+        running = asyncio.create_task(adapter.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            log.info("Stopping")
+            adapter.stop_being_ready()
+            running.cancel()
+        stopping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

@@ -1,0 +1,78 @@
+"""The adapter's settings, from its environment."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from berth_agents.errors import SettingsError
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What differs between one deployment of the adapter and another.
+
+    Attributes:
+        namespace: of the adapter, its Service and its certificate's Secret (`BERTH_ADAPTER_NAMESPACE`).
+        service: name of its Service (`BERTH_ADAPTER_SERVICE`).
+        host: address to listen on (`BERTH_ADAPTER_HOST`; `0.0.0.0`, `::` for a cluster with IPv6 alone).
+        port: port to listen on (`BERTH_ADAPTER_PORT`; 6443; 0 takes a free one, which the log names).
+        gateway_port: where gateways answer `/load` (`BERTH_ADAPTER_GATEWAY_PORT`; 9000).
+        log_level: `BERTH_LOG_LEVEL`; INFO.
+    """
+
+    namespace: str
+    service: str
+    host: str = "0.0.0.0"  # noqa: S104 - the API server reaches the pod by its address
+    port: int = 6443
+    gateway_port: int = 9000
+    log_level: str = "INFO"
+
+    @property
+    def secret(self) -> str:
+        """Name of the Secret that keeps the serving certificate."""
+        return f"{self.service}-tls"
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """Names of the Service that the certificate carries; the API server verifies the first one."""
+        return (f"{self.service}.{self.namespace}.svc", f"{self.service}.{self.namespace}.svc.cluster.local")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            SettingsError: a variable is missing, or its value is not allowed.
+        """
+        level = environ.get("BERTH_LOG_LEVEL", "INFO").upper()
+        if level not in _LEVELS:
+            raise SettingsError(f"BERTH_LOG_LEVEL is {level!r}; allowed are {', '.join(_LEVELS)}.")
+        return cls(
+            namespace=_name(environ, "BERTH_ADAPTER_NAMESPACE"),
+            service=_name(environ, "BERTH_ADAPTER_SERVICE"),
+            host=environ.get("BERTH_ADAPTER_HOST") or cls.host,
+            port=_port(environ, "BERTH_ADAPTER_PORT", cls.port, lowest=0),
+            gateway_port=_port(environ, "BERTH_ADAPTER_GATEWAY_PORT", cls.gateway_port, lowest=1),
+            log_level=level,
+        )
+
+
+def _name(environ: Mapping[str, str], key: str) -> str:
+    value = environ.get(key, "")
+    if not _DNS_LABEL.fullmatch(value):
+        raise SettingsError(
+            f"{key} is {value!r}; it must be the name of a Kubernetes object: lower-case letters, digits and "
+            "'-', at most 63 characters."
+        )
+    return value
+
+
+def _port(environ: Mapping[str, str], key: str, default: int, *, lowest: int) -> int:
+    text = environ.get(key) or str(default)
+    if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= 65535:  # noqa: PLR2004 - the last port
+        raise SettingsError(f"{key} is {text!r}; it must be a port, {lowest} to 65535.")
+    return int(text)
