@@ -1,0 +1,331 @@
+"""llama.cpp's server as an engine, over its own HTTP interface on loopback.
+
+Shapes read from the server itself (xllamacpp 2026.10.11549, 2026-11-22).
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from berth_serving.engines.protocol import (
+    EngineDescription,
+    EngineGarbled,
+    EngineRefused,
+    EngineStalled,
+    EngineUnreachable,
+    Finished,
+    Progress,
+    TokenEvent,
+    TopToken,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+    from berth_serving.engines.protocol import EngineEvent, EngineRequest
+
+_T = TypeVar("_T")
+
+# Its server ends idle connections after 5 s; ours go first, so that no request meets a closing one.
+_KEEP_IDLE_SECONDS = 2.0
+_CONNECT_SECONDS = 2.0
+_CALL_SECONDS = 20.0
+_HEALTH_SECONDS = 3.0
+# Prompts up to this many characters are prefilled within a batch or two; longer ones report progress meanwhile.
+_LONG_PROMPT = 1024
+_MAX_LINE = 4_000_000
+# temperature first, as Hugging Face's sampling does; the order decides what top_p sees.
+_SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "typ_p", "min_p"]
+
+_REASONS = MappingProxyType({"limit": "length", "eos": "eos_token", "word": "stop_sequence"})
+
+UNSUPPORTED: Mapping[str, str] = MappingProxyType(
+    {
+        "watermark": "llama.cpp has no watermarking",
+        "decoder_input_details": "llama.cpp's server gives no log-probabilities of prompt tokens",
+        "adapter_id": "no adapter is loaded",
+        "grammar.regex": "llama.cpp's server takes JSON schemas, no regular expressions",
+        "best_of": "llama.cpp's server returns one sequence",
+        "n": "llama.cpp's server returns one sequence",
+        "tools": "tool calls are not served with this engine yet",
+        "suffix": "the model was not trained to fill in",
+    }
+)
+
+
+class _Top(msgspec.Struct):
+    id: int = -1
+    token: str = ""
+    logprob: float = -math.inf
+    top_logprobs: list[_Top] = []
+
+
+class _Chunk(msgspec.Struct):
+    content: str = ""
+    tokens: list[int] = []
+    stop: bool = False
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    stop_type: str = ""
+    stopping_word: str = ""
+    completion_probabilities: list[_Top] = []
+    timings: msgspec.Raw = msgspec.Raw()
+    prompt_progress: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Settings(msgspec.Struct):
+    n_ctx: int
+
+
+class _Props(msgspec.Struct):
+    default_generation_settings: _Settings
+    total_slots: int
+    bos_token: str = ""
+    eos_token: str = ""
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Prompt(msgspec.Struct):
+    prompt: str
+
+
+class _Message(msgspec.Struct):
+    message: str = ""
+
+
+class _Failure(msgspec.Struct):
+    error: _Message
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_PROGRESS = Progress()
+
+
+class LlamaCppEngine:
+    """The adapter.
+
+    Args:
+        url: base URL of the server, on loopback.
+        stall: seconds of silence within a request after which the engine counts as stalled.
+    """
+
+    name = "llama.cpp"
+    unsupported = UNSUPPORTED
+
+    def __init__(self, url: str, *, stall: float) -> None:
+        self._url = url
+        self._stall = stall
+        self._session: aiohttp.ClientSession | None = None
+        self._special: dict[int, str] = {}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def health(self) -> None:
+        """Return if the server answers 200 on /health, which it does once the model is loaded."""
+        await self._get("/health", _HEALTH_SECONDS)
+
+    async def describe(self) -> EngineDescription:
+        """Ask for context, slots and the control tokens' ids."""
+        props = self._parse(_Props, await self._get("/props", _CALL_SECONDS), "/props")
+        special: dict[int, str] = {}
+        for name in {props.bos_token, props.eos_token} - {""}:
+            ids = await self._tokenize(name, add_special=False)
+            if len(ids) == 1:
+                special[ids[0]] = name
+        self._special = special
+        return EngineDescription(
+            context_tokens=props.default_generation_settings.n_ctx, slots=props.total_slots, device="cpu"
+        )
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Token ids of a prompt, as /completion would make them."""
+        return await self._tokenize(text, add_special=True)
+
+    async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """Apply the chat template that the weights carry."""
+        body = await self._post("/apply-template", {"messages": messages})
+        return self._parse(_Prompt, body, "/apply-template").prompt
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
+        """Stream one completion."""
+        limit = request.max_new_tokens
+        payload = _payload(request)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._stall)
+        async with self._request("POST", "/completion", timeout, payload) as response:
+            async for data in _events(response):
+                try:
+                    chunk = _decode_chunk(data)
+                except msgspec.MsgspecError as error:
+                    raise EngineGarbled(f"/completion sent an event that is not understood: {error}") from None
+                if chunk.error:
+                    raise EngineGarbled(f"/completion ended with {_failure_text(bytes(chunk.error))}")
+                if chunk.stop:
+                    yield _finished(chunk)
+                    return
+                if chunk.prompt_progress or not chunk.tokens:
+                    yield _PROGRESS
+                    continue
+                yield self._token(chunk, limit)
+        raise EngineUnreachable("the engine ended the stream before the generation was finished")
+
+    def _token(self, chunk: _Chunk, limit: int) -> TokenEvent:
+        token_id = chunk.tokens[-1]
+        logprob: float | None = None
+        top: tuple[TopToken, ...] = ()
+        if chunk.completion_probabilities:
+            chosen = chunk.completion_probabilities[-1]
+            logprob = _finite(chosen.logprob)
+            top = tuple(TopToken(one.id, one.token, _finite(one.logprob)) for one in chosen.top_logprobs)
+        special = token_id in self._special and not chunk.content
+        return TokenEvent(
+            id=token_id,
+            text=self._special[token_id] if special else chunk.content,
+            logprob=logprob,
+            special=special,
+            top=top,
+            # The server adds timings once a stop sequence matched, and sends empty text for an end-of-text token.
+            may_be_last=not chunk.content or chunk.tokens_predicted >= limit or bool(chunk.timings),
+        )
+
+    async def _tokenize(self, text: str, *, add_special: bool) -> list[int]:
+        body = await self._post(
+            "/tokenize", {"content": text, "add_special": add_special, "parse_special": True}
+        )
+        return self._parse(_Tokens, body, "/tokenize").tokens
+
+    async def _get(self, path: str, seconds: float) -> bytes:
+        async with self._request("GET", path, aiohttp.ClientTimeout(total=seconds), None) as response:
+            return await response.read()
+
+    async def _post(self, path: str, payload: dict[str, Any]) -> bytes:
+        async with self._request("POST", path, aiohttp.ClientTimeout(total=_CALL_SECONDS), payload) as response:
+            return await response.read()
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, timeout: aiohttp.ClientTimeout, payload: dict[str, Any] | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One exchange; whatever the HTTP client raises becomes an `EngineError` here."""
+        body = None if payload is None else _encode(payload)
+        try:
+            response = await self._send(method, path, timeout, body)
+            async with response:
+                if response.status >= 300:  # noqa: PLR2004 - anything but success; the server never redirects
+                    _raise_refusal(path, response.status, await response.content.read(_MAX_LINE))
+                yield response
+        except TimeoutError:
+            raise EngineStalled(f"{path}: the engine was silent for too long") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable(f"{path}: {type(error).__name__}") from None
+
+    async def _send(
+        self, method: str, path: str, timeout: aiohttp.ClientTimeout, body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        session = self._session
+        if session is None or session.closed:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None)
+            session = self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        url = self._url + path
+        try:
+            return await session.request(method, url, data=body, timeout=timeout)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # A pooled connection ended while idle. Nothing was answered, so asking once more on a new one is safe:
+            # the engine drops the work of a connection that is gone.
+            return await session.request(method, url, data=body, timeout=timeout)
+
+    @staticmethod
+    def _parse(shape: type[_T], body: bytes, path: str) -> _T:
+        try:
+            return msgspec.json.decode(body, type=shape)
+        except msgspec.MsgspecError as error:
+            raise EngineGarbled(f"{path}: {error}") from None
+
+
+def _payload(request: EngineRequest) -> dict[str, Any]:
+    prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
+    payload: dict[str, Any] = {
+        "prompt": prompt,
+        "n_predict": request.max_new_tokens,
+        "stream": True,
+        "samplers": _SAMPLERS,
+        "temperature": request.temperature,
+        "top_k": request.top_k,
+        "top_p": request.top_p,
+        "min_p": request.min_p,
+        "typical_p": request.typical_p,
+        "repeat_penalty": request.repetition_penalty,
+        "repeat_last_n": -1,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
+        "seed": request.seed,
+        "stop": request.stop,
+        "n_probs": request.logprobs,
+        "ignore_eos": request.ignore_eos,
+        "return_progress": len(prompt) > _LONG_PROMPT,
+    }
+    if request.json_schema is not None:
+        payload["json_schema"] = request.json_schema
+    if request.logit_bias:
+        payload["logit_bias"] = list(request.logit_bias.items())
+    return payload
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The `data:` payloads of a server-sent event stream."""
+    rest = b""
+    async for piece in response.content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data: "):
+                yield line[6:]
+            elif line.startswith(b"error: "):
+                raise EngineGarbled(f"/completion ended with {_failure_text(line[7:])}")
+        if len(rest) > _MAX_LINE:
+            raise EngineGarbled(f"/completion sent a line of more than {_MAX_LINE} bytes")
+
+
+def _finished(chunk: _Chunk) -> Finished:
+    return Finished(
+        reason=_REASONS.get(chunk.stop_type, "length"),
+        stop_text=chunk.stopping_word,
+        input_tokens=chunk.tokens_evaluated,
+        output_tokens=chunk.tokens_predicted,
+    )
+
+
+def _finite(logprob: float) -> float:
+    # JSON has no infinity; nothing that is sampled lies below this.
+    return max(logprob, -9999.0) if logprob == logprob else -9999.0  # noqa: PLR0124 - NaN differs from itself
+
+
+def _failure_text(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Message).message[:300] or "an error"
+    except msgspec.MsgspecError:
+        return "an error"
+
+
+def _raise_refusal(path: str, status: int, body: bytes) -> None:
+    try:
+        text = msgspec.json.decode(body, type=_Failure).error.message[:300]
+    except msgspec.MsgspecError:
+        text = ""
+    if status == 503:  # noqa: PLR2004 - what the server says while it loads
+        raise EngineUnreachable(f"{path}: {text or 'not ready'}")
+    if 400 <= status < 500 and text:  # noqa: PLR2004 - the client's fault, says the engine
+        raise EngineRefused(text)
+    raise EngineGarbled(f"{path}: status {status}")

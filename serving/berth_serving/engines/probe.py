@@ -1,0 +1,108 @@
+"""Probes of the llama.cpp engine for Kubernetes: `python3 -m berth_serving.engines.probe startup|liveness`.
+
+Exit code 0 or 1 and one line of reason. Standard library only, and little of
+it: it starts many times an hour inside the engine's CPU limit.
+
+startup: /health answers 200, which it does once the model is loaded.
+
+liveness asks /metrics, which only the engine's main loop answers, between two
+batches: an answer is progress, however long it took others to be served. No
+answer means wedged only if the engine also used no CPU time meanwhile: a
+process that computes a long batch under a small CPU limit is busy, not dead.
+(An engine that burns CPU for ever without coming round is ended by its own
+watchdog, see `berth_serving.engines.llama_cpp`.)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+TIMEOUT_SECONDS = 3.0
+# CPU seconds per second of waiting below which nothing is going on.
+_BUSY_SHARE = 0.02
+_ENGINE_MODULE = b"berth_serving.engines.llama_cpp"
+_ENOUGH = 64
+
+
+def get(port: int, path: str, timeout: float) -> int:
+    """Ask the engine on loopback; the HTTP status.
+
+    Raises:
+        OSError: no connection, or no answer within `timeout` seconds (TimeoutError).
+    """
+    with socket.socket() as connection:
+        connection.settimeout(timeout)
+        # Bytes: a host given as text loads the tables of internationalised names, 6 ms.
+        connection.connect((b"127.0.0.1", port))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        head = connection.recv(_ENOUGH)
+    parts = head.split(b" ", 2)
+    if len(parts) < 3 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():  # noqa: PLR2004 - a status line
+        raise OSError("answered no HTTP")
+    return int(parts[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, in seconds; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - importing pathlib is not worth its time here
+            fields = file.read().rpartition(b") ")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def find_engine() -> int | None:
+    """The engine's pid among the processes that are visible here: in its container, the only one."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:  # noqa: PTH123 - as above
+                if _ENGINE_MODULE in file.read().split(b"\0"):
+                    return int(name)
+        except OSError:
+            continue
+    return None
+
+
+def startup(port: int, timeout: float = TIMEOUT_SECONDS) -> tuple[bool, str]:
+    """Whether the model is loaded, and why that is thought."""
+    try:
+        status = get(port, "/health", timeout)
+    except OSError as error:
+        return False, f"engine not up: {error or type(error).__name__}"
+    return status == 200, f"engine /health says {status}"  # noqa: PLR2004 - HTTP's OK
+
+
+def liveness(port: int, pid: int | None = None, timeout: float = TIMEOUT_SECONDS) -> tuple[bool, str]:
+    """Whether the engine still comes round, and why that is thought."""
+    pid = pid or find_engine()
+    before = cpu_seconds(pid) if pid else 0.0
+    try:
+        status = get(port, "/metrics", timeout)
+    except TimeoutError:
+        used = cpu_seconds(pid) - before if pid else 0.0
+        if used >= _BUSY_SHARE * timeout:
+            return True, f"engine busy: no answer in {timeout:g} s, but {used:.2f} s of CPU time used"
+        return False, f"engine wedged: no answer in {timeout:g} s and {used:.2f} s of CPU time used"
+    except OSError as error:
+        return False, f"engine gone: {error or type(error).__name__}"
+    return status == 200, f"engine /metrics says {status}"  # noqa: PLR2004 - HTTP's OK
+
+
+def main(arguments: list[str], environ: os._Environ[str] | dict[str, str] = os.environ) -> int:
+    """Run one probe; 0 is healthy, 1 is not, 2 is a wrong call."""
+    port = environ.get("BERTH_ENGINE_PORT", "8001")
+    if arguments not in (["startup"], ["liveness"]) or not port.isdigit():
+        print("usage: python3 -m berth_serving.engines.probe startup|liveness (BERTH_ENGINE_PORT: a port)")  # noqa: T201 - Kubernetes shows it
+        return 2
+    alive, reason = startup(int(port)) if arguments == ["startup"] else liveness(int(port))
+    print(reason)  # noqa: T201 - Kubernetes shows it in the event
+    return 0 if alive else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""The gateway's settings: every variable with its unit, default and reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from berth_serving.environment import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENGINES = ("llama.cpp",)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_MAX_TOKENS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """What a gateway needs to know. Times are seconds, sizes bytes or tokens as the name says.
+
+    Attributes:
+        host: BERTH_HOST; loopback unless a pod says 0.0.0.0.
+        port: BERTH_PORT; 0 takes any free one.
+        metrics_port: BERTH_METRICS_PORT; `/metrics` and `/load` only, without a key.
+        engine: BERTH_ENGINE.
+        engine_url: BERTH_ENGINE_URL; always loopback, for the engine has no authentication.
+        engine_slots: BERTH_ENGINE_SLOTS; sequences the engine runs at once.
+        max_concurrent_requests: MAX_CONCURRENT_REQUESTS; in flight = in slots + waiting; above it 429 at once.
+        queue_timeout: BERTH_QUEUE_TIMEOUT_SECONDS; a request that waited this long for a slot gets 429.
+        max_input_tokens: MAX_INPUT_TOKENS; default one less than the total.
+        max_total_tokens: MAX_TOTAL_TOKENS; prompt and answer together, the engine's context per slot.
+        payload_limit: PAYLOAD_LIMIT; a larger body gets 413.
+        max_stop_sequences: MAX_STOP_SEQUENCES.
+        model_id: MODEL_ID; what clients call the model.
+        model_revision: BERTH_MODEL_REVISION; reported, never interpreted.
+        api_keys_dir: BERTH_API_KEYS_DIR; one file per key.
+        allow_anonymous: BERTH_ALLOW_ANONYMOUS; only then may there be no key.
+        drain_seconds: BERTH_DRAIN_SECONDS; longest time between SIGTERM and exit.
+        variant: BERTH_VARIANT; the release or experiment arm this server belongs to.
+        log_level: BERTH_LOG_LEVEL.
+        header_timeout: BERTH_HEADER_TIMEOUT_SECONDS; a slower request line and headers end the connection.
+        body_timeout: BERTH_BODY_TIMEOUT_SECONDS; a slower body gets 408.
+        write_timeout: BERTH_WRITE_TIMEOUT_SECONDS; a client that reads nothing for so long is cut off.
+        keep_alive: BERTH_KEEP_ALIVE_SECONDS; longer than the idle time of usual proxies (60), so that they close first.
+        engine_stall: BERTH_ENGINE_STALL_SECONDS; an engine silent for so long within a request counts as lost.
+    """
+
+    host: str
+    port: int
+    metrics_port: int
+    engine: str
+    engine_url: str
+    engine_slots: int
+    max_concurrent_requests: int
+    queue_timeout: float
+    max_input_tokens: int
+    max_total_tokens: int
+    payload_limit: int
+    max_stop_sequences: int
+    model_id: str
+    model_revision: str
+    api_keys_dir: Path | None
+    allow_anonymous: bool
+    drain_seconds: float
+    variant: str
+    log_level: str
+    header_timeout: float
+    body_timeout: float
+    write_timeout: float
+    keep_alive: float
+    engine_stall: float
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> GatewaySettings:
+        """Read and check the variables.
+
+        Raises:
+            SettingsError: naming each wrong variable, its value, and what is allowed.
+        """
+        read = Reader(environ)
+        slots = read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, "slots")
+        total = read.integer("MAX_TOTAL_TOKENS", 2048, 2, _MAX_TOKENS, "tokens")
+        keys = read.text("BERTH_API_KEYS_DIR", "")
+        settings = cls(
+            host=read.text("BERTH_HOST", "127.0.0.1"),
+            port=read.integer("BERTH_PORT", 8000, 0, 65535, "(port)"),
+            metrics_port=read.integer("BERTH_METRICS_PORT", 9000, 0, 65535, "(port)"),
+            engine=read.choice("BERTH_ENGINE", "llama.cpp", ENGINES),
+            engine_url=read.text("BERTH_ENGINE_URL", "http://127.0.0.1:8001").rstrip("/"),
+            engine_slots=slots,
+            max_concurrent_requests=read.integer("MAX_CONCURRENT_REQUESTS", 128, 1, 100_000, "requests"),
+            queue_timeout=read.seconds("BERTH_QUEUE_TIMEOUT_SECONDS", 30, 0.001, 3600),
+            max_input_tokens=read.integer("MAX_INPUT_TOKENS", total - 1, 1, _MAX_TOKENS, "tokens"),
+            max_total_tokens=total,
+            payload_limit=read.integer("PAYLOAD_LIMIT", 2_000_000, 1024, 1_000_000_000, "bytes"),
+            max_stop_sequences=read.integer("MAX_STOP_SEQUENCES", 4, 0, 64, "sequences"),
+            model_id=read.text("MODEL_ID", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+            model_revision=read.text("BERTH_MODEL_REVISION", ""),
+            api_keys_dir=Path(keys) if keys else None,
+            allow_anonymous=read.flag("BERTH_ALLOW_ANONYMOUS", default=False),
+            drain_seconds=read.seconds("BERTH_DRAIN_SECONDS", 30, 0, 3600),
+            variant=read.text("BERTH_VARIANT", ""),
+            log_level=read.choice("BERTH_LOG_LEVEL", "info", LOG_LEVELS),
+            header_timeout=read.seconds("BERTH_HEADER_TIMEOUT_SECONDS", 10, 0.1, 600),
+            body_timeout=read.seconds("BERTH_BODY_TIMEOUT_SECONDS", 30, 0.1, 600),
+            write_timeout=read.seconds("BERTH_WRITE_TIMEOUT_SECONDS", 30, 0.1, 600),
+            keep_alive=read.seconds("BERTH_KEEP_ALIVE_SECONDS", 75, 1, 3600),
+            engine_stall=read.seconds("BERTH_ENGINE_STALL_SECONDS", 60, 0.1, 3600),
+        )
+        _check_together(settings, read)
+        read.finish()
+        return settings
+
+
+def _check_together(settings: GatewaySettings, read: Reader) -> None:
+    if settings.max_input_tokens >= settings.max_total_tokens:
+        read.fault(
+            f"MAX_INPUT_TOKENS={settings.max_input_tokens}: must be below "
+            f"MAX_TOTAL_TOKENS={settings.max_total_tokens}, or no token could be answered"
+        )
+    if settings.max_concurrent_requests < settings.engine_slots:
+        read.fault(
+            f"MAX_CONCURRENT_REQUESTS={settings.max_concurrent_requests}: must be at least "
+            f"BERTH_ENGINE_SLOTS={settings.engine_slots}, or slots could never be filled"
+        )
+    url = urlsplit(settings.engine_url)
+    if url.scheme != "http" or url.hostname not in ("127.0.0.1", "localhost", "::1"):
+        read.fault(
+            f"BERTH_ENGINE_URL={settings.engine_url!r}: must be http:// on a loopback address, "
+            "for an engine has no authentication of its own"
+        )
