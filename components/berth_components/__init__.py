@@ -1,1 +1,68 @@
-"""Pulumi components that run language models on Kubernetes."""
+"""Pulumi components that run language models on Kubernetes.
+
+They run under `pulumi up` as they are, in any Python program:
+
+    cluster = ExistingCluster("own", {"kubeconfig": "~/.kube/config"})
+    opts = pulumi.ResourceOptions(providers={"kubernetes": cluster.provider})
+    room = RestrictedNamespace("chat", {}, opts)
+    server = ModelServer("chat-model", {"namespace": room.namespace, …, "autoscaled": True}, opts)
+    Autoscaler("chat-scaling", {"namespace": server.namespace, "deployment": server.deployment, …}, opts)
+
+A wrong argument raises `ArgumentError`, which names it, its value, what is allowed, and what to do.
+"""
+
+from berth_components.arguments import ArgumentError
+from berth_components.autoscaler import Autoscaler, AutoscalerArgs, ScaleDownArgs, ScaleUpArgs
+from berth_components.existing_cluster import ExistingCluster, ExistingClusterArgs
+from berth_components.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
+from berth_components.model_server import ModelServer
+from berth_components.model_server_args import (
+    AccessArgs,
+    ConcurrencyArgs,
+    EngineArgs,
+    GatewayArgs,
+    GpuArgs,
+    ModelArgs,
+    ModelServerArgs,
+    PlacementArgs,
+    ProbesArgs,
+    ResourcesArgs,
+    RolloutArgs,
+    ServiceArgs,
+    TerminationArgs,
+    TokensArgs,
+    TolerationArgs,
+    WeightsArgs,
+)
+from berth_components.namespace import RestrictedNamespace, RestrictedNamespaceArgs
+
+__all__ = [
+    "AccessArgs",
+    "ArgumentError",
+    "Autoscaler",
+    "AutoscalerArgs",
+    "ConcurrencyArgs",
+    "EngineArgs",
+    "ExistingCluster",
+    "ExistingClusterArgs",
+    "GatewayArgs",
+    "GpuArgs",
+    "MetricsAdapter",
+    "MetricsAdapterArgs",
+    "ModelArgs",
+    "ModelServer",
+    "ModelServerArgs",
+    "PlacementArgs",
+    "ProbesArgs",
+    "ResourcesArgs",
+    "RestrictedNamespace",
+    "RestrictedNamespaceArgs",
+    "RolloutArgs",
+    "ScaleDownArgs",
+    "ScaleUpArgs",
+    "ServiceArgs",
+    "TerminationArgs",
+    "TokensArgs",
+    "TolerationArgs",
+    "WeightsArgs",
+]

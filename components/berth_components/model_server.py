@@ -1,0 +1,441 @@
+"""A model server: everything that one model needs to answer in a cluster.
+
+    weights (fetcher, runs to its end) → engine (native sidecar, on loopback) → gateway (speaks to clients)
+
+Kubernetes starts them in this order, and ends them in the reverse one: the engine outlives the gateway's
+drain.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import pulumi
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.networking import v1 as networking
+from pulumi_kubernetes.policy import v1 as policy
+
+from berth_components import network, pods
+from berth_components.arguments import Arguments, combine
+from berth_components.model_server_args import ModelServerArgs
+from berth_components.model_server_settings import MODELS_DIR, read
+
+APP = "model-server"
+HTTP_PORT = 8000
+METRICS_PORT = 9000
+API_KEYS_DIR = "/etc/berth/api-keys"
+_NO_WAIT = {"pulumi.com/skipAwait": "true"}
+
+
+class ModelServer(pulumi.ComponentResource):
+    """One model, served, with everything that it needs.
+
+    Deployment, Service, weights volume, settings, keys, disruption budget, network policy.
+    Pass the cluster as `opts=pulumi.ResourceOptions(providers={"kubernetes": provider})`.
+    """
+
+    name: pulumi.Output[str]
+    """Name of the objects, and value of the label app.kubernetes.io/instance."""
+    namespace: pulumi.Output[str]
+    """Where they are."""
+    deployment: pulumi.Output[str]
+    """Name of the Deployment, known once it is available."""
+    service: pulumi.Output[str]
+    """Name of the Service, known once it has endpoints."""
+    selector: pulumi.Output[Mapping[str, str]]
+    """Labels of its pods."""
+    url: pulumi.Output[str]
+    """Where clients inside the cluster reach it."""
+    node_port: pulumi.Output[int]
+    """The port on every node; 0 where there is none, or none yet."""
+    address: pulumi.Output[str]
+    """Host name or address of its load balancer; "" where there is none, or none yet."""
+
+    def __init__(self, name: str, args: ModelServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare it.
+
+        Raises:
+            ArgumentError: an argument is unknown, missing, not allowed, or contradicts another one.
+        """
+        settings = read(Arguments(f"ModelServer '{name}'", args, ModelServerArgs), name)
+        super().__init__("berth:model:ModelServer", name, {}, opts)
+        self._prefix = name
+        self._settings = settings
+        self._labels = pods.labels(APP, settings.name, model=settings.model_key, variant=settings.variant)
+        self._selector = pods.selector(APP, settings.name)
+
+        # The policy is there before the first pod, so that none ever runs without it.
+        before = [
+            self._service_account(),
+            self._config("gateway", self._gateway_config()),
+            self._config("engine", settings.engine_config),
+            *self._api_keys(),
+            *self._weights_claim(),
+            self._network_policy(),
+        ]
+        deployment = self._deployment(before)
+        service = self._service()
+        self._disruption_budget()
+
+        self.name = pulumi.Output.from_input(settings.name)
+        self.namespace = pulumi.Output.from_input(settings.namespace)
+        self.selector = pulumi.Output.all(**self._selector).apply(
+            lambda known: {key: str(value) for key, value in known.items()}
+        )
+        self.deployment = pulumi.Output.all(settings.name, deployment.urn).apply(lambda known: str(known[0]))
+        self.service = pulumi.Output.all(settings.name, service.urn).apply(lambda known: str(known[0]))
+        self.url = pulumi.Output.format(
+            "http://{0}.{1}.svc:{2}", settings.name, settings.namespace, pods.whole(settings.access.port)
+        )
+        self.node_port = service.spec.apply(_node_port)
+        self.address = service.status.apply(_address)
+        self.register_outputs(
+            {
+                "name": self.name,
+                "namespace": self.namespace,
+                "deployment": self.deployment,
+                "service": self.service,
+                "selector": self.selector,
+                "url": self.url,
+                "nodePort": self.node_port,
+                "address": self.address,
+            }
+        )
+
+    def _metadata(
+        self, suffix: str = "", annotations: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None
+    ) -> meta.ObjectMetaArgs:
+        return meta.ObjectMetaArgs(
+            name=combine(lambda name: name + suffix, self._settings.name),
+            namespace=self._settings.namespace,
+            labels=self._labels,
+            annotations=annotations,
+        )
+
+    def _child(self, depends_on: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=[*depends_on])
+
+    def _service_account(self) -> core.ServiceAccount:
+        return core.ServiceAccount(
+            f"{self._prefix}-account",
+            metadata=self._metadata(),
+            automount_service_account_token=False,
+            opts=self._child(),
+        )
+
+    def _gateway_config(self) -> Mapping[str, pulumi.Input[str]]:
+        anonymous = self._settings.api_keys is None and self._settings.api_keys_secret is None
+        return {
+            **self._settings.gateway_config,
+            "BERTH_HOST": "0.0.0.0",  # noqa: S104 - the pod's address; a network policy guards it
+            "BERTH_PORT": str(HTTP_PORT),
+            "BERTH_METRICS_PORT": str(METRICS_PORT),
+            **({} if anonymous else {"BERTH_API_KEYS_DIR": API_KEYS_DIR}),
+        }
+
+    def _config(self, container: str, data: Mapping[str, pulumi.Input[str]]) -> core.ConfigMap:
+        return core.ConfigMap(
+            f"{self._prefix}-{container}-config",
+            metadata=self._metadata(f"-{container}"),
+            data=data,
+            opts=self._child(),
+        )
+
+    def _api_keys(self) -> list[core.Secret]:
+        keys = self._settings.api_keys
+        if keys is None:
+            return []
+        # `data`, not `stringData`: server-side apply never removes an entry of the latter, so a revoked key
+        # would live.
+        encoded = pulumi.Output.secret(keys).apply(
+            lambda known: {name: base64.b64encode(key.encode()).decode() for name, key in known.items()}
+        )
+        return [
+            core.Secret(
+                f"{self._prefix}-api-keys",
+                metadata=self._metadata("-api-keys"),
+                type="Opaque",
+                data=encoded,
+                opts=self._child(),
+            )
+        ]
+
+    def _claim_spec(self) -> core.PersistentVolumeClaimSpecArgs:
+        weights = self._settings.weights
+        return core.PersistentVolumeClaimSpecArgs(
+            access_modes=[weights.access_mode if weights.storage == "new-claim" else "ReadWriteOnce"],
+            storage_class_name=weights.storage_class,
+            resources=core.VolumeResourceRequirementsArgs(requests={"storage": weights.size}),
+        )
+
+    def _weights_claim(self) -> list[core.PersistentVolumeClaim]:
+        if self._settings.weights.storage != "new-claim":
+            return []
+        return [
+            core.PersistentVolumeClaim(
+                f"{self._prefix}-weights",
+                # A volume that binds when its first pod is scheduled would wait for a pod that waits for it.
+                metadata=self._metadata("-weights", _NO_WAIT),
+                spec=self._claim_spec(),
+                opts=self._child(),
+            )
+        ]
+
+    def _weights_volume(self) -> core.VolumeArgs:
+        weights = self._settings.weights
+        if weights.storage == "ephemeral":
+            template = core.PersistentVolumeClaimTemplateArgs(
+                metadata=meta.ObjectMetaArgs(labels=self._labels), spec=self._claim_spec()
+            )
+            return core.VolumeArgs(
+                name="weights", ephemeral=core.EphemeralVolumeSourceArgs(volume_claim_template=template)
+            )
+        claim = weights.claim_name or combine(lambda name: f"{name}-weights", self._settings.name)
+        return core.VolumeArgs(
+            name="weights",
+            persistent_volume_claim=core.PersistentVolumeClaimVolumeSourceArgs(claim_name=claim),
+        )
+
+    def _network_policy(self) -> networking.NetworkPolicy:
+        access = self._settings.access
+
+        def rules(
+            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str]
+        ) -> list[networking.NetworkPolicyIngressRuleArgs]:
+            # A rule without peers would let everybody in, so there is none where nobody is named.
+            peers = {
+                HTTP_PORT: [*network.ranges(cidrs), *network.namespaces(clients)],
+                METRICS_PORT: network.namespaces(readers),
+            }
+            return [
+                networking.NetworkPolicyIngressRuleArgs(from_=allowed, ports=[network.port(port)])
+                for port, allowed in peers.items()
+                if allowed
+            ]
+
+        # No way out at all: weights come from the fetcher's own image, the engine is on loopback.
+        return networking.NetworkPolicy(
+            f"{self._prefix}-network",
+            metadata=self._metadata(),
+            spec=networking.NetworkPolicySpecArgs(
+                pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
+                policy_types=["Ingress", "Egress"],
+                ingress=combine(rules, access.cidrs, access.namespaces, access.metrics_namespaces),
+            ),
+            opts=self._child(),
+        )
+
+    def _service(self) -> core.Service:
+        access = self._settings.access
+        annotations = access.annotations
+        if access.public_reason is not None:
+            annotations = combine(
+                lambda given, reason: {**given, f"{pods.PREFIX}public-reason": reason},
+                access.annotations,
+                access.public_reason,
+            )
+        return core.Service(
+            f"{self._prefix}-service",
+            metadata=self._metadata("", annotations),
+            spec=core.ServiceSpecArgs(
+                type=access.service_type,
+                selector=self._selector,
+                external_traffic_policy=access.external_traffic_policy,
+                load_balancer_source_ranges=access.cidrs if access.service_type == "LoadBalancer" else None,
+                ports=[
+                    core.ServicePortArgs(
+                        name="http",
+                        port=access.port,
+                        target_port="http",
+                        node_port=access.node_port,
+                        protocol="TCP",
+                        app_protocol="http",
+                    )
+                ],
+            ),
+            opts=self._child(),
+        )
+
+    def _disruption_budget(self) -> policy.PodDisruptionBudget:
+        # Counted in unavailable pods, so that it allows one eviction at any number of replicas, one included.
+        return policy.PodDisruptionBudget(
+            f"{self._prefix}-disruption",
+            metadata=self._metadata(),
+            spec=policy.PodDisruptionBudgetSpecArgs(
+                max_unavailable=1,
+                # A pod that is broken anyway must not stop a node's upgrade.
+                unhealthy_pod_eviction_policy="AlwaysAllow",
+                selector=meta.LabelSelectorArgs(match_labels=self._selector),
+            ),
+            opts=self._child(),
+        )
+
+    def _deployment(self, before: Sequence[pulumi.Resource]) -> apps.Deployment:
+        settings = self._settings
+        return apps.Deployment(
+            f"{self._prefix}-deployment",
+            metadata=self._metadata(),
+            spec=apps.DeploymentSpecArgs(
+                replicas=settings.replicas,
+                selector=meta.LabelSelectorArgs(match_labels=self._selector),
+                strategy=apps.DeploymentStrategyArgs(
+                    type="RollingUpdate",
+                    rolling_update=apps.RollingUpdateDeploymentArgs(
+                        max_surge=settings.max_surge, max_unavailable=settings.max_unavailable
+                    ),
+                ),
+                # Engine and gateway may each take the whole start-up budget before the rollout counts as
+                # stuck.
+                progress_deadline_seconds=combine(
+                    lambda budget: max(600, 2 * int(budget) + 120), settings.startup
+                ),
+                template=core.PodTemplateSpecArgs(
+                    metadata=meta.ObjectMetaArgs(
+                        labels=self._pod_labels(), annotations=self._pod_annotations()
+                    ),
+                    spec=self._pod(),
+                ),
+            ),
+            opts=self._child(before),
+        )
+
+    def _pod_labels(self) -> Mapping[str, pulumi.Input[str]]:
+        simulated = {f"{pods.PREFIX}simulated-gpu": "true"} if self._settings.gpu_simulated else {}
+        return {**self._labels, f"{pods.PREFIX}queue-metrics": "true", **simulated}
+
+    def _pod_annotations(self) -> Mapping[str, pulumi.Input[str]]:
+        # Environment variables are read once, so changed settings need new pods. Keys are files that are read
+        # again.
+        checksum = combine(pods.checksum, self._gateway_config(), self._settings.engine_config)
+        return {
+            f"{pods.PREFIX}config-checksum": checksum,
+            # Without it the Cluster Autoscaler never removes a node with such a pod: an emptyDir counts as
+            # local data.
+            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "tmp-engine,tmp-gateway",
+        }
+
+    def _pod(self) -> core.PodSpecArgs:
+        settings = self._settings
+        placement = settings.placement
+        volumes = [self._weights_volume(), pods.tmp_volume("engine"), pods.tmp_volume("gateway")]
+        if secret := self._api_keys_secret():
+            volumes.append(
+                core.VolumeArgs(
+                    name="api-keys",
+                    secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
+                )
+            )
+        return core.PodSpecArgs(
+            service_account_name=settings.name,
+            automount_service_account_token=False,
+            # Kubernetes would add variables such as <SERVICE>_PORT, which can collide with settings.
+            enable_service_links=False,
+            security_context=pods.restricted_pod(),
+            termination_grace_period_seconds=settings.grace,
+            priority_class_name=placement.priority_class,
+            runtime_class_name=placement.runtime_class,
+            node_selector=placement.node_selector,
+            tolerations=placement.tolerations,
+            topology_spread_constraints=[
+                pods.spread(self._selector, topology, placement.spread)
+                for topology in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+            ],
+            image_pull_secrets=combine(
+                lambda names: [core.LocalObjectReferenceArgs(name=name) for name in names],
+                settings.pull_secrets,
+            ),
+            init_containers=[self._weights_container(), self._engine_container()],
+            containers=[self._gateway_container()],
+            volumes=volumes,
+        )
+
+    def _api_keys_secret(self) -> pulumi.Input[str] | None:
+        if self._settings.api_keys is not None:
+            return combine(lambda name: f"{name}-api-keys", self._settings.name)
+        return self._settings.api_keys_secret
+
+    def _weights_container(self) -> core.ContainerArgs:
+        weights = self._settings.weights
+        return core.ContainerArgs(
+            name="weights",
+            image=weights.image,
+            image_pull_policy="IfNotPresent",
+            command=["python3", "-m", "berth_serving.weights"],
+            env=pods.environment(
+                {
+                    "BERTH_WEIGHTS_DIR": MODELS_DIR,
+                    "BERTH_WEIGHTS_SHA256": weights.sha256,
+                    "BERTH_WEIGHTS_SOURCE": weights.source,
+                }
+            ),
+            resources=weights.resources,
+            security_context=pods.restricted_container(),
+            volume_mounts=[core.VolumeMountArgs(name="weights", mount_path=MODELS_DIR)],
+        )
+
+    def _engine_container(self) -> core.ContainerArgs:
+        settings = self._settings
+        return core.ContainerArgs(
+            name="engine",
+            image=settings.engine_image,
+            image_pull_policy="IfNotPresent",
+            restart_policy="Always",  # a native sidecar: starts before the gateway, ends after it
+            command=[*settings.engine.command],
+            env_from=[self._env_from("engine")],
+            resources=settings.engine_resources,
+            security_context=pods.restricted_container(),
+            startup_probe=pods.startup_probe(settings.startup, command=settings.engine.startup_probe),
+            liveness_probe=core.ProbeArgs(
+                exec_=core.ExecActionArgs(command=[*settings.engine.liveness_probe]),
+                period_seconds=settings.liveness_period,
+                timeout_seconds=5,
+                failure_threshold=3,
+                # A wedged engine ends no request any more; it would only ignore SIGTERM for the pod's whole
+                # grace.
+                termination_grace_period_seconds=5,
+            ),
+            volume_mounts=[
+                core.VolumeMountArgs(name="weights", mount_path=MODELS_DIR, read_only=True),
+                pods.tmp_mount("engine"),
+            ],
+        )
+
+    def _gateway_container(self) -> core.ContainerArgs:
+        settings = self._settings
+        mounts = [pods.tmp_mount("gateway")]
+        if self._api_keys_secret():
+            mounts.append(core.VolumeMountArgs(name="api-keys", mount_path=API_KEYS_DIR, read_only=True))
+        return core.ContainerArgs(
+            name="gateway",
+            image=settings.gateway_image,
+            image_pull_policy="IfNotPresent",
+            command=["python3", "-m", "berth_serving.gateway"],
+            env_from=[self._env_from("gateway")],
+            ports=[
+                core.ContainerPortArgs(name="http", container_port=HTTP_PORT, protocol="TCP"),
+                core.ContainerPortArgs(name="metrics", container_port=METRICS_PORT, protocol="TCP"),
+            ],
+            resources=settings.gateway_resources,
+            security_context=pods.restricted_container(),
+            startup_probe=pods.startup_probe(settings.startup, path="/ready"),
+            readiness_probe=pods.http_probe("/ready", settings.readiness_period, failures=2),
+            liveness_probe=pods.http_probe("/health", settings.liveness_period, failures=3, grace=5),
+            lifecycle=combine(pods.pre_stop, settings.pre_stop),
+            volume_mounts=mounts,
+        )
+
+    def _env_from(self, container: str) -> core.EnvFromSourceArgs:
+        name = combine(lambda name: f"{name}-{container}", self._settings.name)
+        return core.EnvFromSourceArgs(config_map_ref=core.ConfigMapEnvSourceArgs(name=name))
+
+
+def _node_port(spec: core.outputs.ServiceSpec) -> int:
+    ports = spec.ports or []
+    return int(ports[0].node_port or 0) if ports else 0
+
+
+def _address(status: core.outputs.ServiceStatus | None) -> str:
+    balancer = status.load_balancer if status else None
+    entries = (balancer.ingress if balancer else None) or []
+    return (entries[0].hostname or entries[0].ip or "") if entries else ""

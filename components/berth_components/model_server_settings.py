@@ -1,0 +1,365 @@
+"""A model server's args, checked one by one and against each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from berth_catalogue.engines import Engine, engines
+from pulumi_kubernetes.core import v1 as core
+
+from berth_components import checks
+from berth_components import model_server_args as declared
+from berth_components.arguments import Arguments, combine
+from berth_components.model_server_surroundings import NOBODY, Access, Placement, read_access, read_placement
+
+MODELS_DIR = "/models"
+AFTER_DRAIN_SECONDS = 5
+"""What a gateway and its engine need to end, after the drain."""
+GATEWAY_RESOURCES = {"cpu_request": "100m", "memory_request": "128Mi", "memory_limit": "512Mi"}
+WEIGHTS_RESOURCES = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}
+_HOUR = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where weights come from and where they lie."""
+
+    image: pulumi.Input[str]
+    source: pulumi.Input[str]
+    file: pulumi.Input[str]
+    sha256: pulumi.Input[str]
+    storage: str
+    size: pulumi.Input[str]
+    storage_class: pulumi.Input[str] | None
+    access_mode: pulumi.Input[str]
+    claim_name: pulumi.Input[str] | None
+    resources: core.ResourceRequirementsArgs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Everything that a model server's objects are made from."""
+
+    name: pulumi.Input[str]
+    namespace: pulumi.Input[str]
+    model_key: pulumi.Input[str]
+    variant: pulumi.Input[str]
+    engine: Engine
+    engine_image: pulumi.Input[str]
+    engine_resources: core.ResourceRequirementsArgs
+    engine_config: Mapping[str, pulumi.Input[str]]
+    gateway_image: pulumi.Input[str]
+    gateway_resources: core.ResourceRequirementsArgs
+    gateway_config: Mapping[str, pulumi.Input[str]]
+    weights: Weights
+    access: Access
+    placement: Placement
+    replicas: pulumi.Input[int] | None
+    gpu_simulated: bool
+    pre_stop: pulumi.Input[int]
+    grace: pulumi.Input[int]
+    startup: pulumi.Input[int]
+    readiness_period: pulumi.Input[int]
+    liveness_period: pulumi.Input[int]
+    max_surge: pulumi.Input[int]
+    max_unavailable: pulumi.Input[int]
+    api_keys: pulumi.Input[Mapping[str, str]] | None
+    api_keys_secret: pulumi.Input[str] | None
+    pull_secrets: pulumi.Input[Sequence[str]]
+
+
+def read(given: Arguments, name: str) -> ServerSettings:
+    """Check the args of a `ModelServer`.
+
+    Raises:
+        ArgumentError: one is unknown, missing, not allowed, or contradicts another.
+    """
+    engine_args = given.group("engine", declared.EngineArgs)
+    gateway = given.group("gateway", declared.GatewayArgs)
+    gpu = given.group("gpu", declared.GpuArgs)
+    engine = engines()[engine_args.plain("name", checks.choice(*sorted(engines())))]
+    gpu_count, gpu_resource, gpu_simulated = _gpu(given, gpu, engine)
+    replicas = _replicas(given)
+    weights = _weights(given, engine, replicas)
+    pre_stop, drain, grace = _termination(given)
+    slots, max_concurrent, queue_timeout = _concurrency(given)
+    max_input, max_total = _tokens(given)
+    startup, readiness_period, liveness_period = _probes(given)
+    max_surge, max_unavailable = _rollout(given)
+    api_keys, api_keys_secret, anonymous = _keys(given)
+    model = given.group("model", declared.ModelArgs)
+    variant = given.read("variant", checks.dns_label, "main")
+    filled: dict[str, Any] = {
+        "port": engine.port,
+        "slots": slots,
+        "threads": engine_args.read("threads", checks.whole_number(0, 1024, "threads"), 0),
+        "weights": combine(lambda file: f"{MODELS_DIR}/{file}", weights.file),
+        "max_total_tokens": max_total,
+    }
+    return ServerSettings(
+        name=given.read("name", checks.server_name, name),
+        namespace=given.read("namespace", checks.dns_label),
+        model_key=model.read("key", checks.dns_label),
+        variant=variant,
+        engine=engine,
+        engine_image=engine_args.read("image", checks.image),
+        engine_resources=_resources(engine_args, None, gpu_count, gpu_resource),
+        engine_config={
+            key: combine(
+                lambda *values, text=text: text.format(**dict(zip(filled, values, strict=True))),
+                *filled.values(),
+            )
+            for key, text in engine.environment.items()
+        },
+        gateway_image=gateway.read("image", checks.image),
+        gateway_resources=_resources(gateway, GATEWAY_RESOURCES),
+        gateway_config={
+            "BERTH_ALLOW_ANONYMOUS": "true" if anonymous else "false",
+            "BERTH_DRAIN_SECONDS": _text(drain),
+            "BERTH_ENGINE": engine.name,
+            "BERTH_ENGINE_SLOTS": _text(slots),
+            "BERTH_ENGINE_URL": f"http://127.0.0.1:{engine.port}",
+            "BERTH_LOG_LEVEL": gateway.read(
+                "log_level", checks.choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"
+            ),
+            "BERTH_MODEL_REVISION": model.read("revision", checks.plain_text),
+            "BERTH_QUEUE_TIMEOUT_SECONDS": _text(queue_timeout),
+            "BERTH_VARIANT": variant,
+            "MAX_CONCURRENT_REQUESTS": _text(max_concurrent),
+            "MAX_INPUT_TOKENS": _text(max_input),
+            "MAX_STOP_SEQUENCES": _text(
+                gateway.read("max_stop_sequences", checks.whole_number(0, 64, "sequences"), 4)
+            ),
+            "MAX_TOTAL_TOKENS": _text(max_total),
+            "MODEL_ID": model.read("id", checks.plain_text),
+            "PAYLOAD_LIMIT": _text(
+                gateway.read("payload_limit_bytes", checks.whole_number(1024, 1 << 30, "bytes"), 2_000_000)
+            ),
+        },
+        weights=weights,
+        access=read_access(given),
+        placement=read_placement(given, gpu_count, gpu_resource),
+        replicas=replicas,
+        gpu_simulated=gpu_simulated,
+        pre_stop=pre_stop,
+        grace=grace,
+        startup=startup,
+        readiness_period=readiness_period,
+        liveness_period=liveness_period,
+        max_surge=max_surge,
+        max_unavailable=max_unavailable,
+        api_keys=api_keys,
+        api_keys_secret=api_keys_secret,
+        pull_secrets=given.read("image_pull_secrets", checks.list_of(checks.dns_label), NOBODY),
+    )
+
+
+def _text(value: pulumi.Input[Any]) -> pulumi.Input[str]:
+    # Numbers of outputs may be floats (6.0); an environment variable says 6.
+    return combine(
+        lambda known: (
+            f"{known:g}" if isinstance(known, float) and not known.is_integer() else str(int(known))
+        ),
+        value,
+    )
+
+
+def _resources(
+    args: Arguments,
+    default: Mapping[str, str] | None,
+    gpu_count: pulumi.Input[int] = 0,
+    gpu_resource: pulumi.Input[str] = "",
+) -> core.ResourceRequirementsArgs:
+    group = args.group("resources", declared.ResourcesArgs, default)
+    requests = {unit: group.read(f"{unit}_request", checks.quantity) for unit in ("cpu", "memory")}
+    limits = {"memory": group.read("memory_limit", checks.quantity)}
+    if "cpu_limit" in group:
+        limits["cpu"] = group.read("cpu_limit", checks.quantity)
+    for unit, limit in limits.items():
+
+        def at_least_request(limit: str, request: str, unit: str = unit) -> str:
+            if checks.amount(limit) < checks.amount(request):
+                raise group.refuse(f"{unit}_limit", limit, f"at least {unit}_request, which is {request}")
+            return limit
+
+        limits[unit] = combine(at_least_request, limit, requests[unit])
+
+    def with_gpus(amounts: Mapping[str, str], count: int, resource: str) -> dict[str, str]:
+        return {**amounts, resource: str(int(count))} if count else dict(amounts)
+
+    return core.ResourceRequirementsArgs(
+        requests=combine(with_gpus, requests, gpu_count, gpu_resource),
+        limits=combine(with_gpus, limits, gpu_count, gpu_resource),
+    )
+
+
+def _gpu(
+    given: Arguments, gpu: Arguments, engine: Engine
+) -> tuple[pulumi.Input[int], pulumi.Input[str], bool]:
+    per_replica = checks.whole_number(0, 16, "accelerators per replica")
+    count = gpu.read("count", per_replica) if "gpu" in given else 0
+    resource = gpu.read("resource", checks.qualified_name, "nvidia.com/gpu")
+    simulated = gpu.plain("simulated", checks.boolean, False)
+
+    def suits(count: int) -> int:
+        if count and not simulated and engine.accelerators == ("cpu",):
+            raise gpu.refuse(
+                "count", count, f"0, since {engine.name} computes on the CPU", "a GPU would lie idle"
+            )
+        if not count and "cpu" not in engine.accelerators:
+            raise gpu.refuse("count", count, f"at least 1, since {engine.name} does not compute on the CPU")
+        return count
+
+    return combine(suits, count), resource, simulated
+
+
+def _weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] | None) -> Weights:
+    given.group("model", declared.ModelArgs).plain("format", checks.choice(*engine.formats), "gguf")
+    args = given.group("weights", declared.WeightsArgs)
+    storage = args.plain("storage", checks.choice("ephemeral", "claim", "new-claim"), "ephemeral")
+    for key, only in (("claim_name", ("claim",)), ("access_mode", ("new-claim",))):
+        if key in args and storage not in only:
+            raise args.refuse(key, "given", f"only with storage {only[0]}", f"storage is {storage}")
+    for key in ("size", "storage_class"):
+        if key in args and storage == "claim":
+            raise args.refuse(key, "given", "only where the volume is made", "an existing claim has its own")
+
+    def shareable(mode: str, replicas: int | None) -> str:
+        if storage == "new-claim" and mode == "ReadWriteOnce" and replicas != 1:
+            raise args.refuse(
+                "access_mode", mode, "ReadWriteMany for more than one replica", "or storage ephemeral"
+            )
+        return mode
+
+    modes = checks.choice("ReadWriteMany", "ReadWriteOnce")
+    return Weights(
+        image=args.read("image", checks.image),
+        source=args.read("source", checks.text(r"[a-z0-9]+:\S+", "<kind>:<what>, such as packaged:smollm2")),
+        file=args.read("file", checks.text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a file name without a folder")),
+        sha256=args.read("sha256", checks.sha256),
+        storage=storage,
+        size=args.read("size", checks.quantity, "1Gi"),
+        storage_class=args.maybe("storage_class", checks.plain_text),
+        access_mode=combine(shareable, args.read("access_mode", modes, "ReadWriteMany"), replicas),
+        claim_name=args.read("claim_name", checks.plain_text) if storage == "claim" else None,
+        resources=_resources(args, WEIGHTS_RESOURCES),
+    )
+
+
+def _replicas(given: Arguments) -> pulumi.Input[int] | None:
+    autoscaled = given.plain("autoscaled", checks.boolean, False)
+    if autoscaled and "replicas" in given:
+        raise given.refuse(
+            "replicas", "given", "nothing where autoscaled is True", "the Autoscaler owns the number"
+        )
+    if autoscaled:
+        return None
+    if "replicas" not in given:
+        raise given.refuse(
+            "replicas", "missing", "a number, or autoscaled: True with an Autoscaler beside it"
+        )
+    return given.read("replicas", checks.whole_number(1, 1000, "replicas"))
+
+
+def _termination(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[int]]:
+    args = given.group("termination", declared.TerminationArgs)
+    pre_stop = args.read("pre_stop_seconds", checks.whole_number(0, 300, "seconds"), 10)
+    drain = args.read("drain_seconds", checks.whole_number(1, _HOUR, "seconds"), 60)
+    wanted = args.maybe("grace_seconds", checks.whole_number(1, 2 * _HOUR, "seconds"))
+
+    def enough(pre_stop: int, drain: int, wanted: int | None) -> int:
+        least = pre_stop + drain + AFTER_DRAIN_SECONDS
+        if wanted is not None and wanted < least:
+            raise args.refuse(
+                "grace_seconds",
+                wanted,
+                f"at least {least} (pre_stop {pre_stop} + drain {drain} + {AFTER_DRAIN_SECONDS} s)",
+                "Kubernetes would kill requests that are still answered; raise it or shorten the drain",
+            )
+        return wanted or least
+
+    return pre_stop, drain, combine(enough, pre_stop, drain, wanted)
+
+
+def _concurrency(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[float]]:
+    args = given.group("concurrency", declared.ConcurrencyArgs)
+    slots = args.read("slots", checks.whole_number(1, 4096, "requests"))
+    most = args.read("max_concurrent_requests", checks.whole_number(1, 100_000, "requests"))
+
+    def at_least_slots(most: int, slots: int) -> int:
+        if most < slots:
+            raise args.refuse("max_concurrent_requests", most, f"at least slots, which is {slots}")
+        return most
+
+    timeout = args.read("queue_timeout_seconds", checks.number(0, _HOUR, "seconds"), 60.0)
+    return slots, combine(at_least_slots, most, slots), timeout
+
+
+def _tokens(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]]:
+    args = given.group("tokens", declared.TokensArgs)
+    most = checks.whole_number(2, 10_000_000, "tokens")
+    total = args.read("max_total", most)
+
+    def below_total(longest: int, total: int) -> int:
+        if longest >= total:
+            raise args.refuse(
+                "max_input", longest, f"less than max_total, which is {total}", "an answer needs room"
+            )
+        return longest
+
+    return combine(
+        below_total, args.read("max_input", checks.whole_number(1, 10_000_000, "tokens")), total
+    ), total
+
+
+def _probes(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[int]]:
+    args = given.group("probes", declared.ProbesArgs)
+    measured = args.maybe("measured_load_seconds", checks.number(0, 2 * _HOUR, "seconds"))
+    budget = args.maybe("startup_seconds", checks.whole_number(10, 4 * _HOUR, "seconds"))
+
+    def enough(budget: int | None, measured: float | None) -> int:
+        least = int(2 * measured + 1) if measured else 0
+        if budget is None:
+            return max(60, least)
+        if budget < least:
+            raise args.refuse(
+                "startup_seconds", budget, f"at least twice the measured load of {measured} s: {least}"
+            )
+        return budget
+
+    return (
+        combine(enough, budget, measured),
+        args.read("readiness_period_seconds", checks.whole_number(1, 60, "seconds"), 2),
+        args.read("liveness_period_seconds", checks.whole_number(1, 15, "seconds"), 10),
+    )
+
+
+def _rollout(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]]:
+    args = given.group("rollout", declared.RolloutArgs)
+    surge = args.read("max_surge", checks.whole_number(0, 100, "pods"), 1)
+    unavailable = args.read("max_unavailable", checks.whole_number(0, 100, "pods"), 0)
+
+    def moves(unavailable: int, surge: int) -> int:
+        if not unavailable and not surge:
+            raise args.refuse(
+                "max_unavailable", 0, "1 or more where max_surge is 0", "else no pod could be replaced"
+            )
+        return unavailable
+
+    return surge, combine(moves, unavailable, surge)
+
+
+def _keys(given: Arguments) -> tuple[pulumi.Input[Mapping[str, str]] | None, pulumi.Input[str] | None, bool]:
+    anonymous = given.plain("allow_anonymous", checks.boolean, False)
+    chosen = [key for key in ("api_keys", "api_keys_secret") if key in given] + [
+        "allow_anonymous"
+    ] * anonymous
+    if len(chosen) != 1:
+        raise given.refuse(
+            "api_keys",
+            " and ".join(chosen) or "missing",
+            "exactly one of api_keys, api_keys_secret and allow_anonymous: True",
+        )
+    keys = given.maybe("api_keys", checks.api_keys)
+    return keys, given.maybe("api_keys_secret", checks.plain_text), anonymous

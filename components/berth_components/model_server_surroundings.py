@@ -1,0 +1,114 @@
+"""Around a model server: who may come in through which Service, and on which nodes it runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_kubernetes.core import v1 as core
+
+from berth_components import checks
+from berth_components import model_server_args as declared
+from berth_components.arguments import Arguments, combine
+
+NOBODY: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may come in, and through which Service."""
+
+    service_type: str
+    port: pulumi.Input[int]
+    node_port: pulumi.Input[int] | None
+    external_traffic_policy: pulumi.Input[str] | None
+    annotations: pulumi.Input[Mapping[str, pulumi.Input[str]]]
+    cidrs: pulumi.Input[Sequence[str]]
+    namespaces: pulumi.Input[Sequence[str]]
+    metrics_namespaces: pulumi.Input[Sequence[str]]
+    public_reason: pulumi.Input[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Which nodes the pods run on."""
+
+    node_selector: pulumi.Input[Mapping[str, str]]
+    tolerations: pulumi.Input[Sequence[core.TolerationArgs]]
+    priority_class: pulumi.Input[str] | None
+    runtime_class: pulumi.Input[str] | None
+    spread: pulumi.Input[str]
+
+
+def read_access(given: Arguments) -> Access:
+    """Check who may come in."""
+    service = given.group("service", declared.ServiceArgs)
+    access = given.group("access", declared.AccessArgs)
+    kind = service.plain("type", checks.choice("ClusterIP", "NodePort", "LoadBalancer"), "ClusterIP")
+    if "node_port" in service and kind != "NodePort":
+        raise service.refuse("node_port", "given", "only with type NodePort", f"type is {kind}")
+    if "external_traffic_policy" in service and kind == "ClusterIP":
+        raise service.refuse("external_traffic_policy", "given", "only with NodePort and LoadBalancer")
+    reason = access.maybe("public_reason", checks.plain_text)
+    names = checks.list_of(checks.dns_label)
+
+    def somebody(cidrs: Sequence[str], namespaces: Sequence[str], reason: str | None) -> Sequence[str]:
+        if not cidrs and not namespaces:
+            raise access.refuse("client_cidrs", [], "at least one of client_cidrs and client_namespaces")
+        everybody = [cidr for cidr in cidrs if checks.is_everybody(cidr)]
+        if everybody and not reason:
+            raise access.refuse(
+                "client_cidrs", everybody[0], "the ranges of the clients", "or say why in public_reason"
+            )
+        return cidrs
+
+    namespaces = access.read("client_namespaces", names, NOBODY)
+    return Access(
+        service_type=kind,
+        port=service.read("port", checks.whole_number(1, 65535), 80),
+        node_port=service.maybe("node_port", checks.whole_number(30000, 32767)),
+        external_traffic_policy=(
+            None
+            if kind == "ClusterIP"
+            else service.read("external_traffic_policy", checks.choice("Local", "Cluster"), "Local")
+        ),
+        annotations=service.read(
+            "annotations", checks.mapping_of(checks.qualified_name, checks.plain_text), {}
+        ),
+        cidrs=combine(
+            somebody, access.read("client_cidrs", checks.list_of(checks.cidr), NOBODY), namespaces, reason
+        ),
+        namespaces=namespaces,
+        metrics_namespaces=access.read("metrics_namespaces", names, NOBODY),
+        public_reason=reason,
+    )
+
+
+def read_placement(
+    given: Arguments, gpu_count: pulumi.Input[int], gpu_resource: pulumi.Input[str]
+) -> Placement:
+    """Check where the pods may run; the taint of their accelerators is tolerated without being named."""
+    args = given.group("placement", declared.PlacementArgs)
+    effects = checks.choice("NoSchedule", "PreferNoSchedule", "NoExecute")
+    tolerations = [
+        core.TolerationArgs(
+            key=taint.read("key", checks.qualified_name),
+            operator="Equal" if "value" in taint else "Exists",
+            value=taint.maybe("value", checks.label_value),
+            effect=taint.maybe("effect", effects),
+        )
+        for taint in args.groups("tolerations", declared.TolerationArgs)
+    ]
+
+    def with_accelerator(count: int, resource: str) -> list[core.TolerationArgs]:
+        own = core.TolerationArgs(key=resource, operator="Exists", effect="NoSchedule")
+        return [*tolerations, own] if count else tolerations
+
+    return Placement(
+        node_selector=args.read(
+            "node_selector", checks.mapping_of(checks.qualified_name, checks.label_value), {}
+        ),
+        tolerations=combine(with_accelerator, gpu_count, gpu_resource),
+        priority_class=args.maybe("priority_class", checks.plain_text),
+        runtime_class=args.maybe("runtime_class", checks.plain_text),
+        spread=args.read("spread", checks.choice("preferred", "required"), "preferred"),
+    )

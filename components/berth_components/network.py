@@ -1,0 +1,82 @@
+"""Pieces of network policies: who may come in, where one may go.
+
+Kubelet's probes come from the node itself and pass every policy by Kubernetes' own rule. A cluster whose
+network plugin enforces no policy (the local one's bridge does not) accepts these objects and ignores them.
+"""
+
+from collections.abc import Sequence
+
+import pulumi
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.networking import v1 as networking
+
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+"""Every namespace carries its own name under this label, and nobody can change it."""
+LINK_LOCAL = {4: "169.254.0.0/16", 6: "fe80::/10"}
+"""Where the clouds' metadata servers are, among others."""
+AWS_METADATA_V6 = "fd00:ec2::254/128"
+
+
+def port(number: int | str) -> networking.NetworkPolicyPortArgs:
+    """A TCP port, by number or by its name in the pod."""
+    return networking.NetworkPolicyPortArgs(port=number, protocol="TCP")
+
+
+def namespaces(names: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:
+    """All pods of the named namespaces."""
+    return [
+        networking.NetworkPolicyPeerArgs(
+            namespace_selector=meta.LabelSelectorArgs(match_labels={NAMESPACE_LABEL: name})
+        )
+        for name in names
+    ]
+
+
+def ranges(cidrs: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:
+    """Address ranges."""
+    return [networking.NetworkPolicyPeerArgs(ip_block=networking.IPBlockArgs(cidr=cidr)) for cidr in cidrs]
+
+
+def everywhere_but_metadata() -> list[networking.NetworkPolicyPeerArgs]:
+    """Every address except those where a cloud hands out credentials."""
+    return [
+        networking.NetworkPolicyPeerArgs(
+            ip_block=networking.IPBlockArgs(cidr="0.0.0.0/0", except_=[LINK_LOCAL[4]])
+        ),
+        networking.NetworkPolicyPeerArgs(
+            ip_block=networking.IPBlockArgs(cidr="::/0", except_=[LINK_LOCAL[6], AWS_METADATA_V6])
+        ),
+    ]
+
+
+def deny_all(
+    name: str,
+    namespace: pulumi.Input[str],
+    labels: dict[str, pulumi.Input[str]],
+    opts: pulumi.ResourceOptions,
+) -> networking.NetworkPolicy:
+    """Nothing in, nothing out, for every pod of a namespace that no other policy names."""
+    return networking.NetworkPolicy(
+        f"{name}-default-deny",
+        metadata=meta.ObjectMetaArgs(name="default-deny", namespace=namespace, labels=labels),
+        spec=networking.NetworkPolicySpecArgs(
+            pod_selector=meta.LabelSelectorArgs(), policy_types=["Ingress", "Egress"]
+        ),
+        opts=opts,
+    )
+
+
+def restricted_namespace(
+    name: str,
+    namespace: pulumi.Input[str],
+    labels: dict[str, pulumi.Input[str]],
+    opts: pulumi.ResourceOptions,
+) -> core.Namespace:
+    """A namespace in which the API server admits only pods that pass Pod Security "restricted"."""
+    levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    return core.Namespace(
+        f"{name}-namespace",
+        metadata=meta.ObjectMetaArgs(name=namespace, labels={**labels, **levels}),
+        opts=opts,
+    )
