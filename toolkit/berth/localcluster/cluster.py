@@ -1,0 +1,336 @@
+"""A local cluster as others see it."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import lifecycle, preflight, units
+from .addons import METRICS_SERVER, OPTIONAL
+from .addresses import Node
+from .build import Binaries, build_binaries, build_metrics_server, built_binaries, kubernetes_version
+from .config import Config, choose, reclaim
+from .errors import ApiError, ClusterError, ClusterNotRunningError
+from .health import dns_problem, node_problem
+from .images import ScratchImage, Store
+from .lifecycle import Parts
+from .locks import locked
+from .packages import Packages, fetch_packages, unpacked
+from .paths import ClusterPaths, clusters_folder
+from .progress import SILENT, Progress
+from .units import RunningProcess
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a cluster is. ``state`` is `absent`, `stopped`, `running` or `broken`; ``problems`` say why it is broken."""
+
+    name: str
+    state: str
+    problems: tuple[str, ...] = ()
+    kubernetes: str = ""
+    server: str = ""
+    node_address: str = ""
+    kubeconfig: str = ""
+    folder: str = ""
+    hpa_sync_seconds: float | None = None
+    egress: bool | None = None
+    simulated_gpus: int | None = None
+    addons: tuple[str, ...] = ()
+    packages: dict[str, str] = dataclasses.field(default_factory=dict)
+    processes: tuple[RunningProcess, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return dataclasses.asdict(self)
+
+
+class Cluster:
+    """A real one-node Kubernetes on this machine, known by its name; making the object changes nothing.
+
+    Args:
+        name: lower-case letters, digits and hyphens, at most 40.
+        hpa_sync_seconds: how often the HPA controller looks; None keeps what the cluster has, 15 for a new one (the
+            default of Kubernetes, and what managed clusters have).
+        egress: whether pods reach beyond this machine; None keeps what the cluster has, False for a new one.
+    """
+
+    def __init__(
+        self, name: str = "berth", *, hpa_sync_seconds: float | None = None, egress: bool | None = None
+    ) -> None:
+        if hpa_sync_seconds is not None and hpa_sync_seconds <= 0:
+            raise ValueError(f"hpa_sync_seconds={hpa_sync_seconds:g}: want more than 0 seconds")
+        self.name = name
+        self.paths = ClusterPaths.of(name)
+        self._wanted: dict[str, Any] = {}
+        if hpa_sync_seconds is not None:
+            self._wanted["hpa_sync_seconds"] = float(hpa_sync_seconds)
+        if egress is not None:
+            self._wanted["egress"] = egress
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.name!r})"
+
+    @staticmethod
+    def list() -> list[Cluster]:
+        """The clusters in this user's cache, by name."""
+        return [Cluster(file.parent.name) for file in sorted(clusters_folder().glob("*/cluster.json"))]
+
+    def start(self, progress: Progress = SILENT) -> None:
+        """Make the cluster, start it, or heal it; returns when pods run and names resolve.
+
+        Builds and fetches what is missing, which takes minutes the first time. Plain tools must be installed
+        (`missing_tools`, `install_tools`).
+
+        Raises:
+            NotPossibleHereError: before anything was changed.
+            DownloadError, BuildError, ClusterStartError, BusyError: it may be called again.
+        """
+        preflight.require()
+        binaries, packages = _ingredients(progress)
+        with locked(self.paths.lock, f"starting the cluster {self.name!r}"):
+            config = Config.read(self.paths)
+            if config is None:
+                config = choose(self.paths, Config(slot=0, **self._wanted))
+            else:
+                config = dataclasses.replace(config, **self._wanted)
+                reclaim(self.paths, config)
+                config.write(self.paths)
+            lifecycle.start(Parts(self.name, config, self.paths, binaries, packages), progress)
+            if METRICS_SERVER in config.addons:
+                self._metrics_server(self._parts(), progress)
+
+    def stop(self, progress: Progress = SILENT) -> None:
+        """End the cluster's processes and leave its data: `start` brings it back. No error when it is stopped."""
+        preflight.require_root()
+        with locked(self.paths.lock, f"stopping the cluster {self.name!r}"), progress.step("stopping the cluster", 2):
+            lifecycle.stop(self.paths)
+            if not self.paths.root.exists():
+                self.paths.lock.unlink()
+
+    def delete(self, progress: Progress = SILENT) -> None:
+        """End the cluster and remove it with all its data. No error when there is none.
+
+        Raises:
+            CleanupError: something could not be removed; it may be called again.
+        """
+        preflight.require_root()
+        with locked(self.paths.lock, f"deleting the cluster {self.name!r}"), progress.step("deleting the cluster", 3):
+            lifecycle.delete(self.paths)
+            self.paths.lock.unlink()
+
+    def status(self) -> Status:
+        """How the cluster is; asks it, and changes nothing."""
+        config = Config.read(self.paths)
+        if config is None:
+            return Status(self.name, "absent")
+        binaries, packages = built_binaries(), unpacked()
+        if binaries is None or packages is None:
+            return Status(self.name, "broken", ("its programs are missing from the cache; `start` builds them",))
+        parts = Parts(self.name, config, self.paths, binaries, packages)
+        running = [process for unit in parts.units() for process in unit.processes()]
+        alive = [unit for unit in parts.units() if unit.head() is not None]
+        problems = _problems(parts) if alive else []
+        state = "stopped" if not alive else "broken" if problems else "running"
+        return Status(
+            self.name,
+            state,
+            tuple(problems),
+            kubernetes=kubernetes_version(),
+            server=parts.plan.server,
+            node_address=str(parts.nodes[0].address),
+            kubeconfig=str(self.paths.kubeconfig),
+            folder=str(self.paths.root),
+            hpa_sync_seconds=config.hpa_sync_seconds,
+            egress=config.egress,
+            simulated_gpus=config.simulated_gpus,
+            addons=config.addons,
+            packages=packages.versions,
+            processes=tuple(running),
+        )
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig (mode 0600); there once the cluster was started."""
+        return self.paths.kubeconfig
+
+    @property
+    def node_address(self) -> str:
+        """The first node's address, where NodePorts answer."""
+        return str(self._node.address)
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return self._config().plan.server
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+        """Run kubectl as the administrator and return what it printed.
+
+        Raises:
+            ApiError: it failed; the message is what it said.
+        """
+        done = subprocess.run(
+            self.kubectl_command(*arguments),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode:
+            raise ApiError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """The command line that `kubectl` runs, for a caller who wants the terminal handed over."""
+        config, binaries = self._config(), built_binaries()
+        del config
+        if binaries is None:
+            raise ClusterNotRunningError(f"kubectl is not built; `berth cluster start --name {self.name}` builds it")
+        return [str(binaries["kubectl"]), f"--kubeconfig={self.kubeconfig}", *arguments]
+
+    def import_image(self, archive: Path) -> list[str]:
+        """Import a `docker save` or OCI archive; returns the names that pods ask for it by.
+
+        Raises:
+            ImageError: it is no image archive, or its image has no name.
+            ClusterNotRunningError: the cluster does not run.
+        """
+        return self._store().add(archive)
+
+    def has_image(self, reference: str) -> bool:
+        """Whether the node has an image of that very name (`registry/name:tag`)."""
+        return self._store().has(reference)
+
+    def images(self) -> list[str]:
+        """The names of all images that the node has."""
+        return self._store().references()
+
+    def remove_image(self, *references: str) -> None:
+        """Remove images by name; one that is not there is no error."""
+        self._store().remove(references)
+
+    def ensure_addon(self, name: str, progress: Progress = SILENT) -> None:
+        """Add an optional part, building it when it is first asked for; `metrics-server` is the only one.
+
+        The cluster remembers it: later starts bring it back.
+        """
+        if name not in OPTIONAL:
+            raise ValueError(f"addon {name!r}: want one of {', '.join(OPTIONAL)}")
+        self._store()
+        with locked(self.paths.lock, f"adding {name} to the cluster {self.name!r}"):
+            parts = self._parts()
+            if name not in parts.config.addons:
+                config = dataclasses.replace(parts.config, addons=(*parts.config.addons, name))
+                config.write(self.paths)
+            self._metrics_server(parts, progress)
+
+    def _metrics_server(self, parts: Parts, progress: Progress) -> None:
+        program = build_metrics_server(progress)["metricsserver"]
+        lifecycle.ensure_addon(parts, ScratchImage(METRICS_SERVER, program), progress)
+
+    def simulate_gpus(self, count: int) -> None:
+        """Let the scheduler see ``count`` GPUs on the first node, which is labelled `berth.dev/simulated-gpu=true`.
+
+        There is no device: pods that ask for one are placed, and find none. 0 takes them away.
+        """
+        if count < 0:
+            raise ValueError(f"count={count}: want 0 or more simulated GPUs")
+        self._store()
+        with locked(self.paths.lock, f"simulating GPUs in the cluster {self.name!r}"):
+            config = dataclasses.replace(self._config(), simulated_gpus=count)
+            config.write(self.paths)
+            lifecycle.apply_gpus(self._parts())
+
+    def processes(self) -> list[RunningProcess]:
+        """The cluster's own processes that run now, without its pods'."""
+        if Config.read(self.paths) is None or built_binaries() is None or unpacked() is None:
+            return []
+        return [process for unit in self._parts().units() for process in unit.processes()]
+
+    def log_files(self) -> dict[str, Path]:
+        """Component -> its log file."""
+        return {file.stem: file for file in sorted(self.paths.logs.glob("*.log"))}
+
+    def logs(self, component: str, lines: int = 100) -> str:
+        """The last ``lines`` lines of a component's log (`kube-apiserver`, `node1-kubelet`, …; see `log_files`)."""
+        files = self.log_files()
+        if component not in files:
+            known = ", ".join(files) or "none yet: the cluster was never started"
+            raise ClusterError(f"component {component!r} of the cluster {self.name!r} has no log; there are: {known}")
+        return units.tail(files[component], lines)
+
+    def _config(self) -> Config:
+        config = Config.read(self.paths)
+        if config is None:
+            raise ClusterNotRunningError(
+                f"there is no cluster {self.name!r}; `berth cluster start --name {self.name}` makes it"
+            )
+        return config
+
+    @property
+    def _node(self) -> Node:
+        return self._config().plan.node(1, self.name)
+
+    def _parts(self) -> Parts:
+        binaries, packages = built_binaries(), unpacked()
+        if binaries is None or packages is None:
+            raise ClusterNotRunningError(
+                f"the programs of the cluster {self.name!r} are missing from the cache; `berth cluster start` builds them"
+            )
+        return Parts(self.name, self._config(), self.paths, binaries, packages)
+
+    def _store(self) -> Store:
+        parts = self._parts()
+        one = parts.nodes[0]
+        if parts.node_unit(one).head() is None:
+            raise ClusterNotRunningError(
+                f"the cluster {self.name!r} does not run; `berth cluster start --name {self.name}` starts it"
+            )
+        return parts.store(one)
+
+
+def _problems(parts: Parts) -> list[str]:
+    found = []
+    for unit in parts.units():
+        if unit.head() is None:
+            found.append(f"{unit.name} does not run")
+        else:
+            found += [f"{unit.name}: {program} does not run" for program in unit.missing()]
+    if not parts.api.ready():
+        return [*found, "the API server is not ready"]
+    for one in parts.nodes:
+        if problem := node_problem(parts.api, one, None):
+            found.append(f"node {one.name}: {problem}")
+    if problem := dns_problem(parts.plan):
+        found.append(f"DNS: {problem}")
+    return found
+
+
+def _ingredients(progress: Progress) -> tuple[Binaries, Packages]:
+    """Build and fetch side by side: one needs the processors, the other the network."""
+    if (packages := unpacked()) is not None:
+        return build_binaries(progress), packages
+    failed: list[BaseException] = []
+
+    def fetch() -> None:
+        try:
+            fetch_packages(progress)
+        except BaseException as error:  # noqa: BLE001 (raised again below, in the caller's thread)
+            failed.append(error)
+
+    thread = threading.Thread(target=fetch, name="fetch-packages")
+    thread.start()
+    try:
+        binaries = build_binaries(progress)
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return binaries, fetch_packages(progress)

@@ -1,0 +1,68 @@
+"""Whether a cluster works, asked of the cluster itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import socket
+import struct
+from typing import Any
+
+from .addresses import Node, Plan
+from .api import Api
+from .errors import ApiError
+
+_DNS_PORT = 53
+_TYPE_A, _CLASS_IN = 1, 1
+
+
+def node_problem(api: Api, node: Node, since: dt.datetime | None) -> str | None:
+    """Why the node cannot run pods, None when it can.
+
+    What was said before ``since`` (when its kubelet was started, if that was just now) does not count.
+    """
+    found = api.get(f"/api/v1/nodes/{node.name}")
+    if found is None:
+        return "kubelet has not registered it"
+    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions", [])
+    ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
+    if ready is None:
+        return "kubelet has not said anything yet"
+    if ready["status"] != "True":
+        return str(ready.get("message") or "it is not ready")
+    heard = dt.datetime.fromisoformat(ready["lastHeartbeatTime"])
+    if since is not None and heard < since.replace(microsecond=0):
+        return "kubelet has not said anything since it was started"
+    if taints := [taint["key"] for taint in found["spec"].get("taints", []) if taint["key"].startswith("node.kubernetes.io/")]:
+        return f"it is tainted {', '.join(taints)}"
+    try:
+        api.request("GET", f"/api/v1/nodes/{node.name}/proxy/healthz")
+    except ApiError as error:
+        return f"its kubelet does not answer: {error}"
+    return None
+
+
+def dns_problem(plan: Plan, seconds: float = 1.0) -> str | None:
+    """Why the cluster's DNS does not answer, None when it does.
+
+    One question to the Service's address passes kube-proxy's rules, the node's network and CoreDNS.
+    """
+    question = secrets.token_bytes(2) + _query("kubernetes.default.svc.cluster.local")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(seconds)
+        try:
+            udp.connect((str(plan.dns_service), _DNS_PORT))
+            udp.send(question)
+            answer = udp.recv(512)
+        except OSError as error:
+            return f"no answer from {plan.dns_service}: {error}"
+    if answer[:2] == question[:2] and answer.endswith(plan.api_service.packed):
+        return None
+    return f"{plan.dns_service} gives another answer than {plan.api_service}"
+
+
+def _query(name: str) -> bytes:
+    recursion_desired = 0x0100
+    header = struct.pack(">HHHHH", recursion_desired, 1, 0, 0, 0)
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return header + labels + b"\0" + struct.pack(">HH", _TYPE_A, _CLASS_IN)

@@ -1,0 +1,185 @@
+"""The bridge of a cluster, the nodes' network namespaces, and the rules that keep both to this machine.
+
+All functions may be called again: they make what is missing and remove what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .addresses import API_PORT, RANGE, ROUTE_PROTOCOL, SLOTS, Node, Plan
+from .commands import CommandError, run
+from .paths import run_folder
+
+_NSFS = Path("/proc/self/ns/net")
+
+
+def namespace_file(node: Node) -> Path:
+    """The file that keeps the node's network namespace alive."""
+    return run_folder(node.slot) / f"node{node.index}.net"
+
+
+def foreign_routes() -> list[str]:
+    """The destinations of this machine's IPv4 routes that are not ours (the bridges' own included in ours)."""
+    ours = {Plan(slot).bridge for slot in range(SLOTS)}
+    found = []
+    for route in json.loads(run("ip", "-json", "-N", "-4", "route", "show", "table", "all")):
+        if str(route.get("protocol")) == ROUTE_PROTOCOL or route.get("dev") in ours:
+            continue
+        found.append(str(route["dst"]))
+    return found
+
+
+def link_exists(name: str) -> bool:
+    """Whether this machine has a network interface called ``name``."""
+    return Path("/sys/class/net", name).exists()
+
+
+def _batch(lines: Sequence[str], *within: str | Path) -> None:
+    run(*within, "ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+def ensure_cluster(plan: Plan, *, egress: bool) -> None:
+    """Make the bridge, the routes and the firewall rules of a cluster."""
+    if not link_exists(plan.bridge):
+        run("ip", "link", "add", plan.bridge, "type", "bridge")
+    _batch(
+        [
+            f"address replace {plan.gateway}/{plan.bridge_network.prefixlen} dev {plan.bridge}",
+            f"link set {plan.bridge} up",
+            # Whatever of the range no cluster has ends here: no packet for a Service without
+            # endpoints, or for a pod that is gone, ever leaves this machine.
+            f"route replace unreachable {RANGE} proto {ROUTE_PROTOCOL}",
+        ]
+    )
+    _ensure_rules(plan, egress=egress)
+
+
+def _ensure_rules(plan: Plan, *, egress: bool) -> None:
+    into, through = f"{plan.chain}-IN", f"{plan.chain}-FWD"
+    out = (
+        [f"-A {through} -i {plan.bridge} -j ACCEPT", f"-A {through} -o {plan.bridge} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"]
+        if egress
+        else [f"-A {through} -i {plan.bridge} -j REJECT --reject-with icmp-net-prohibited"]
+    )
+    rules = [
+        "*filter",
+        f":{into} - [0:0]",
+        f":{through} - [0:0]",
+        # To the cluster's addresses only from the cluster itself and from this machine.
+        f"-A {into} -i {plan.bridge} -d {plan.gateway} -p tcp --dport {API_PORT} -j ACCEPT",
+        f"-A {into} -i {plan.bridge} -j RETURN",
+        f"-A {into} -i lo -j RETURN",
+        f"-A {into} -d {plan.network} -j DROP",
+        # Between nodes, also where a container engine drops what is forwarded.
+        f"-A {through} -i {plan.bridge} -o {plan.bridge} -j ACCEPT",
+        *out,
+        f"-A {through} -o {plan.bridge} -j DROP",
+        "COMMIT",
+    ]
+    if egress:
+        nat = f"{plan.chain}-OUT"
+        masquerade = f"-A {nat} -s {plan.network} ! -d {RANGE} -j MASQUERADE"
+        rules += ["*nat", f":{nat} - [0:0]", masquerade, "COMMIT"]
+    run("iptables-restore", "--noflush", "--wait", stdin="\n".join(rules) + "\n")
+    for table, parent, chain in _jumps(plan):
+        if table == "nat" and not egress:
+            continue
+        try:
+            run("iptables", "--wait", "-t", table, "-C", parent, "-j", chain)
+        except CommandError:
+            run("iptables", "--wait", "-t", table, "-I", parent, "1", "-j", chain)
+    if egress:
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def _jumps(plan: Plan) -> list[tuple[str, str, str]]:
+    """Table, built-in chain, and our chain that it jumps to."""
+    return [
+        ("filter", "INPUT", f"{plan.chain}-IN"),
+        ("filter", "FORWARD", f"{plan.chain}-FWD"),
+        ("nat", "POSTROUTING", f"{plan.chain}-OUT"),
+    ]
+
+
+def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
+    """Make the node's network namespace, its cable to the bridge, and the routes to and from it.
+
+    ``nodes`` are all nodes of the cluster, this one among them or not.
+    """
+    plan = Plan(node.slot)
+    file = namespace_file(node)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.touch(exist_ok=True)
+    if not _is_namespace(file):
+        run("unshare", f"--net={file}", "true")
+    inside = ("nsenter", f"--net={file}")
+    if not link_exists(node.veth):
+        run("ip", "link", "add", node.veth, "type", "veth", "peer", "name", "eth0", "netns", file)
+    _batch([f"link set {node.veth} master {plan.bridge}", f"link set {node.veth} up"])
+    _batch(
+        [
+            "link set lo up",
+            f"address replace {node.address}/{plan.bridge_network.prefixlen} dev eth0",
+            "link set eth0 up",
+            # Without a way out an attempt fails at once instead of waiting for an answer.
+            f"route replace default via {plan.gateway}" if egress else "route replace unreachable default",
+            *(f"route replace {other.pods} via {other.address}" for other in nodes if other != node),
+        ],
+        *inside,
+    )
+    run(*inside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    routes = [f"route replace {node.pods} via {node.address} proto {ROUTE_PROTOCOL}"]
+    if node.index == 1:
+        # So that this machine's processes, the API server among them, reach Services too.
+        routes.append(f"route replace {plan.services} via {node.address} proto {ROUTE_PROTOCOL}")
+    _batch(routes)
+
+
+def _is_namespace(file: Path) -> bool:
+    return file.stat().st_dev == _NSFS.stat().st_dev
+
+
+def is_connected(node: Node) -> bool:
+    """Whether the node has its namespace and its cable. Without the first, whatever runs in it is lost."""
+    file = namespace_file(node)
+    return file.exists() and _is_namespace(file) and link_exists(node.veth)
+
+
+def remove_cluster(plan: Plan) -> None:
+    """Remove everything that the two functions above made for the slot, with the namespaces of all its nodes."""
+    folder = run_folder(plan.slot)
+    for file in sorted(folder.glob("node*.net")):
+        if _is_namespace(file):
+            run("umount", file)
+        file.unlink()
+    # Removing one end of a cable removes both; the namespace's own end may live on in a process that is just dying.
+    for link in sorted(Path("/sys/class/net").glob(f"{plan.bridge}n*")):
+        with contextlib.suppress(CommandError):
+            run("ip", "link", "delete", link.name)
+    if link_exists(plan.bridge):
+        run("ip", "link", "delete", plan.bridge)
+    for table, parent, chain in _jumps(plan):
+        _remove_chain(table, parent, chain)
+    if not any(link_exists(Plan(slot).bridge) for slot in range(SLOTS)):
+        run("ip", "route", "flush", "proto", ROUTE_PROTOCOL, "exact", str(RANGE), accept=(0, 2))
+        run("ip", "route", "delete", "unreachable", str(RANGE), "proto", ROUTE_PROTOCOL, accept=(0, 2))
+
+
+def _remove_chain(table: str, parent: str, chain: str) -> None:
+    missing = 1
+    while not _fails("iptables", "--wait", "-t", table, "-D", parent, "-j", chain):
+        pass
+    run("iptables", "--wait", "-t", table, "-F", chain, accept=(0, missing))
+    run("iptables", "--wait", "-t", table, "-X", chain, accept=(0, missing))
+
+
+def _fails(*command: str) -> bool:
+    try:
+        run(*command)
+    except CommandError:
+        return True
+    return False
