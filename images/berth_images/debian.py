@@ -52,8 +52,8 @@ class DebianPackage:
 
 
 def base_key(spec: BaseSpec) -> str:
-    """The name under which a base's resolution is kept."""
-    return key_of("base", asdict(spec))
+    """The name under which a base's resolution is kept: what apt was asked, not what is done with it."""
+    return key_of("base", spec.codename, spec.architecture, spec.packages, sorted(spec.leave_out))
 
 
 def resolved(store: Store, spec: BaseSpec) -> tuple[DebianPackage, ...] | None:
@@ -165,7 +165,8 @@ class _Apt:
         if "" not in found:
             raise MissingToolError(
                 f"apt's sources on this machine name no Debian archive for {release or 'this release'}; "
-                f"images are built from one ({SUPPORTED}). Add the Debian archive to /etc/apt/sources.list.d. {ELSEWHERE}"
+                f"images are built from one ({SUPPORTED}). Add the archive to "
+                f"/etc/apt/sources.list.d. {ELSEWHERE}"
             )
         return [
             (mirror, f"{self._spec.codename}-{suffix}" if suffix else self._spec.codename)

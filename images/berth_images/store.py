@@ -100,7 +100,7 @@ class Store:
         with tempfile.TemporaryDirectory(dir=self.folder("work")) as name:
             yield Path(name)
 
-    def read_record(self, kind: str, key: str) -> dict[str, Any] | None:
+    def read_record(self, kind: str, key: str, *, touch: bool = True) -> dict[str, Any] | None:
         """What was written under this key, or None where it is absent or unreadable."""
         path = self.root / kind / f"{key}.json"
         try:
@@ -108,7 +108,8 @@ class Store:
         except (OSError, ValueError):
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # pruning goes by last use; on a read-only cache there is nothing to prune
+            if touch:
+                os.utime(path)  # pruning goes by last use; on a read-only cache there is nothing to prune
         return record if isinstance(record, dict) else None
 
     def write_record(self, kind: str, key: str, record: dict[str, Any]) -> None:
