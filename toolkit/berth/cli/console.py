@@ -14,8 +14,11 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 HEARTBEAT_SECONDS = 20.0
+# Shorter steps need no forecast and no word at their end.
+WORTH_SAYING_SECONDS = 3.0
 
 
 class Console:
@@ -35,32 +38,55 @@ class Console:
             click.echo(f"{seconds // 60:3d}:{seconds % 60:02d}  {subject:<12} {text}", err=True)
 
     @contextmanager
-    def step(self, subject: str, text: str, expected_seconds: float | None = None) -> Iterator[None]:
+    def step(self, subject: str, text: str, expected_seconds: float | None = None) -> Iterator[Step]:
         """Say that a step began, that it goes on (every 20 s), and how long it took."""
-        about = f" (about {human_seconds(expected_seconds)})" if expected_seconds else ""
+        long = expected_seconds is not None and expected_seconds >= WORTH_SAYING_SECONDS
+        about = f" (about {human_seconds(expected_seconds)})" if expected_seconds and long else ""
         self.line(subject, f"{text}{about}")
         began = time.monotonic()
+        step = Step()
         done = threading.Event()
 
         def beat() -> None:
             while not done.wait(HEARTBEAT_SECONDS):
-                spent = human_seconds(time.monotonic() - began)
-                self.line(subject, f"still at it after {spent}{about}: {text}")
+                self.line(subject, f"{human_seconds(time.monotonic() - began)}{about}: {step.detail or text}")
 
         beater = threading.Thread(target=beat, daemon=True)
         beater.start()
         try:
-            yield
+            yield step
         except BaseException:
             self.line(subject, f"stopped after {human_seconds(time.monotonic() - began)}: {text}")
             raise
         else:
             spent = time.monotonic() - began
-            if spent >= 1:
-                self.line(subject, f"done in {human_seconds(spent)}")
+            if spent >= WORTH_SAYING_SECONDS:
+                self.line(subject, f"done in {human_seconds(spent)}: {text}")
         finally:
             done.set()
             beater.join()
+
+
+class Step:
+    """A step that is under way; its last detail shows in the heartbeat."""
+
+    detail = ""
+
+    def update(self, detail: str) -> None:
+        """Say what happens now, in a few words."""
+        self.detail = detail
+
+
+class ClusterProgress:
+    """Tells the console what the local cluster does."""
+
+    def __init__(self, console: Console, subject: str) -> None:
+        self._console = console
+        self._subject = subject
+
+    def step(self, name: str, expected_seconds: float) -> AbstractContextManager[Step]:
+        """Enter when a step starts, leave when it ends."""
+        return self._console.step(self._subject, name, expected_seconds)
 
 
 def human_seconds(seconds: float) -> str:

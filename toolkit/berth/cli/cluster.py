@@ -1,0 +1,132 @@
+"""`berth cluster`: the local Kubernetes by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from berth.cli.console import ClusterProgress, Console
+from berth.cli.errors import UserError
+from berth.cli.local import consent_to_tools
+
+if TYPE_CHECKING:
+    from berth.localcluster import Cluster
+
+name_option = click.option("--name", default="berth", show_default=True, help="The cluster's name.")
+
+
+def _cluster(name: str) -> Cluster:
+    from berth.localcluster import Cluster  # noqa: PLC0415 - `--help` needs none of it
+
+    return Cluster(name)
+
+
+@click.group()
+def cluster() -> None:
+    """Handle the local Kubernetes: one real node, made from packages.
+
+    `berth up local` uses the cluster `berth` and starts it by itself.
+    """
+
+
+@cluster.command()
+@name_option
+@click.option("--yes", is_flag=True, help="Install the Debian tools that are missing.")
+@click.option(
+    "--simulated-gpus", type=click.IntRange(min=0), help="GPUs for the scheduler; no hardware behind them."
+)
+@click.option(
+    "--hpa-sync-seconds", type=click.FloatRange(min=0.1), help="How often the HPA controller looks (new: 15)."
+)
+@click.option("--egress/--no-egress", default=None, help="Whether pods reach beyond this machine (new: no).")
+def start(
+    name: str, yes: bool, simulated_gpus: int | None, hpa_sync_seconds: float | None, egress: bool | None
+) -> None:
+    """Make, start or heal a cluster: running it again is always safe."""
+    from berth.localcluster import Cluster  # noqa: PLC0415
+
+    console = Console()
+    consent_to_tools(yes=yes, console=console)
+    made = Cluster(name, hpa_sync_seconds=hpa_sync_seconds, egress=egress)
+    made.start(ClusterProgress(console, "cluster"))
+    if simulated_gpus is not None:
+        made.simulate_gpus(simulated_gpus)
+    click.echo(f"cluster {name} runs at {made.server}\nkubeconfig: {made.kubeconfig}")
+
+
+@cluster.command()
+@name_option
+def stop(name: str) -> None:
+    """End a cluster's processes and keep its data."""
+    _cluster(name).stop(ClusterProgress(Console(), "cluster"))
+    click.echo(f"cluster {name} is stopped; `berth cluster start --name {name}` brings it back")
+
+
+@cluster.command()
+@name_option
+def delete(name: str) -> None:
+    """Remove a cluster and all its data."""
+    _cluster(name).delete(ClusterProgress(Console(), "cluster"))
+    click.echo(f"cluster {name} is deleted")
+
+
+@cluster.command()
+@name_option
+@click.option("--all", "every", is_flag=True, help="Every cluster of this user.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(name: str, every: bool, as_json: bool) -> None:
+    """Say how a cluster is; exit code 1 unless it runs."""
+    chosen = _cluster(name).list() if every else [_cluster(name)]
+    found = [one.status() for one in chosen]
+    if as_json:
+        entries = [one.to_json() for one in found]
+        click.echo(json.dumps(entries if every else entries[0], indent=2, default=str))
+    else:
+        for one in found:
+            click.echo(f"{one.name}: {one.state}")
+            for label, value in (
+                ("Kubernetes", one.kubernetes),
+                ("server", one.server),
+                ("node", one.node_address),
+                ("kubeconfig", one.kubeconfig),
+                ("simulated GPUs", one.simulated_gpus),
+            ):
+                if value:
+                    click.echo(f"  {label:<15} {value}")
+            for problem in one.problems:
+                click.echo(f"  problem         {problem}")
+        if every and not found:
+            click.echo("no clusters; `berth cluster start` makes one")
+    if not every and found[0].state != "running":
+        raise click.exceptions.Exit(1)
+
+
+@cluster.command()
+@name_option
+@click.argument("component", required=False)
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(min=1))
+def logs(name: str, component: str | None, lines: int) -> None:
+    """Print the end of a COMPONENT's log, or the list of components."""
+    one = _cluster(name)
+    if component is None:
+        files = one.log_files()
+        if not files:
+            raise UserError(f"cluster {name} has no logs: it was never started")
+        for known, path in files.items():
+            click.echo(f"{known:<26} {path}")
+        return
+    click.echo(one.logs(component, lines))
+
+
+@cluster.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def kubectl(words: tuple[str, ...]) -> None:
+    """Run kubectl against the cluster `berth` (`--name NAME` first for another)."""
+    name = "berth"
+    if len(words) > 1 and words[0] == "--name":
+        name, words = words[1], words[2:]
+    command = _cluster(name).kubectl_command(*words)
+    os.execv(command[0], command)  # noqa: S606 - the terminal is handed over, as kubectl expects
