@@ -113,8 +113,8 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
     plan = Plan(node.slot)
     file = namespace_file(node)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file.touch(exist_ok=True)
-    if not _is_namespace(file):
+    if not file.exists() or not _is_namespace(file):
+        file.touch()
         run("unshare", f"--net={file}", "true")
     inside = ("nsenter", f"--net={file}")
     if not link_exists(node.veth):

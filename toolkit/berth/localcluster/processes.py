@@ -91,16 +91,19 @@ def arguments(pid: int) -> list[str]:
     """The command line of ``pid``; empty for a kernel thread, a zombie, or one that is gone."""
     try:
         raw = (_PROC / str(pid) / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return []
     return [os.fsdecode(part) for part in raw.split(b"\0")[:-1]]
 
 
 def namespace(pid: int, kind: str) -> int | None:
-    """The number of the namespace of ``kind`` (`pid`, `net`, `mnt`) that ``pid`` is in, None if it is gone."""
+    """The number of the namespace of ``kind`` (`pid`, `net`, `mnt`) that ``pid`` is in.
+
+    None when the process is gone, or so foreign that even root may not look.
+    """
     try:
         return (_PROC / str(pid) / "ns" / kind).stat().st_ino
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 

@@ -232,10 +232,11 @@ def _running(script: Path) -> list[Identity]:
 
 
 def members(namespaces: Collection[int | None]) -> list[int]:
-    """The processes in any of these process namespaces."""
+    """The processes in any of these process namespaces, without zombies: those hold nothing any more."""
     if not namespaces:
         return []
-    return [pid for pid in processes.all_pids() if processes.namespace(pid, "pid") in namespaces]
+    inside = [pid for pid in processes.all_pids() if processes.namespace(pid, "pid") in namespaces]
+    return [pid for pid in inside if Identity.of(pid) is not None]
 
 
 def tail(file: Path, lines: int) -> str:

@@ -1,0 +1,3 @@
+module berth.local/probe
+
+go 1.26.0
