@@ -71,12 +71,12 @@ class Admission:
         wait = (self.queue_depth + 1) * self._mean_service / self.slots
         return min(_RETRY_HIGH, max(_RETRY_LOW, math.ceil(wait)))
 
-    def fail_waiting(self, error: Exception) -> None:
-        """End every wait for a slot with `error`; those who hold one are not touched."""
+    def fail_waiting(self, error: Callable[[], Exception]) -> None:
+        """End every wait for a slot with an error of its own; those who hold a slot are not touched."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_exception(error)
+                waiter.set_exception(error())
 
     def _served(self, seconds: float) -> None:
         mean = self._mean_service

@@ -10,6 +10,7 @@
     ├── RequestTimeout           408     timeout          invalid_request_error
     ├── PayloadTooLarge          413     validation       invalid_request_error
     ├── GenerationFailed         424     generation       server_error
+    │   └── Drained              424     generation       server_error
     ├── Overloaded               429     overloaded       overloaded_error
     ├── NotReady                 503     healthcheck      server_error
     └── Internal                 500     internal         server_error
@@ -45,11 +46,21 @@ class RequestError(Exception):
     openai_type = "server_error"
     code: str | None = None
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        code: str | None = None,
+        error_type: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.code = code or type(self).code
+        self.error_type = error_type or type(self).error_type
 
 
 class ValidationError(RequestError):
@@ -128,6 +139,10 @@ class GenerationFailed(RequestError):
     status = 424
     error_type = "generation"
     code = "generation_failed"
+
+
+class Drained(GenerationFailed):
+    """Still running when the drain's time was over."""
 
 
 class Overloaded(RequestError):

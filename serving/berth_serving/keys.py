@@ -52,7 +52,11 @@ class KeyRing:
         self._digests = self._read()
         self._anonymous = allow_anonymous and not self._digests
         if not self._digests and not allow_anonymous:
-            where = f"BERTH_API_KEYS_DIR={str(folder)!r} holds no key" if folder else "BERTH_API_KEYS_DIR is unset"
+            where = (
+                f"BERTH_API_KEYS_DIR={str(folder)!r} holds no key"
+                if folder
+                else "BERTH_API_KEYS_DIR is unset"
+            )
             raise KeysError(
                 f"{where}: put one file per key there (its name is the key's name), "
                 "or set BERTH_ALLOW_ANONYMOUS=true to serve everybody"

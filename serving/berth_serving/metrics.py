@@ -15,7 +15,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
@@ -25,8 +32,8 @@ if TYPE_CHECKING:
     from berth_serving.settings import GatewaySettings
 
 OUTCOMES = (
-    "ok", "validation", "authentication", "overloaded", "queue_timeout", "not_ready", "generation",
-    "client_gone", "too_large", "timeout", "not_found", "internal", "drained",
+    "ok", "validation", "authentication", "overloaded", "not_ready", "generation", "drained",
+    "client_gone", "too_large", "timeout", "not_found", "internal",
 )  # fmt: skip
 
 _TGI_DURATIONS = tuple(0.0001 * 1.5**n for n in range(1, 36))
@@ -44,6 +51,8 @@ class GatewayMetrics:
     """The registry and its metrics. Queue and slot gauges are read from `admission` when scraped."""
 
     def __init__(self, settings: GatewaySettings, admission: Admission) -> None:
+        # `_created` series double what is scraped and answer no question of ours.
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         self._tgi = _TgiCounters()
         registry.register(_Load(admission, settings))
@@ -52,11 +61,19 @@ class GatewayMetrics:
         # The lesson's seven.
         self.llm_requests = Counter("llm_request_count", "Generation requests received", registry=registry)
         self.llm_latency = Histogram(
-            "llm_request_latency_seconds", "Seconds from request to whole answer", buckets=_REQUEST, registry=registry
+            "llm_request_latency_seconds",
+            "Seconds from request to whole answer",
+            buckets=_REQUEST,
+            registry=registry,
         )
-        self.llm_temperature = Gauge("llm_temperature", "Temperature of the latest request", registry=registry)
+        self.llm_temperature = Gauge(
+            "llm_temperature", "Temperature of the latest request", registry=registry
+        )
         self.llm_throughput = Histogram(
-            "llm_token_throughput", "Tokens generated per second, per request", buckets=_THROUGHPUT, registry=registry
+            "llm_token_throughput",
+            "Tokens generated per second, per request",
+            buckets=_THROUGHPUT,
+            registry=registry,
         )
         self.llm_gpu_memory = Gauge(
             "llm_gpu_memory_used_bytes",
@@ -76,14 +93,19 @@ class GatewayMetrics:
         self.tgi_validation = tgi("validation_duration", "Seconds spent validating and tokenizing")
         self.tgi_queue = tgi("queue_duration", "Seconds waited for an engine slot")
         self.tgi_inference = tgi("inference_duration", "Seconds in an engine slot")
-        self.tgi_per_token = tgi("mean_time_per_token_duration", "Seconds per generated token, mean of a request")
+        self.tgi_per_token = tgi(
+            "mean_time_per_token_duration", "Seconds per generated token, mean of a request"
+        )
         self.tgi_generated = tgi("generated_tokens", "Tokens generated per request", tokens)
         self.tgi_input = tgi("input_length", "Tokens of the prompt per request", tokens)
         self.tgi_max_new = tgi("max_new_tokens", "Tokens asked for per request", tokens)
 
         # Ours.
         self.requests = Counter(
-            "berth_requests", "Requests answered, by route and outcome", ["route", "outcome"], registry=registry
+            "berth_requests",
+            "Requests answered, by route and outcome",
+            ["route", "outcome"],
+            registry=registry,
         )
         self.first_token = Histogram(
             "berth_time_to_first_token_seconds",
@@ -98,12 +120,16 @@ class GatewayMetrics:
             buckets=_BETWEEN_TOKENS,
             registry=registry,
         )
-        self.prompt_tokens = Counter("berth_prompt_tokens", "Tokens of prompts taken by the engine", registry=registry)
+        self.prompt_tokens = Counter(
+            "berth_prompt_tokens", "Tokens of prompts taken by the engine", registry=registry
+        )
         self.generated_tokens = Counter("berth_generated_tokens", "Tokens generated", registry=registry)
         self.engine_ready = Gauge(
             "berth_engine_ready", "1 while the engine has proven that it answers", registry=registry
         )
-        self.engine_losses = Counter("berth_engine_losses", "Times that a ready engine was lost", registry=registry)
+        self.engine_losses = Counter(
+            "berth_engine_losses", "Times that a ready engine was lost", registry=registry
+        )
         self.draining = Gauge("berth_draining", "1 from SIGTERM on", registry=registry)
 
     def tgi_received(self) -> None:

@@ -148,12 +148,17 @@ def start(settings: EngineSettings, threads: int) -> Any:
     params.fit_params = False
     # By default it keeps up to 8 GiB of old prompts in memory, beyond what a container asked for.
     params.cache_ram_mib = 0
+    params.cache_idle_slots = False
     # One thread per open connection: the gateway's streams, its health checks, the probe.
     params.n_threads_http = 2 * settings.slots + 16
     # Its pings would hide that the main loop no longer turns.
     params.sse_ping_interval = -1
     params.endpoint_metrics = True
     params.ui = False
+    # By default any web page open on this machine may use it: it allows every origin.
+    params.cors_origins = "http://nobody.invalid"
+    params.cors_origins_explicit = True
+    params.cors_credentials = False
     params.verbosity = _WARNINGS
     try:
         return xllamacpp.Server(params)

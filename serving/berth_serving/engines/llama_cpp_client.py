@@ -128,6 +128,7 @@ class LlamaCppEngine:
         self._stall = stall
         self._session: aiohttp.ClientSession | None = None
         self._special: dict[int, str] = {}
+        self._context = 0
 
     async def close(self) -> None:
         """Close every connection."""
@@ -147,9 +148,8 @@ class LlamaCppEngine:
             if len(ids) == 1:
                 special[ids[0]] = name
         self._special = special
-        return EngineDescription(
-            context_tokens=props.default_generation_settings.n_ctx, slots=props.total_slots, device="cpu"
-        )
+        self._context = props.default_generation_settings.n_ctx
+        return EngineDescription(context_tokens=self._context, slots=props.total_slots, device="cpu")
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, as /completion would make them."""
@@ -163,14 +163,16 @@ class LlamaCppEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream one completion."""
         limit = request.max_new_tokens
-        payload = _payload(request)
+        payload = _payload(request, self._context)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._stall)
         async with self._request("POST", "/completion", timeout, payload) as response:
             async for data in _events(response):
                 try:
                     chunk = _decode_chunk(data)
                 except msgspec.MsgspecError as error:
-                    raise EngineGarbled(f"/completion sent an event that is not understood: {error}") from None
+                    raise EngineGarbled(
+                        f"/completion sent an event that is not understood: {error}"
+                    ) from None
                 if chunk.error:
                     raise EngineGarbled(f"/completion ended with {_failure_text(bytes(chunk.error))}")
                 if chunk.stop:
@@ -212,7 +214,9 @@ class LlamaCppEngine:
             return await response.read()
 
     async def _post(self, path: str, payload: dict[str, Any]) -> bytes:
-        async with self._request("POST", path, aiohttp.ClientTimeout(total=_CALL_SECONDS), payload) as response:
+        async with self._request(
+            "POST", path, aiohttp.ClientTimeout(total=_CALL_SECONDS), payload
+        ) as response:
             return await response.read()
 
     @asynccontextmanager
@@ -237,7 +241,9 @@ class LlamaCppEngine:
     ) -> aiohttp.ClientResponse:
         session = self._session
         if session is None or session.closed:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None)
+            connector = aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None
+            )
             session = self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         url = self._url + path
         try:
@@ -255,7 +261,7 @@ class LlamaCppEngine:
             raise EngineGarbled(f"{path}: {error}") from None
 
 
-def _payload(request: EngineRequest) -> dict[str, Any]:
+def _payload(request: EngineRequest, context: int) -> dict[str, Any]:
     prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
     payload: dict[str, Any] = {
         "prompt": prompt,
@@ -268,7 +274,8 @@ def _payload(request: EngineRequest) -> dict[str, Any]:
         "min_p": request.min_p,
         "typical_p": request.typical_p,
         "repeat_penalty": request.repetition_penalty,
-        "repeat_last_n": -1,
+        # Penalties look at the whole context, as TGI's do; the server's own default is the last 64 tokens.
+        "repeat_last_n": context,
         "frequency_penalty": request.frequency_penalty,
         "presence_penalty": request.presence_penalty,
         "seed": request.seed,

@@ -1,0 +1,1 @@
+"""The contracts that clients speak: how each reads a request and writes an answer."""

@@ -1,0 +1,1 @@
+"""The gateway: `python3 -m berth_serving.gateway`."""

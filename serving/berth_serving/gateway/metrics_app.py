@@ -1,0 +1,47 @@
+"""The metrics port: `/metrics` and `/load`, without a key, for whom the network policy lets in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from berth_serving.admission import Admission
+    from berth_serving.gateway.app import Gateway
+    from berth_serving.gateway.exchange import Receive, Scope, Send
+    from berth_serving.metrics import GatewayMetrics
+
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class MetricsApp:
+    """The ASGI application behind BERTH_METRICS_PORT."""
+
+    def __init__(self, metrics: GatewayMetrics, admission: Admission, gateway: Gateway) -> None:
+        self._metrics = metrics
+        self._admission = admission
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one scrape."""
+        del receive
+        status, media, body = self._answer(scope["method"], scope["path"])
+        headers = [(b"content-type", media), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _answer(self, method: str, path: str) -> tuple[int, bytes, bytes]:
+        if method not in ("GET", "HEAD"):
+            return 405, b"text/plain", b"only GET is served here\n"
+        if path == "/metrics":
+            return 200, _TEXT, self._metrics.render()
+        if path == "/load":
+            load = {
+                "berth_queue_depth": self._admission.queue_depth,
+                "berth_running_requests": self._admission.running,
+                "slots": self._admission.slots,
+                "draining": self._gateway.draining,
+            }
+            return 200, b"application/json", msgspec.json.encode(load)
+        return 404, b"text/plain", b"served: /metrics, /load\n"

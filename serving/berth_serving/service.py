@@ -1,0 +1,242 @@
+"""From a validated request to tokens: admission, tokenizing, a slot, the engine, and what is measured on the way."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from berth_serving.contracts.model import Asked, Limits, Timing
+from berth_serving.engines.protocol import (
+    EngineError,
+    EngineRefused,
+    EngineRequest,
+    Finished,
+    Progress,
+    TokenEvent,
+)
+from berth_serving.errors import GenerationFailed, NotReady, ValidationError
+from berth_serving.interrupt import Interruptible
+from berth_serving.monitor import EngineMonitor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from berth_serving.admission import Admission, Place
+    from berth_serving.engines.protocol import Engine
+    from berth_serving.metrics import GatewayMetrics
+    from berth_serving.settings import GatewaySettings
+
+# A tokenizer makes at most one token of a byte, and adds a few of its own.
+_EXTRA_TOKENS = 8
+
+
+class Service:
+    """One model behind one engine."""
+
+    def __init__(
+        self, settings: GatewaySettings, engine: Engine, admission: Admission, metrics: GatewayMetrics
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.admission = admission
+        self.metrics = metrics
+        self.monitor = EngineMonitor(engine, settings, on_ready=self._on_ready, on_lost=self._on_lost)
+        self.limits = Limits(
+            model_id=settings.model_id,
+            max_input_tokens=settings.max_input_tokens,
+            max_total_tokens=settings.max_total_tokens,
+            max_stop_sequences=settings.max_stop_sequences,
+            unsupported=engine.unsupported,
+            engine=engine.name,
+        )
+        self._on_engine: set[Interruptible] = set()
+
+    @asynccontextmanager
+    async def generation(self, asked: Asked, route: str, received: float) -> AsyncIterator[Generation]:
+        """Admit a request and hold a slot of the engine for it.
+
+        Raises:
+            NotReady: the engine is not there; nothing was started.
+            Overloaded: no place, or no slot in time.
+            ValidationError: what only the tokenizer could tell.
+            GenerationFailed: raised into the body when the engine is lost meanwhile.
+        """
+        timing = Timing(received)
+        self.monitor.require_ready()
+        with self.admission.enter() as place:
+            request = await self._prepare(asked)
+            timing.validated = time.monotonic()
+            await place.take_slot(self.settings.queue_timeout)
+            # The engine may have been lost while this one waited for a slot of its own accord.
+            self.monitor.require_ready()
+            timing.started = time.monotonic()
+            async with Interruptible() as scope:
+                self._on_engine.add(scope)
+                try:
+                    yield Generation(self, request, place, timing, route)
+                finally:
+                    self._on_engine.discard(scope)
+
+    async def _prepare(self, asked: Asked) -> EngineRequest:
+        """Render, tokenize where it is needed, and check lengths."""
+        try:
+            prompt = asked.prompt
+            if asked.messages is not None:
+                prompt = await self._render(asked.messages)
+            if prompt is None:
+                raise ValidationError("the request has no prompt")
+            most_new = asked.max_new_tokens
+            if isinstance(prompt, str) and self._needs_count(asked, prompt):
+                prompt = await self.engine.tokenize(prompt)
+        except EngineRefused as error:
+            raise ValidationError(f"the engine refused the prompt: {error}") from None
+        except EngineError as error:
+            self.monitor.lose(str(error))
+            raise NotReady(f"Model is not ready: {error}", retry_after=1) from None
+        if not isinstance(prompt, str):
+            if asked.truncate is not None:
+                prompt = prompt[-asked.truncate :]
+            most_new = self._checked_length(asked, len(prompt))
+        if most_new is None:
+            raise ValidationError("the request has no length")
+        return EngineRequest(
+            prompt=prompt,
+            max_new_tokens=most_new,
+            temperature=asked.temperature if asked.sampling else 0.0,
+            top_k=max(asked.top_k, 0),
+            top_p=asked.top_p,
+            min_p=asked.min_p,
+            typical_p=asked.typical_p,
+            repetition_penalty=asked.repetition_penalty,
+            frequency_penalty=asked.frequency_penalty,
+            presence_penalty=asked.presence_penalty,
+            seed=asked.seed,
+            stop=asked.stop,
+            logprobs=asked.logprobs,
+            json_schema=asked.json_schema,
+            ignore_eos=asked.ignore_eos,
+            logit_bias=asked.logit_bias,
+        )
+
+    async def _render(self, messages: Sequence[object]) -> str:
+        try:
+            return await self.engine.render_chat(messages)  # type: ignore[arg-type]
+        except EngineRefused as error:
+            raise ValidationError(
+                f"`messages` do not fit the model's chat template: {error}",
+                param="messages",
+                error_type="template_error",
+            ) from None
+
+    def _needs_count(self, asked: Asked, prompt: str) -> bool:
+        """Whether the prompt has to be tokenized before the engine does it: not if it fits by its bytes alone."""
+        if asked.max_new_tokens is None or asked.truncate is not None:
+            return True
+        bound = len(prompt.encode()) + _EXTRA_TOKENS
+        limits = self.limits
+        return bound > limits.max_input_tokens or bound + asked.max_new_tokens > limits.max_total_tokens
+
+    def _checked_length(self, asked: Asked, count: int) -> int:
+        limits = self.limits
+        if count > limits.max_input_tokens:
+            raise ValidationError(
+                f"`inputs` must have at most {limits.max_input_tokens} tokens, given: {count}",
+                code="context_length_exceeded",
+            )
+        total = asked.max_length or limits.max_total_tokens
+        if asked.max_new_tokens is None:
+            if count >= total:
+                raise ValidationError(
+                    f"`max_length` must be larger than the prompt's {count} tokens, got {total}",
+                    param="max_length",
+                )
+            return total - count
+        if count + asked.max_new_tokens > total:
+            raise ValidationError(
+                f"`inputs` tokens + `max_new_tokens` must be at most {total}, "
+                f"given: {count} `inputs` tokens and {asked.max_new_tokens} `max_new_tokens`",
+                code="context_length_exceeded",
+            )
+        return asked.max_new_tokens
+
+    def _on_ready(self) -> None:
+        self.metrics.engine_ready.set(1)
+
+    def _on_lost(self, reason: str) -> None:
+        self.metrics.engine_ready.set(0)
+        self.metrics.engine_losses.inc()
+        self.admission.fail_waiting(lambda: NotReady(f"Model is not ready: {reason}", retry_after=1))
+        for scope in tuple(self._on_engine):
+            scope.interrupt(
+                GenerationFailed(f"Request failed during generation: the engine was lost ({reason})")
+            )
+
+
+class Generation:
+    """One request in a slot of the engine. Iterate `tokens()` once; then `finished` is set."""
+
+    def __init__(
+        self, service: Service, request: EngineRequest, place: Place, timing: Timing, route: str
+    ) -> None:
+        self._service = service
+        self._request = request
+        self._place = place
+        self._route = route
+        self.timing = timing
+        self.finished: Finished | None = None
+
+    async def tokens(self) -> AsyncGenerator[TokenEvent, None]:
+        """Every token, as it comes. The slot is free once the engine is done, however slowly the client reads.
+
+        Raises:
+            ValidationError: the engine refused the request.
+            GenerationFailed: it did not finish it.
+        """
+        metrics, monitor, timing = self._service.metrics, self._service.monitor, self.timing
+        previous = 0.0
+        try:
+            async with aclosing(self._service.engine.generate(self._request)) as events:
+                async for event in events:
+                    now = time.monotonic()
+                    monitor.progressed()
+                    if isinstance(event, TokenEvent):
+                        if previous:
+                            metrics.between_tokens.observe(now - previous)
+                        else:
+                            timing.first_token = now
+                            metrics.first_token.labels(self._route).observe(now - timing.received)
+                        previous = now
+                        yield event
+                    elif isinstance(event, Progress):
+                        continue
+                    else:
+                        self._end(event, now)
+        except EngineRefused as error:
+            raise ValidationError(f"the engine refused the request: {error}") from None
+        except EngineError as error:
+            monitor.lose(str(error))
+            raise GenerationFailed(f"Request failed during generation: {error}") from None
+
+    def _end(self, finished: Finished, now: float) -> None:
+        self.finished = finished
+        self._place.free_slot(served=True)
+        metrics, timing = self._service.metrics, self.timing
+        timing.ended = now
+        seconds = now - timing.started
+        total = now - timing.received
+        tokens = finished.output_tokens
+        metrics.prompt_tokens.inc(finished.input_tokens)
+        metrics.generated_tokens.inc(tokens)
+        metrics.llm_latency.observe(total)
+        metrics.llm_tokens.observe(tokens)
+        if tokens and seconds > 0:
+            metrics.llm_throughput.observe(tokens / seconds)
+            metrics.tgi_per_token.observe(seconds / tokens)
+        metrics.tgi_duration.observe(total)
+        metrics.tgi_validation.observe(timing.validated - timing.received)
+        metrics.tgi_queue.observe(timing.started - timing.validated)
+        metrics.tgi_inference.observe(seconds)
+        metrics.tgi_generated.observe(tokens)
+        metrics.tgi_input.observe(finished.input_tokens)
+        metrics.tgi_max_new.observe(self._request.max_new_tokens)
