@@ -56,7 +56,11 @@ def test_a_record_that_was_cut_short_is_no_identity(text: str) -> None:
 
 
 def _unit(folder: Path, seconds: str = "600") -> Unit:
-    return Unit("demo", folder / "units", folder / "logs", [Program("sleep", ["/bin/sleep", seconds])])
+    # Under a name of its own: the unit's script sleeps too.
+    napper = folder / "napper"
+    if not napper.exists():
+        napper.symlink_to("/bin/sleep")
+    return Unit("demo", folder / "units", folder / "logs", [Program("napper", [napper, seconds])])
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def unit(tmp_path: Path) -> Iterator[Unit]:
 @needs_root
 def test_a_unit_runs_once(unit: Unit) -> None:
     before = unit.processes()
-    assert [process.program for process in before] == ["sleep"]
+    assert [process.program for process in before] == ["napper"]
     assert not unit.ensure()
     assert unit.processes() == before
 
@@ -131,18 +135,18 @@ def test_other_settings_start_the_unit_anew(unit: Unit, tmp_path: Path) -> None:
     assert _unit(tmp_path, "601").ensure()
     running = _unit(tmp_path, "601")
     assert wait_until(lambda: not running.missing(), 5)
-    assert arguments(running.processes()[0].pid) == ["/bin/sleep", "601"]
+    assert arguments(running.processes()[0].pid) == [str(tmp_path / "napper"), "601"]
 
 
 @needs_root
 def test_a_unit_outlives_its_starter_and_holds_nothing_of_it(tmp_path: Path) -> None:
+    unit = _unit(tmp_path)
     program = (
         "import sys; from pathlib import Path; from berth.localcluster.units import Program, Unit; f = Path(sys.argv[1]);"
-        "Unit('demo', f / 'units', f / 'logs', [Program('sleep', ['/bin/sleep', '600'])]).ensure()"
+        "Unit('demo', f / 'units', f / 'logs', [Program('napper', [f / 'napper', '600'])]).ensure()"
     )
     # communicate() inside run() waits for the pipe's end: it would hang if the unit held it.
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, timeout=30, check=True)
-    unit = _unit(tmp_path)
     try:
         assert unit.head() is not None
     finally:
