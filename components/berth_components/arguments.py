@@ -21,7 +21,23 @@ class ArgumentError(pulumi.RunError, ValueError):
     """A component got an argument that it cannot accept.
 
     Being a `pulumi.RunError` it ends a program with its message alone, without a traceback.
+
+    Attributes:
+        component: who refused, such as "ModelServer 'chat'".
+        argument: path of the argument, such as "termination.grace_seconds".
+        given: what it was, for people; never a secret.
+        allowed: what would have been accepted.
+        remedy: what to do, where that is not plain; else "".
     """
+
+    def __init__(self, component: str, argument: str, given: str, allowed: str, remedy: str = "") -> None:
+        end = f"; {remedy}" if remedy else ""
+        super().__init__(f"{component}: argument '{argument}' {given}; allowed: {allowed}{end}")
+        self.component = component
+        self.argument = argument
+        self.given = given
+        self.allowed = allowed
+        self.remedy = remedy
 
 
 class Refusal(Exception):  # noqa: N818 - it never leaves this room; callers see ArgumentError
@@ -49,6 +65,11 @@ def combine(function: Callable[..., R | pulumi.Output[R]], *inputs: Any) -> pulu
     if all(is_known(value) for value in inputs):
         return function(*inputs)
     return pulumi.Output.all(*inputs).apply(lambda values: function(*values))
+
+
+def filled(value: pulumi.Input[R]) -> pulumi.Input[R] | None:
+    """The value, or None where it is empty: an empty list in an object is noise in every diff."""
+    return combine(lambda known: known or None, value)
 
 
 class Arguments:
@@ -85,10 +106,8 @@ class Arguments:
             if key not in keys:
                 near = difflib.get_close_matches(str(key), keys, n=1)
                 remedy = f"did you mean '{near[0]}'?" if near else "remove it"
-                raise ArgumentError(
-                    f"{component}: argument '{self._where(str(key))}' does not exist; "
-                    f"allowed: one of {', '.join(sorted(keys))}; {remedy}"
-                )
+                allowed = f"one of {', '.join(sorted(keys))}"
+                raise ArgumentError(component, self._where(str(key)), "does not exist", allowed, remedy)
         self._keys = keys
 
     def __contains__(self, key: str) -> bool:
@@ -164,8 +183,7 @@ class Arguments:
 
     def _error(self, key: str, given: str, allowed: str, remedy: str) -> ArgumentError:
         where = self._where(key) if key not in {self._path, "args"} else key
-        end = f"; {remedy}" if remedy else ""
-        return ArgumentError(f"{self._component}: argument '{where}' is {given}; allowed: {allowed}{end}")
+        return ArgumentError(self._component, where, f"is {given}", allowed, remedy)
 
     def _assert_declared(self, key: str) -> None:
         if key not in self._keys:

@@ -91,14 +91,7 @@ class Autoscaler(pulumi.ComponentResource):
         server = given.read("server", checks.server_name)
         object_name = given.maybe("name", checks.server_name) or server
         namespace = given.read("namespace", checks.dns_label)
-        spec = autoscaling.HorizontalPodAutoscalerSpecArgs(
-            scale_target_ref=autoscaling.CrossVersionObjectReferenceArgs(
-                api_version="apps/v1", kind="Deployment", name=given.read("deployment", checks.server_name)
-            ),
-            **_limits(given),
-            metrics=_metrics(given, server),
-            behavior=_behavior(given),
-        )
+        spec = read_spec(given)
         warning = _cpu_on_gpus(given, name)
         super().__init__("berth:model:Autoscaler", name, {}, opts)
         if warning is not None:
@@ -115,6 +108,22 @@ class Autoscaler(pulumi.ComponentResource):
         )
         self.name = pulumi.Output.all(object_name, created.urn).apply(lambda known: str(known[0]))
         self.register_outputs({"name": self.name})
+
+
+def read_spec(given: Arguments) -> autoscaling.HorizontalPodAutoscalerSpecArgs:
+    """Check the args of an `Autoscaler` and say them as Kubernetes does.
+
+    Raises:
+        ArgumentError: as the component's.
+    """
+    return autoscaling.HorizontalPodAutoscalerSpecArgs(
+        scale_target_ref=autoscaling.CrossVersionObjectReferenceArgs(
+            api_version="apps/v1", kind="Deployment", name=given.read("deployment", checks.server_name)
+        ),
+        **_limits(given),
+        metrics=_metrics(given, given.read("server", checks.server_name)),
+        behavior=_behavior(given),
+    )
 
 
 def _limits(given: Arguments) -> Mapping[str, pulumi.Input[int]]:

@@ -7,6 +7,7 @@ neither of the two.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
 import pulumi
@@ -53,6 +54,39 @@ class MetricsAdapterArgs(TypedDict):
     """Secrets that exist in its namespace, for the registry."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdapterSettings:
+    """The args of a `MetricsAdapter`, checked."""
+
+    owned: bool
+    namespace: pulumi.Input[str]
+    image: pulumi.Input[str]
+    replicas: pulumi.Input[int]
+    api_servers: pulumi.Input[Sequence[str]] | None
+    pull_secrets: pulumi.Input[Sequence[str]]
+
+
+def read(given: Arguments) -> AdapterSettings:
+    """Check the args of a `MetricsAdapter`.
+
+    Raises:
+        ArgumentError: one is unknown, missing, not allowed, or contradicts another.
+    """
+    owned = given.plain("mode", checks.choice("owned", "existing"), "owned") == "owned"
+    for key in ("image", "replicas", "api_server_cidrs", "image_pull_secrets"):
+        if not owned and key in given:
+            raise given.refuse(key, "given", "only with mode owned", "another stack owns the adapter")
+    no_secrets: Sequence[str] = ()
+    return AdapterSettings(
+        owned=owned,
+        namespace=given.read("namespace", checks.dns_label, DEFAULT_NAMESPACE),
+        image=given.read("image", checks.image) if owned else "",
+        replicas=given.read("replicas", checks.whole_number(1, 5, "replicas"), 1),
+        api_servers=given.maybe("api_server_cidrs", checks.list_of(checks.cidr, at_least=1)),
+        pull_secrets=given.read("image_pull_secrets", checks.list_of(checks.dns_label), no_secrets),
+    )
+
+
 class MetricsAdapter(pulumi.ComponentResource):
     """The external metrics API of a cluster, answered by Berth's adapter.
 
@@ -73,32 +107,22 @@ class MetricsAdapter(pulumi.ComponentResource):
         Raises:
             ArgumentError: an argument is unknown, missing, not allowed, or contradicts another one.
         """
-        given = Arguments(f"MetricsAdapter '{name}'", args, MetricsAdapterArgs)
-        owned = given.plain("mode", checks.choice("owned", "existing"), "owned") == "owned"
-        namespace = given.read("namespace", checks.dns_label, DEFAULT_NAMESPACE)
-        for key in ("image", "replicas", "api_server_cidrs", "image_pull_secrets"):
-            if not owned and key in given:
-                raise given.refuse(key, "given", "only with mode owned", "another stack owns the adapter")
-        image = given.read("image", checks.image) if owned else ""
-        replicas = given.read("replicas", checks.whole_number(1, 5, "replicas"), 1)
-        api_servers = given.maybe("api_server_cidrs", checks.list_of(checks.cidr, at_least=1))
-        no_secrets: Sequence[str] = ()
-        pull_secrets = given.read("image_pull_secrets", checks.list_of(checks.dns_label), no_secrets)
-
+        settings = read(Arguments(f"MetricsAdapter '{name}'", args, MetricsAdapterArgs))
+        namespace = settings.namespace
         super().__init__("berth:metrics:MetricsAdapter", name, {}, opts)
         self._prefix = name
         self._namespace = namespace
         self._labels = pods.labels(APP, OBJECT)
-        if owned:
+        if settings.owned:
             created = network.restricted_namespace(f"{name}", namespace, self._labels, self._child())
             before = [
                 created,
                 network.deny_all(name, namespace, self._labels, self._child([created])),
-                self._network_policy(api_servers, created),
+                self._network_policy(settings.api_servers, created),
                 self._account(created),
                 *self._permissions(created),
             ]
-            deployment = self._deployment(image, replicas, pull_secrets, before)
+            deployment = self._deployment(settings, before)
             service = self._service(created)
             self._disruption_budget(created)
             api_service = self._api_service([service, deployment])
@@ -219,13 +243,7 @@ class MetricsAdapter(pulumi.ComponentResource):
             opts=self._child([created]),
         )
 
-    def _deployment(
-        self,
-        image: pulumi.Input[str],
-        replicas: pulumi.Input[int],
-        pull_secrets: pulumi.Input[Sequence[str]],
-        before: Sequence[pulumi.Resource],
-    ) -> apps.Deployment:
+    def _deployment(self, settings: AdapterSettings, before: Sequence[pulumi.Resource]) -> apps.Deployment:
         def probe(path: str, period: int, failures: int) -> core.ProbeArgs:
             return core.ProbeArgs(
                 http_get=core.HTTPGetActionArgs(path=path, port="https", scheme="HTTPS"),
@@ -236,7 +254,7 @@ class MetricsAdapter(pulumi.ComponentResource):
 
         container = core.ContainerArgs(
             name=APP,
-            image=image,
+            image=settings.image,
             image_pull_policy="IfNotPresent",
             command=["python3", "-m", "berth_agents.metrics_adapter"],
             env=pods.environment(
@@ -260,7 +278,7 @@ class MetricsAdapter(pulumi.ComponentResource):
             f"{self._prefix}-deployment",
             metadata=self._metadata(),
             spec=apps.DeploymentSpecArgs(
-                replicas=replicas,
+                replicas=settings.replicas,
                 selector=meta.LabelSelectorArgs(match_labels=_SELECTOR),
                 strategy=apps.DeploymentStrategyArgs(
                     type="RollingUpdate",
@@ -280,10 +298,7 @@ class MetricsAdapter(pulumi.ComponentResource):
                         enable_service_links=False,
                         security_context=pods.restricted_pod(),
                         termination_grace_period_seconds=30,
-                        image_pull_secrets=combine(
-                            lambda names: [core.LocalObjectReferenceArgs(name=name) for name in names],
-                            pull_secrets,
-                        ),
+                        image_pull_secrets=pods.pull_secrets(settings.pull_secrets),
                         topology_spread_constraints=[
                             pods.spread(_SELECTOR, "kubernetes.io/hostname", "preferred")
                         ],

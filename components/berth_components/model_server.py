@@ -17,7 +17,7 @@ from pulumi_kubernetes.networking import v1 as networking
 from pulumi_kubernetes.policy import v1 as policy
 
 from berth_components import network, pods
-from berth_components.arguments import Arguments, combine
+from berth_components.arguments import Arguments, combine, filled
 from berth_components.model_server_args import ModelServerArgs
 from berth_components.model_server_settings import MODELS_DIR, read
 
@@ -237,7 +237,7 @@ class ModelServer(pulumi.ComponentResource):
             )
         return core.Service(
             f"{self._prefix}-service",
-            metadata=self._metadata("", annotations),
+            metadata=self._metadata("", filled(annotations)),
             spec=core.ServiceSpecArgs(
                 type=access.service_type,
                 selector=self._selector,
@@ -335,16 +335,13 @@ class ModelServer(pulumi.ComponentResource):
             termination_grace_period_seconds=settings.grace,
             priority_class_name=placement.priority_class,
             runtime_class_name=placement.runtime_class,
-            node_selector=placement.node_selector,
-            tolerations=placement.tolerations,
+            node_selector=filled(placement.node_selector),
+            tolerations=filled(placement.tolerations),
             topology_spread_constraints=[
                 pods.spread(self._selector, topology, placement.spread)
                 for topology in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
             ],
-            image_pull_secrets=combine(
-                lambda names: [core.LocalObjectReferenceArgs(name=name) for name in names],
-                settings.pull_secrets,
-            ),
+            image_pull_secrets=pods.pull_secrets(settings.pull_secrets),
             init_containers=[self._weights_container(), self._engine_container()],
             containers=[self._gateway_container()],
             volumes=volumes,

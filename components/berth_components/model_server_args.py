@@ -99,14 +99,14 @@ class GatewayArgs(TypedDict):
     max_stop_sequences: NotRequired[pulumi.Input[int]]
     """Most stop sequences in one request. Default: 4, as TGI's."""
     log_level: NotRequired[pulumi.Input[str]]
-    """DEBUG, INFO (default), WARNING or ERROR. Prompts are never logged."""
+    """debug, info (default), warning or error. Prompts are never logged."""
 
 
 class ConcurrencyArgs(TypedDict):
     """How many requests a replica takes on."""
 
     slots: pulumi.Input[int]
-    """Requests that the engine works on at once, 1 to 4096."""
+    """Requests that the engine works on at once, 1 to 1024."""
     max_concurrent_requests: pulumi.Input[int]
     """Requests in the gateway: working plus waiting. One more gets 429 at once. At least slots."""
     queue_timeout_seconds: NotRequired[pulumi.Input[float]]

@@ -1,6 +1,6 @@
 """A model server's args, checked one by one and against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from pulumi_kubernetes.core import v1 as core
 
 from berth_components import checks
 from berth_components import model_server_args as declared
-from berth_components.arguments import Arguments, combine
+from berth_components.arguments import ArgumentError, Arguments, combine
 from berth_components.model_server_surroundings import NOBODY, Access, Placement, read_access, read_placement
 
 MODELS_DIR = "/models"
@@ -121,7 +121,7 @@ def read(given: Arguments, name: str) -> ServerSettings:
             "BERTH_ENGINE_SLOTS": _text(slots),
             "BERTH_ENGINE_URL": f"http://127.0.0.1:{engine.port}",
             "BERTH_LOG_LEVEL": gateway.read(
-                "log_level", checks.choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"
+                "log_level", checks.choice("debug", "info", "warning", "error"), "info"
             ),
             "BERTH_MODEL_REVISION": model.read("revision", checks.plain_text),
             "BERTH_QUEUE_TIMEOUT_SECONDS": _text(queue_timeout),
@@ -134,7 +134,9 @@ def read(given: Arguments, name: str) -> ServerSettings:
             "MAX_TOTAL_TOKENS": _text(max_total),
             "MODEL_ID": model.read("id", checks.plain_text),
             "PAYLOAD_LIMIT": _text(
-                gateway.read("payload_limit_bytes", checks.whole_number(1024, 1 << 30, "bytes"), 2_000_000)
+                gateway.read(
+                    "payload_limit_bytes", checks.whole_number(1024, 1_000_000_000, "bytes"), 2_000_000
+                )
             ),
         },
         weights=weights,
@@ -153,6 +155,28 @@ def read(given: Arguments, name: str) -> ServerSettings:
         api_keys_secret=api_keys_secret,
         pull_secrets=given.read("image_pull_secrets", checks.list_of(checks.dns_label), NOBODY),
     )
+
+
+def problems(given: Arguments, name: str) -> list[ArgumentError]:
+    """Everything that `read` would refuse, as far as it can be seen at once."""
+    readers: list[Callable[[Arguments], object]] = [
+        _termination,
+        _concurrency,
+        _tokens,
+        _probes,
+        _rollout,
+        _replicas,
+        _keys,
+        read_access,
+        lambda all_args: read(all_args, name),
+    ]
+    found: dict[str, ArgumentError] = {}
+    for reader in readers:
+        try:
+            reader(given)
+        except ArgumentError as error:
+            found.setdefault(str(error), error)
+    return [*found.values()]
 
 
 def _text(value: pulumi.Input[Any]) -> pulumi.Input[str]:
@@ -284,7 +308,7 @@ def _termination(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]
 
 def _concurrency(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[float]]:
     args = given.group("concurrency", declared.ConcurrencyArgs)
-    slots = args.read("slots", checks.whole_number(1, 4096, "requests"))
+    slots = args.read("slots", checks.whole_number(1, 1024, "requests"))
     most = args.read("max_concurrent_requests", checks.whole_number(1, 100_000, "requests"))
 
     def at_least_slots(most: int, slots: int) -> int:

@@ -8,7 +8,7 @@ import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
-from berth_components.arguments import combine
+from berth_components.arguments import combine, filled
 
 UID = 65532
 """User and group of every container; the images are built for it."""
@@ -135,3 +135,10 @@ def spread(
         # Counts the pods of one revision, else an update would be spread against the pods that it replaces.
         match_label_keys=["pod-template-hash"],
     )
+
+
+def pull_secrets(
+    names: pulumi.Input[Sequence[str]],
+) -> pulumi.Input[list[core.LocalObjectReferenceArgs]] | None:
+    """References to the Secrets of a registry; None where there are none."""
+    return filled(combine(lambda known: [core.LocalObjectReferenceArgs(name=name) for name in known], names))

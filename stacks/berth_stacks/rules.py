@@ -1,0 +1,206 @@
+"""What settings must be beside each other, and what an environment asks for."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+
+from berth_catalogue.engines import engines
+from berth_catalogue.models import models
+from berth_components import checks
+from berth_components.arguments import Refusal
+
+from berth_stacks import build
+from berth_stacks.component_rules import component_problems
+from berth_stacks.errors import Path, Problem
+from berth_stacks.settings import Cluster, Model, Stack
+
+_SITE = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
+
+
+def broken_rules(stack: Stack, name: str, *, has_api_keys: bool) -> Iterator[Problem]:
+    """Every rule that the settings of a stack break."""
+    yield from _keys(stack)
+    yield from _api_keys(stack, has_api_keys=has_api_keys)
+    known = [problem for key, model in stack.models.items() for problem in _catalogue(key, model)]
+    yield from known
+    if known:
+        return  # what is served by what is not known, so nothing more can be said about it
+    yield from component_problems(stack, name)
+    yield from _contexts(stack)
+    yield from _sites(stack, name)
+    yield from _node_ports(stack)
+    yield from _images(stack)
+    if stack.environment == "production":
+        yield from _production(stack)
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """A hint at the word that was probably meant, or ""."""
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _keys(stack: Stack) -> Iterator[Problem]:
+    for kind, keys in (("sites", stack.sites), ("models", stack.models)):
+        if not keys:
+            yield Problem((kind,), "is empty", f"at least one of the {kind}")
+    for key in stack.sites:
+        if not _SITE.fullmatch(key):
+            allowed = "1 to 20 lower-case letters, digits and '-', beginning with a letter"
+            yield Problem(("sites", key), f"has the key '{key}'", allowed)
+    for key, model in stack.models.items():
+        yield from _places(stack, key, model)
+    for key in stack.sites.keys() - {site for model in stack.models.values() for site in model.sites}:
+        remedy = "remove it, or add it to a model's sites"
+        yield Problem(("sites", key), "serves no model", "a site that a model names", remedy)
+
+
+def _places(stack: Stack, key: str, model: Model) -> Iterator[Problem]:
+    try:
+        checks.server_name(key)
+    except Refusal as refusal:
+        yield Problem(("models", key), f"has the key '{key}'", refusal.allowed)
+    if not model.sites:
+        yield Problem(("models", key, "sites"), "is empty", "at least one of " + ", ".join(stack.sites))
+    for i, site in enumerate(model.sites):
+        path = ("models", key, "sites", i)
+        if site not in stack.sites:
+            allowed = "one of " + ", ".join(stack.sites)
+            yield Problem(path, f"is {site!r}", allowed, nearest(site, [*stack.sites]))
+        elif site in model.sites[:i]:
+            yield Problem(path, f"is {site!r} again", "each site once")
+
+
+def _api_keys(stack: Stack, *, has_api_keys: bool) -> Iterator[Problem]:
+    if has_api_keys and stack.api_keys_secret:
+        yield Problem(("apiKeysSecret",), "is given beside apiKeys", "one of the two")
+    if not has_api_keys and not stack.api_keys_secret:
+        yield Problem(
+            ("apiKeys",),
+            "is missing",
+            "keys of clients by name",
+            "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\"",
+        )
+
+
+def _catalogue(key: str, model: Model) -> Iterator[Problem]:
+    for path, word, words in (
+        (("models", key, "model"), model.model, sorted(models())),
+        (("models", key, "engine", "name"), model.engine.name, sorted(engines())),
+    ):
+        if word not in words:
+            yield Problem(path, f"is {word!r}", "one of " + ", ".join(words), nearest(word, words))
+
+
+def _contexts(stack: Stack) -> Iterator[Problem]:
+    for key, model in stack.models.items():
+        longest = models()[model.model].context_tokens
+        if model.tokens.max_total > longest:
+            path = ("models", key, "tokens", "maxTotal")
+            allowed = f"at most {longest}, the context that {model.model} was trained for"
+            yield Problem(path, f"is {model.tokens.max_total}", allowed)
+
+
+def _sites(stack: Stack, name: str) -> Iterator[Problem]:
+    homes: dict[object, str] = {}
+    for key, site in stack.sites.items():
+        if site.cluster is None:
+            yield Problem(
+                ("sites", key, "cluster"),
+                "is missing",
+                "kubeconfig and, if need be, context",
+                "./berth up local fills it in for the local cluster",
+            )
+            continue
+        where = build.namespace(stack, site, name)
+        if other := homes.get((site.cluster, where)):
+            yield Problem(
+                ("sites", key),
+                f"is the same cluster and namespace as site '{other}'",
+                "a namespace of its own",
+                f"set berth:sites.{key}.namespace",
+            )
+        homes[(site.cluster, where)] = key
+        if not checks.DNS_LABEL.fullmatch(where):
+            yield Problem(
+                ("namespace",), f"would be '{where}'", "a name of a namespace", "set berth:namespace"
+            )
+        if site.simulated_gpus is not None and stack.environment != "local":
+            path = ("sites", key, "simulatedGpus")
+            yield Problem(path, "is given", "only in environment local", "elsewhere accelerators are real")
+    for at in build.placed(stack):
+        yield from _accelerators(stack, at)
+        if at.by_queue and stack.metrics_adapter.mode == "none":
+            metric = ("models", at.model_key, "autoscaling", "metric")
+            allowed = "cpu where metricsAdapter.mode is none"
+            yield Problem(metric, "is queue_depth", allowed, "nothing measures it")
+
+
+def _node_ports(stack: Stack) -> Iterator[Problem]:
+    taken: dict[tuple[Cluster | None, int], str] = {}
+    path: Path
+    for at in build.placed(stack):
+        service = at.model.service
+        if service is None or service.type != "NodePort":
+            continue
+        if at.site.node_address is None:
+            reason = f"model '{at.model_key}' is on a NodePort"
+            yield Problem(("sites", at.site_key, "nodeAddress"), "is missing", "a node's address", reason)
+        if service.node_port is None:
+            continue
+        owner = taken.setdefault((at.site.cluster, service.node_port), at.title)
+        if owner != at.title:
+            path = ("models", at.model_key, "service", "nodePort")
+            yield Problem(
+                path, f"is {service.node_port}", f"a port that {owner} does not have in that cluster"
+            )
+
+
+def _accelerators(stack: Stack, at: build.Placed) -> Iterator[Problem]:
+    if stack.environment != "local" or not at.gpus:
+        return
+    path = ("models", at.model_key, "gpu", "count")
+    simulated = at.site.simulated_gpus or 0
+    most = at.model.autoscaling.max if at.model.autoscaling else at.model.replicas or 1
+    if at.gpus * most > simulated:
+        yield Problem(
+            path,
+            f"is {at.gpus}, for up to {most} replica(s)",
+            f"as many as the site simulates: {simulated}",
+            f"set berth:sites.{at.site_key}.simulatedGpus, and start the cluster with --simulated-gpus",
+        )
+
+
+def _images(stack: Stack) -> Iterator[Problem]:
+    needed = {role for at in build.placed(stack) for role in at.image_roles}
+    if stack.metrics_adapter.mode == "owned":
+        needed.add(build.ADAPTER_ROLE)
+    for role in sorted(needed - stack.images.refs.keys()):
+        yield Problem(
+            ("images", "refs", role),
+            "is missing",
+            "an image reference",
+            "./berth images push, then pin; for the local cluster ./berth up local fills it in",
+        )
+    for role, reference in stack.images.refs.items():
+        path = ("images", "refs", role)
+        registry = stack.images.registry
+        if registry and not reference.startswith(registry.rstrip("/") + "/"):
+            yield Problem(path, f"is {reference}", f"an image of images.registry, {registry}")
+        if stack.environment == "production" and role in needed and not checks.has_digest(reference):
+            remedy = "./berth images pin asks the registry for it"
+            yield Problem(path, f"is {reference}", "an image by digest in production", remedy)
+
+
+def _production(stack: Stack) -> Iterator[Problem]:
+    for key, model in stack.models.items():
+        scaling = model.autoscaling
+        fewest = scaling.min if scaling else model.replicas
+        if fewest is not None and fewest == 1:
+            path: Path = ("models", key, "autoscaling", "min") if scaling else ("models", key, "replicas")
+            yield Problem(path, "is 1", "at least 2 in production", "one node's end would be an outage")
+    if stack.metrics_adapter.replicas == 1:
+        path = ("metricsAdapter", "replicas")
+        yield Problem(
+            path, "is 1", "at least 2 in production", "autoscaling stands still without the adapter"
+        )
