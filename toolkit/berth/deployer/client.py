@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from .errors import CONFLICT, ApiError, Unreachable
+from .errors import CONFLICT, NOT_FOUND, ApiError, Unreachable
 from .kubeconfig import Credentials, Target
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FIELD_MANAGER = "berth"
 CONCURRENCY = 16  # requests at once: as many as API Priority and Fairness gives one client without queueing
-_NOT_FOUND, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 404, 401, 429, 500
+_UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 401, 429, 500
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds per attempt
 _BUDGET = 60.0  # seconds for one call with all its retries
 _FIRST_BUDGET = 4.0  # seconds until the very first call gives up: a wrong address should say so soon
@@ -216,7 +216,7 @@ class Api:
         try:
             return await self.call("GET", kind.path(namespace, name))
         except ApiError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == NOT_FOUND:
                 return None
             raise
 
@@ -286,7 +286,7 @@ class Api:
             await self.call("DELETE", kind.path(namespace, name), body=options)
         except ApiError as error:
             gone = error.status == CONFLICT and "uid" in (preconditions or {})
-            if error.status == _NOT_FOUND or gone:
+            if error.status == NOT_FOUND or gone:
                 return False  # with a uid, a conflict means that another object has the name now
             raise
         return True
@@ -309,7 +309,7 @@ class Api:
         try:
             answer = await self.call("GET", f"/apis/{group}")
         except ApiError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == NOT_FOUND:
                 return None
             raise
         versions = [answer.get("preferredVersion") or {}, *(answer.get("versions") or [])]
@@ -328,7 +328,7 @@ class Api:
         try:
             answer = await self.call("GET", base)
         except ApiError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == NOT_FOUND:
                 return {}
             raise
         return {

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FORBIDDEN = 403
+NOT_FOUND = 404
 CONFLICT = 409
 UNPROCESSABLE = 422
 

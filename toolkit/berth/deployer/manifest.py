@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .errors import Refused
-from .values import UNKNOWN, Path, Secret, Special, leaves, secret_paths
+from .values import UNKNOWN, Path, Secret, Special, dotted, leaves, secret_paths
 
 PREFIX = "berth.dev/"
 URN = PREFIX + "urn"
@@ -20,7 +20,10 @@ RETAIN = PREFIX + "retain-on-delete"
 SECRET_PATHS = PREFIX + "secret-paths"
 DELETE_SECONDS = PREFIX + "delete-seconds"
 PART_OF = "applyset.kubernetes.io/part-of"
-BOOKKEEPING = frozenset({URN, DEPENDS_ON, PROTECT, RETAIN, SECRET_PATHS, DELETE_SECONDS})
+GENERATED_NAME = PREFIX + "generated-name"
+BOOKKEEPING = frozenset(
+    {URN, DEPENDS_ON, PROTECT, RETAIN, SECRET_PATHS, DELETE_SECONDS, GENERATED_NAME},
+)
 
 _PULUMI_ANNOTATIONS = frozenset(
     {
@@ -31,7 +34,7 @@ _PULUMI_ANNOTATIONS = frozenset(
         "pulumi.com/deletionPropagationPolicy",
     }
 )
-_REFUSED_TYPES = re.compile(r"^kubernetes:(helm\.sh|yaml|kustomize)[:/]|^kubernetes:.*(Patch|List)$")
+_REFUSED_TYPES = re.compile(r"^kubernetes:(helm\.sh|yaml|kustomize)[:/]")
 _CLUSTER_SCOPED = frozenset(
     {
         "Namespace",
@@ -99,14 +102,15 @@ def cluster_scoped(kind: str) -> bool:
     return kind in _CLUSTER_SCOPED
 
 
-def refuse_type(type_: str) -> str:
-    """Why this Kubernetes type is not done here, or nothing."""
+def refuse_type(type_: str, kind: str) -> str:
+    """Why this Kubernetes type, whose inputs give this kind, is not done here; or nothing."""
+    own = type_.rpartition(":")[2]
+    if own.endswith("Patch") and own != kind:
+        return "Patch resources are not supported; declare the whole object, or set the field in its owner"
+    if own.endswith("List"):
+        return "List resources are not supported; declare each object"
     if not _REFUSED_TYPES.search(type_):
         return ""
-    if type_.endswith("Patch"):
-        return "Patch resources are not supported; declare the whole object, or set the field in its owner"
-    if type_.endswith("List"):
-        return "List resources are not supported; declare each object"
     return (
         "Helm charts, YAML files and Kustomize need Pulumi's Kubernetes plugin; declare the objects, or run "
         "this stack with the Pulumi CLI"
@@ -193,6 +197,7 @@ def notes_for(
     *,
     protect: bool,
     retain: bool,
+    generated: bool,
     delete_seconds: float | None,
 ) -> dict[str, str]:
     """The annotations from which a later run knows what this object is."""
@@ -202,6 +207,7 @@ def notes_for(
         DEPENDS_ON: json.dumps(needs) if needs else "",
         PROTECT: "true" if protect else "",
         RETAIN: "true" if retain else "",
+        GENERATED_NAME: "true" if generated else "",
         SECRET_PATHS: json.dumps(sorted(map(list, secrets), key=json.dumps)) if secrets else "",
         DELETE_SECONDS: str(delete_seconds) if delete_seconds is not None else "",
     }

@@ -199,6 +199,38 @@ def shown(value: Any) -> Any:
     return value
 
 
+def dotted(path: Path) -> str:
+    """A path as Pulumi writes it: `spec.ports[0].name`, `metadata.labels["a.b/c"]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z_$][\w$-]*", part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{json.dumps(part)}]"
+    return text
+
+
+def parse_path(text: str) -> Path:
+    """The reverse of `dotted`; `*` stands for every key or item.
+
+    Raises:
+        ValueError: the text is no property path.
+    """
+    parts: list[str | int] = []
+    rest = text
+    token = re.compile(r"""\.?([A-Za-z_$*][\w$*/-]*)|\[(\d+)\]|\[\*\]|\[("(?:[^"\\]|\\.)*")\]""")
+    while rest:
+        found = token.match(rest)
+        if not found:
+            raise ValueError(text)
+        name, index, quoted = found.groups()
+        parts.append(name or (int(index) if index else json.loads(quoted) if quoted else "*"))
+        rest = rest[found.end() :]
+    return tuple(parts)
+
+
 class Redactor:
     """Replaces every secret it has been told by `[secret]`, in any text.
 

@@ -1,0 +1,280 @@
+"""Runs Pulumi programs for the deployer, in a process of its own.
+
+It imports nothing of ours, since it may run in the program's own virtualenv. It is started as a script with
+the number of an inherited socket, imports the Pulumi SDK once, and forks for every program, because the SDK
+keeps its state in globals and because a forked program starts in a fraction of the time. Requests come over
+the socket as length-prefixed JSON with the program's stdout and stderr as passed file descriptors; so
+neither a configuration value nor a secret is ever on a command line, in an environment or on a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+_HEADER = struct.Struct("!I")
+_UNHANDLED = 32  # the exit code with which Pulumi's own launcher says that it has reported an exception
+_PR_SET_PDEATHSIG = 1
+_THREADS = 256  # one per resource that is registered and not ready yet; they only wait
+
+
+class _Zygote:
+    """The warm process: forks a child per request and tells how each one ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._runs: dict[int, int] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._modules: dict[int, bytes] = {}  # what each child's pipe has said so far
+
+    def serve(self) -> tuple[dict[str, Any], int] | None:
+        """Answer requests until the deployer is gone; in a child, return its request and its pipe at once."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write)
+        while True:
+            watched: list[Any] = [self._control, self._wake_read, *self._modules]
+            ready, _, _ = select.select(watched, [], [])
+            for pipe in set(ready).intersection(self._modules):
+                self._read_modules(pipe)
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                self._reap()
+            if self._control in ready:
+                request, fds = _receive(self._control)
+                if request is None:
+                    self._end_all()
+                    return None
+                pipe = self._fork(request, fds)
+                if pipe is not None:
+                    return request, pipe
+
+    def _fork(self, request: dict[str, Any], fds: list[int]) -> int | None:
+        """Fork; the pipe to write module names to in the child, None in the parent."""
+        parent = os.getpid()
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _become_program(self._control, fds, parent)
+            for fd in (read, self._wake_read, self._wake_write, *self._modules):
+                os.close(fd)
+            return write
+        for fd in (write, *fds):
+            os.close(fd)
+        self._modules[read] = b""
+        self._runs[pid] = request["run"]
+        _send(self._control, {"run": request["run"], "pid": pid})
+        return None
+
+    def _read_modules(self, pipe: int) -> None:
+        """Import what a program imported of Pulumi's SDKs, while it is busy, so that the next has it."""
+        chunk = os.read(pipe, 65536)
+        self._modules[pipe] += chunk
+        if chunk:
+            return
+        os.close(pipe)
+        for name in self._modules.pop(pipe).decode().split():
+            if name not in sys.modules:
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            _send(self._control, {"run": self._runs.pop(pid, -1), "exit": code})
+
+    def _end_all(self) -> None:
+        for pid in self._runs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    header, fds, _, _ = socket.recv_fds(control, _HEADER.size, 2)
+    while header and len(header) < _HEADER.size:
+        header += control.recv(_HEADER.size - len(header))
+    if not header:
+        return None, []
+    (size,) = _HEADER.unpack(header)
+    chunks: list[bytes] = []
+    while size > 0:
+        chunk = control.recv(size)
+        if not chunk:
+            return None, []
+        chunks.append(chunk)
+        size -= len(chunk)
+    return json.loads(b"".join(chunks)), fds
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _become_program(control: socket.socket, fds: list[int], parent: int) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    if sys.platform == "linux":
+        # Die with the zygote: a program that loops must not outlive a killed deployer.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    control.close()
+    for fd, standard in zip(fds, (1, 2), strict=True):
+        os.dup2(fd, standard)
+        os.close(fd)
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
+
+
+def _user_frames(error: BaseException, program: Path) -> str:
+    """The traceback with the program's own frames; all frames where the program has none in it."""
+    folder = str(program if program.is_dir() else program.parent) + os.sep
+    lines: list[str] = []
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        shown = traceback.TracebackException.from_exception(link)
+        shown.__cause__ = shown.__context__ = None
+        own = [frame for frame in shown.stack if _is_own(frame.filename, folder)]
+        shown.stack = traceback.StackSummary.from_list(own)
+        if own or link is error:
+            lines.insert(0, "".join(shown.format()).rstrip())
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\n".join(lines)
+
+
+def _is_own(filename: str, folder: str) -> bool:
+    """Whether a frame is the user's: in no installed package, not the standard library, not this file."""
+    if filename.startswith("<") or filename == __file__:
+        return False
+    foreign = {"site-packages", "dist-packages", f"python{sys.version_info.major}.{sys.version_info.minor}"}
+    return not foreign.intersection(Path(filename.removeprefix(folder)).parts)
+
+
+def _tell_modules(pipe: int) -> None:
+    """Name the modules of Pulumi's SDKs that the program imported, in the order of their import."""
+    names = [name for name in list(sys.modules) if name.startswith("pulumi")]
+    with contextlib.suppress(OSError), os.fdopen(pipe, "w") as out:
+        out.write("\n".join(names))
+
+
+def _configure(request: dict[str, Any]) -> None:
+    """Hand the request's settings and configuration to the SDK."""
+    import pulumi  # noqa: PLC0415 - the zygote imported it; here it is only looked up
+
+    for key, value in request["config"].items():
+        pulumi.runtime.config.set_config(key, value)  # the context's default: threads see it, too
+    pulumi.runtime.set_all_config(request["config"], request["secretKeys"])
+    settings = pulumi.runtime.Settings(
+        monitor=request["monitor"],
+        engine=request["engine"],
+        project=request["project"],
+        stack=request["stack"],
+        parallel=request["parallel"],
+        dry_run=request["dryRun"],
+        organization=request["organization"],
+        root_directory=request["root"],
+    )
+    pulumi.runtime.configure(settings)
+
+
+def _run(request: dict[str, Any], pipe: int) -> int:
+    """Run the program of a request; returns the process's exit code."""
+    import pulumi  # noqa: PLC0415 - as above
+
+    program = Path(request["program"])
+    folder = program if program.is_dir() else program.parent
+    os.chdir(folder)
+    sys.argv = [str(program)]
+    sys.path.insert(0, str(folder))
+    _configure(request)
+    target = program / "__main__.py" if program.is_dir() else program
+
+    async def user() -> None:
+        try:
+            runpy.run_path(str(target), run_name="__main__")
+        finally:
+            _tell_modules(pipe)
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS))
+    try:
+        loop.run_until_complete(pulumi.runtime.run_in_stack(user))
+    except pulumi.RunError as error:
+        pulumi.log.error(str(error))
+        return 1
+    except SystemExit as error:
+        return _wanted_end(error.code)
+    except Exception as error:  # noqa: BLE001 - whatever the program raised is reported, not ours to judge
+        pulumi.log.error(f"Program failed with an unhandled exception:\n{_user_frames(error, program)}")
+        return _UNHANDLED
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _wanted_end(code: object) -> int:
+    """The exit code after `sys.exit(code)`; an early exit with 0 is a success, as under the Pulumi CLI."""
+    import pulumi  # noqa: PLC0415 - as above
+    from google.protobuf import empty_pb2  # noqa: PLC0415 - as above
+
+    if code in {0, None}:
+        monitor = pulumi.runtime.settings.get_monitor()
+        if monitor is not None:
+            monitor.SignalAndWaitForShutdown(empty_pb2.Empty())
+        return 0
+    if isinstance(code, int):
+        return code
+    pulumi.log.error(str(code))
+    return 1
+
+
+def main() -> int:
+    """Serve the deployer at the other end of the socket that was inherited."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the deployer's to handle, for all of us
+    try:
+        importlib.import_module("pulumi.runtime.proto.engine_pb2")
+    except ImportError as error:
+        _send(control, {"failed": f"{sys.executable} has no Pulumi SDK: {error}"})
+        return 1
+    gc.collect()
+    gc.freeze()
+    _send(control, {"ready": True})
+    child = _Zygote(control).serve()
+    if child is None:
+        return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return _run(*child)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
