@@ -27,7 +27,6 @@ from berth_agents.metrics_adapter.tls import ServingTls
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
 HANDSHAKE_SECONDS = 5.0
 SHUTDOWN_SECONDS = 3.0
 MAX_CONNECTIONS = 512  # the API server keeps a handful; whoever else holds one open shall not fill the memory
@@ -106,11 +105,11 @@ class Adapter:
             await runner.cleanup()
 
     async def _look_forever(self) -> None:
-        backoff = Backoff(last=LOOK_SECONDS)
+        backoff = Backoff(last=max(1.0, self._settings.look_seconds))
         while True:
             if await self._look():
                 backoff.reset()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(self._settings.look_seconds)
             else:
                 await asyncio.sleep(backoff.next())
 

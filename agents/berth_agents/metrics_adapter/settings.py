@@ -21,6 +21,8 @@ class Settings:
         host: address to listen on (`BERTH_ADAPTER_HOST`; `0.0.0.0`, `::` for a cluster with IPv6 alone).
         port: port to listen on (`BERTH_ADAPTER_PORT`; 6443; 0 takes a free one, which the log names).
         gateway_port: where gateways answer `/load` (`BERTH_ADAPTER_GATEWAY_PORT`; 9000).
+        look_seconds: how often certificate, front proxy and APIService are looked at
+            (`BERTH_ADAPTER_LOOK_SECONDS`; 5; three small calls to the API server each time).
         log_level: `BERTH_LOG_LEVEL`; INFO.
     """
 
@@ -29,6 +31,7 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - the API server reaches the pod by its address
     port: int = 6443
     gateway_port: int = 9000
+    look_seconds: float = 5.0
     log_level: str = "INFO"
 
     @property
@@ -57,6 +60,7 @@ class Settings:
             host=environ.get("BERTH_ADAPTER_HOST") or cls.host,
             port=_port(environ, "BERTH_ADAPTER_PORT", cls.port, lowest=0),
             gateway_port=_port(environ, "BERTH_ADAPTER_GATEWAY_PORT", cls.gateway_port, lowest=1),
+            look_seconds=_seconds(environ, "BERTH_ADAPTER_LOOK_SECONDS", cls.look_seconds),
             log_level=level,
         )
 
@@ -76,3 +80,14 @@ def _port(environ: Mapping[str, str], key: str, default: int, *, lowest: int) ->
     if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= 65535:  # noqa: PLR2004 - the last port
         raise SettingsError(f"{key} is {text!r}; it must be a port, {lowest} to 65535.")
     return int(text)
+
+
+def _seconds(environ: Mapping[str, str], key: str, default: float) -> float:
+    text = environ.get(key) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 300:  # noqa: PLR2004 - said in the message
+        raise SettingsError(f"{key} is {text!r}; it must be a number of seconds, 0.1 to 300.")
+    return value
