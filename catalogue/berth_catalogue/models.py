@@ -1,7 +1,7 @@
 """The models of the catalogue, typed.
 
-    from berth_catalogue.models import model
-    model("smollm2-135m-instruct-q4_1").weights.sha256
+from berth_catalogue.models import model
+model("smollm2-135m-instruct-q4_1").weights.sha256
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class CatalogueError(ValueError):
-    """The data are wrong, or the model is not in them; the message names file, key, value and what is allowed."""
+    """The data are wrong, or lack the model; the message names file, key, value and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ def _model(key: str, entry: dict[str, Any]) -> Model:
     if not sources:
         raise CatalogueError(f"{where}.sources: must not be empty: every figure has a source and a date")
     plain = {name: value for name, value in entry.items() if name not in ("weights", "sources")}
-    return _typed(Model, {"key": key, **plain, "weights": weights, "sources": sources}, where)
+    made: Model = _typed(Model, {"key": key, **plain, "weights": weights, "sources": sources}, where)
+    return made
 
 
 def _part(entry: dict[str, Any], name: str, kind: type, where: str) -> Any:

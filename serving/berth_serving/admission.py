@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from berth_serving.errors import Overloaded
 
@@ -91,19 +91,19 @@ class Admission:
                 return
         self.running -= 1
 
-    async def _take_slot(self, timeout: float) -> None:
+    async def _take_slot(self, seconds: float) -> None:
         if self.running < self.slots and not self._waiters:
             self.running += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await waiter
         except TimeoutError:
             self._give_up(waiter)
             raise Overloaded(
-                f"Model is overloaded: no engine slot became free within {timeout:g} s "
+                f"Model is overloaded: no engine slot became free within {seconds:g} s "
                 "(BERTH_QUEUE_TIMEOUT_SECONDS)",
                 retry_after=self.retry_after(),
             ) from None
@@ -128,7 +128,7 @@ class Place:
         self._admission = admission
         self._slot_since: float | None = None
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -137,17 +137,17 @@ class Place:
         self.free_slot()
         self._admission.in_flight -= 1
 
-    async def take_slot(self, timeout: float) -> None:
+    async def take_slot(self, seconds: float) -> None:
         """Wait for a slot, first come first served.
 
         Raises:
-            Overloaded: after `timeout` seconds.
+            Overloaded: after `seconds`.
         """
-        await self._admission._take_slot(timeout)  # noqa: SLF001 - Place is the other half of Admission
+        await self._admission._take_slot(seconds)  # noqa: SLF001 - Place is the other half of Admission
         self._slot_since = self._admission.clock()
 
     def free_slot(self, *, served: bool = False) -> None:
-        """Give the slot back early; `served` says that a whole answer was made with it, which counts for Retry-After."""
+        """Give the slot back early; `served` says that a whole answer came of it: Retry-After counts it."""
         if self._slot_since is None:
             return
         if served:

@@ -49,16 +49,16 @@ class Reader:
         """`true` or `false`."""
         return self.choice(name, "true" if default else "false", ("true", "false")) == "true"
 
-    def integer(self, name: str, default: int, low: int, high: int, unit: str) -> int:
+    def integer(self, name: str, default: int, low: int, high: int, *, unit: str) -> int:
         """A whole number in low..high."""
-        return int(self._number(int, name, default, low, high, unit))
+        return int(self._number(int, name, default, low=low, high=high, unit=unit))
 
     def seconds(self, name: str, default: float, low: float, high: float) -> float:
         """A time in seconds in low..high."""
-        return self._number(float, name, default, low, high, "seconds")
+        return self._number(float, name, default, low=low, high=high, unit="seconds")
 
     def _number(
-        self, parse: Callable[[str], float], name: str, default: float, low: float, high: float, unit: str
+        self, parse: Callable[[str], float], name: str, default: float, *, low: float, high: float, unit: str
     ) -> float:
         raw = self.text(name, str(default))
         try:

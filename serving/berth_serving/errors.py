@@ -25,6 +25,8 @@ read it as "not a TGI server".
 Nothing of the HTTP library or of an engine's client leaks past these.
 """
 
+# ruff: noqa: N818 - a name says what happened; its base says that it is an error
+
 from __future__ import annotations
 
 
@@ -166,7 +168,7 @@ class Internal(RequestError):
     """A defect of this server. The log has it; the client sees only the request id."""
 
 
-class Interruption(Exception):  # noqa: N818 - not an error: work that was told to end
+class Interruption(Exception):
     """Work under way must end now."""
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Interruptible:
-    """Runs its body until somebody calls `interrupt`; then the body is cancelled and the reason raised in its place.
+    """Runs its body until somebody calls `interrupt`; then it is cancelled and the reason raised instead.
 
     A cancellation from elsewhere passes through unchanged.
     """

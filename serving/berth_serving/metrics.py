@@ -52,7 +52,7 @@ class GatewayMetrics:
 
     def __init__(self, settings: GatewaySettings, admission: Admission) -> None:
         # `_created` series double what is scraped and answer no question of ours.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._tgi = _TgiCounters()
         registry.register(_Load(admission, settings))
@@ -85,7 +85,7 @@ class GatewayMetrics:
             "llm_token_count", "Tokens generated per request", buckets=tokens, registry=registry
         )
 
-        # TGI's. Its 100 linear length buckets are powers of two here: 300 series fewer, the same questions answered.
+        # TGI's. Its 100 linear length buckets are powers of two here: 300 series fewer, the same answers.
         def tgi(name: str, text: str, buckets: tuple[float, ...] = _TGI_DURATIONS) -> Histogram:
             return Histogram(f"tgi_request_{name}", text, buckets=buckets, registry=registry)
 

@@ -1,4 +1,4 @@
-"""Whether the engine can be trusted with a request: proven by an answer, doubted at the first sign, proven again.
+"""Whether the engine can be trusted with a request: proven by an answer, doubted at a sign, proven again.
 
 starting ──one token answered──▶ ready ──refused, stalled, silent──▶ lost ──one token answered──▶ ready
 """
@@ -24,7 +24,7 @@ log = logging.getLogger("berth.monitor")
 _PROBE_PROMPT = "Hello"
 _PROOF_SECONDS = 60.0
 _CHECK_SECONDS = 1.0
-_RETRY_FIRST, _RETRY_MOST = 0.05, 1.0
+_RETRY_FIRST, _RETRY_MOST = 0.05, 0.5
 # Silent checks in a row before a ready engine counts as lost, unless tokens kept coming meanwhile.
 _SILENCES = 2
 _RETRY_AFTER = 2

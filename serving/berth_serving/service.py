@@ -1,4 +1,4 @@
-"""From a validated request to tokens: admission, tokenizing, a slot, the engine, and what is measured on the way."""
+"""From a validated request to tokens: admission, tokenizing, a slot, the engine, and what is measured."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Service:
             ) from None
 
     def _needs_count(self, asked: Asked, prompt: str) -> bool:
-        """Whether the prompt has to be tokenized before the engine does it: not if it fits by its bytes alone."""
+        """Whether the prompt has to be tokenized before the engine does it: not if its bytes alone fit."""
         if asked.max_new_tokens is None or asked.truncate is not None:
             return True
         bound = len(prompt.encode()) + _EXTRA_TOKENS
@@ -187,7 +187,7 @@ class Generation:
         self.finished: Finished | None = None
 
     async def tokens(self) -> AsyncGenerator[TokenEvent, None]:
-        """Every token, as it comes. The slot is free once the engine is done, however slowly the client reads.
+        """Every token, as it comes. The slot is free once the engine is done, however slow the client.
 
         Raises:
             ValidationError: the engine refused the request.

@@ -28,7 +28,7 @@ class GatewaySettings:
         engine: BERTH_ENGINE.
         engine_url: BERTH_ENGINE_URL; always loopback, for the engine has no authentication.
         engine_slots: BERTH_ENGINE_SLOTS; sequences the engine runs at once.
-        max_concurrent_requests: MAX_CONCURRENT_REQUESTS; in flight = in slots + waiting; above it 429 at once.
+        max_concurrent_requests: MAX_CONCURRENT_REQUESTS; in slots and waiting together; above it 429.
         queue_timeout: BERTH_QUEUE_TIMEOUT_SECONDS; a request that waited this long for a slot gets 429.
         max_input_tokens: MAX_INPUT_TOKENS; default one less than the total.
         max_total_tokens: MAX_TOTAL_TOKENS; prompt and answer together, the engine's context per slot.
@@ -44,8 +44,8 @@ class GatewaySettings:
         header_timeout: BERTH_HEADER_TIMEOUT_SECONDS; a slower request line and headers end the connection.
         body_timeout: BERTH_BODY_TIMEOUT_SECONDS; a slower body gets 408.
         write_timeout: BERTH_WRITE_TIMEOUT_SECONDS; a client that reads nothing for so long is cut off.
-        keep_alive: BERTH_KEEP_ALIVE_SECONDS; longer than the idle time of usual proxies (60), so that they close first.
-        engine_stall: BERTH_ENGINE_STALL_SECONDS; an engine silent for so long within a request counts as lost.
+        keep_alive: BERTH_KEEP_ALIVE_SECONDS; longer than proxies' usual 60, so that they close first.
+        engine_stall: BERTH_ENGINE_STALL_SECONDS; silent for so long within a request, it counts as lost.
     """
 
     host: str
@@ -81,22 +81,22 @@ class GatewaySettings:
             SettingsError: naming each wrong variable, its value, and what is allowed.
         """
         read = Reader(environ)
-        slots = read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, "slots")
-        total = read.integer("MAX_TOTAL_TOKENS", 2048, 2, _MAX_TOKENS, "tokens")
+        slots = read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, unit="slots")
+        total = read.integer("MAX_TOTAL_TOKENS", 2048, 2, _MAX_TOKENS, unit="tokens")
         keys = read.text("BERTH_API_KEYS_DIR", "")
         settings = cls(
             host=read.text("BERTH_HOST", "127.0.0.1"),
-            port=read.integer("BERTH_PORT", 8000, 0, 65535, "(port)"),
-            metrics_port=read.integer("BERTH_METRICS_PORT", 9000, 0, 65535, "(port)"),
+            port=read.integer("BERTH_PORT", 8000, 0, 65535, unit="(port)"),
+            metrics_port=read.integer("BERTH_METRICS_PORT", 9000, 0, 65535, unit="(port)"),
             engine=read.choice("BERTH_ENGINE", "llama.cpp", ENGINES),
             engine_url=read.text("BERTH_ENGINE_URL", "http://127.0.0.1:8001").rstrip("/"),
             engine_slots=slots,
-            max_concurrent_requests=read.integer("MAX_CONCURRENT_REQUESTS", 128, 1, 100_000, "requests"),
+            max_concurrent_requests=read.integer("MAX_CONCURRENT_REQUESTS", 128, 1, 100_000, unit="requests"),
             queue_timeout=read.seconds("BERTH_QUEUE_TIMEOUT_SECONDS", 30, 0.001, 3600),
-            max_input_tokens=read.integer("MAX_INPUT_TOKENS", total - 1, 1, _MAX_TOKENS, "tokens"),
+            max_input_tokens=read.integer("MAX_INPUT_TOKENS", total - 1, 1, _MAX_TOKENS, unit="tokens"),
             max_total_tokens=total,
-            payload_limit=read.integer("PAYLOAD_LIMIT", 2_000_000, 1024, 1_000_000_000, "bytes"),
-            max_stop_sequences=read.integer("MAX_STOP_SEQUENCES", 4, 0, 64, "sequences"),
+            payload_limit=read.integer("PAYLOAD_LIMIT", 2_000_000, 1024, 1_000_000_000, unit="bytes"),
+            max_stop_sequences=read.integer("MAX_STOP_SEQUENCES", 4, 0, 64, unit="sequences"),
             model_id=read.text("MODEL_ID", "HuggingFaceTB/SmolLM2-135M-Instruct"),
             model_revision=read.text("BERTH_MODEL_REVISION", ""),
             api_keys_dir=Path(keys) if keys else None,

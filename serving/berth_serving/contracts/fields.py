@@ -33,7 +33,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, for a message: `a string`, `an array`, …"""
+    """What a JSON value is, for a message: `a string`, `an array`."""
     return _TYPE_NAMES.get(type(value), "a number")
 
 

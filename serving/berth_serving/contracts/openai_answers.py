@@ -73,7 +73,7 @@ class _Writer:
             # A client that asked for usage finds the key in every chunk, null but in the last.
             **({"usage": None} if options.include_usage else {}),
         }
-        # A chunk is this, then its choice, then the closing brackets: nothing but the choice is encoded per token.
+        # A chunk is this, its choice, and closing brackets: only the choice is encoded per token.
         self._head = _encode(head)[:-1] + b',"choices":['
 
     def _envelope(self, choice: dict[str, Any], finished: Finished) -> bytes:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # TGI's own, where the client says nothing.
 DEFAULT_NEW_TOKENS = 100
-# TGI says "strictly positive". What lies beyond these is 0 or infinite in an engine's 32 bits, and a division by it
-# ends the engine.
+# TGI says "strictly positive". What lies beyond these is 0 or infinite in an engine's 32 bits, and dividing
+# by it makes no probabilities.
 SMALLEST, LARGEST = 1e-4, 1e4
 _SEED_HIGH = 2**64 - 1
 _encode = msgspec.json.Encoder().encode
@@ -198,7 +198,7 @@ def _refuse_unsupported(read: Fields, limits: Limits, *, stream: bool) -> None:
 def unsupported(path: str, name: str, limits: Limits) -> UnsupportedParameter:
     """The error for a parameter that the engine cannot honour."""
     return UnsupportedParameter(
-        f"`{path}` cannot be honoured by the engine {limits.engine}: {limits.unsupported[name]}; leave it out",
+        f"`{path}` cannot be honoured by {limits.engine}: {limits.unsupported[name]}; leave it out",
         param=path,
     )
 

@@ -51,10 +51,10 @@ class EngineSettings:
     Attributes:
         weights: BERTH_WEIGHTS; a GGUF file.
         port: BERTH_ENGINE_PORT.
-        threads: BERTH_ENGINE_THREADS; 0 is as many as the CPU limit of its cgroup has whole CPUs.
+        threads: BERTH_ENGINE_THREADS; 0 is the whole CPUs of its cgroup's limit.
         slots: BERTH_ENGINE_SLOTS.
         context: MAX_TOTAL_TOKENS; per slot.
-        stall: BERTH_ENGINE_STALL_SECONDS; without a turn of the main loop for so long the process ends itself.
+        stall: BERTH_ENGINE_STALL_SECONDS; after so long without a turn of the main loop it ends itself.
         log_level: BERTH_LOG_LEVEL.
     """
 
@@ -79,10 +79,10 @@ class EngineSettings:
             read.fault("BERTH_WEIGHTS is unset: must be the path of a GGUF file")
         settings = cls(
             weights=Path(weights),
-            port=read.integer("BERTH_ENGINE_PORT", 8001, 1, 65535, "(port)"),
-            threads=read.integer("BERTH_ENGINE_THREADS", 0, 0, 1024, "threads (0: by the CPU limit)"),
-            slots=read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, "slots"),
-            context=read.integer("MAX_TOTAL_TOKENS", 2048, 2, 10_000_000, "tokens"),
+            port=read.integer("BERTH_ENGINE_PORT", 8001, 1, 65535, unit="(port)"),
+            threads=read.integer("BERTH_ENGINE_THREADS", 0, 0, 1024, unit="threads (0: by the CPU limit)"),
+            slots=read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, unit="slots"),
+            context=read.integer("MAX_TOTAL_TOKENS", 2048, 2, 10_000_000, unit="tokens"),
             stall=read.seconds("BERTH_ENGINE_STALL_SECONDS", 300, 1, 86_400),
             log_level=read.choice("BERTH_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         )
@@ -133,7 +133,7 @@ def start(settings: EngineSettings, threads: int) -> Any:
     Raises:
         WeightsError: llama.cpp would not load it.
     """
-    import xllamacpp  # noqa: PLC0415 - 100 MB of machine code; settings are checked before it is loaded
+    import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 - 100 MB of machine code; settings are checked before it is loaded
 
     params = xllamacpp.CommonParams()
     params.model.path = str(settings.weights)
@@ -179,7 +179,9 @@ def watch(settings: EngineSettings) -> None:
             turned = time.monotonic()
         except OSError:
             if time.monotonic() - turned > settings.stall:
-                log.error("engine main loop stopped turning", extra={"stall_seconds": settings.stall})
+                log.error(  # noqa: TRY400 - the traceback would be the probe's
+                    "engine main loop stopped turning", extra={"stall_seconds": settings.stall}
+                )
                 os._exit(70)
 
 
@@ -216,8 +218,8 @@ def main() -> int:
         server = start(settings, threads)
     except WeightsError as error:
         refuse(PROGRAM, error, code=1)
-    # The gateway has drained before the engine is told to end, so there is nothing to wait for; the server's own
-    # destructor waits up to 30 s for clients.
+    # The gateway has drained before the engine is told to end, so there is nothing to wait for; the server's
+    # own destructor waits up to 30 s for clients.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     log.info(

@@ -37,7 +37,7 @@ _KEEP_IDLE_SECONDS = 2.0
 _CONNECT_SECONDS = 2.0
 _CALL_SECONDS = 20.0
 _HEALTH_SECONDS = 3.0
-# Prompts up to this many characters are prefilled within a batch or two; longer ones report progress meanwhile.
+# Prompts up to this long are prefilled within a batch or two; longer ones report progress meanwhile.
 _LONG_PROMPT = 1024
 _MAX_LINE = 4_000_000
 # temperature first, as Hugging Face's sampling does; the order decides what top_p sees.
@@ -164,8 +164,8 @@ class LlamaCppEngine:
         """Stream one completion."""
         limit = request.max_new_tokens
         payload = _payload(request, self._context)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._stall)
-        async with self._request("POST", "/completion", timeout, payload) as response:
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._stall)
+        async with self._request("POST", "/completion", limits, payload) as response:
             async for data in _events(response):
                 try:
                     chunk = _decode_chunk(data)
@@ -199,7 +199,7 @@ class LlamaCppEngine:
             logprob=logprob,
             special=special,
             top=top,
-            # The server adds timings once a stop sequence matched, and sends empty text for an end-of-text token.
+            # Timings come once a stop sequence matched; an end-of-text token has no text.
             may_be_last=not chunk.content or chunk.tokens_predicted >= limit or bool(chunk.timings),
         )
 
@@ -221,12 +221,12 @@ class LlamaCppEngine:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, timeout: aiohttp.ClientTimeout, payload: dict[str, Any] | None
+        self, method: str, path: str, limits: aiohttp.ClientTimeout, payload: dict[str, Any] | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One exchange; whatever the HTTP client raises becomes an `EngineError` here."""
         body = None if payload is None else _encode(payload)
         try:
-            response = await self._send(method, path, timeout, body)
+            response = await self._send(method, path, limits, body)
             async with response:
                 if response.status >= 300:  # noqa: PLR2004 - anything but success; the server never redirects
                     _raise_refusal(path, response.status, await response.content.read(_MAX_LINE))
@@ -237,7 +237,7 @@ class LlamaCppEngine:
             raise EngineUnreachable(f"{path}: {type(error).__name__}") from None
 
     async def _send(
-        self, method: str, path: str, timeout: aiohttp.ClientTimeout, body: bytes | None
+        self, method: str, path: str, limits: aiohttp.ClientTimeout, body: bytes | None
     ) -> aiohttp.ClientResponse:
         session = self._session
         if session is None or session.closed:
@@ -247,11 +247,13 @@ class LlamaCppEngine:
             session = self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         url = self._url + path
         try:
-            return await session.request(method, url, data=body, timeout=timeout)
+            return await session.request(method, url, data=body, timeout=limits)
+        except aiohttp.ClientConnectorError:
+            raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # A pooled connection ended while idle. Nothing was answered, so asking once more on a new one is safe:
-            # the engine drops the work of a connection that is gone.
-            return await session.request(method, url, data=body, timeout=timeout)
+            # A pooled connection ended while idle. Nothing was answered, so asking once more on a new one is
+            # safe: the engine drops the work of a connection that is gone.
+            return await session.request(method, url, data=body, timeout=limits)
 
     @staticmethod
     def _parse(shape: type[_T], body: bytes, path: str) -> _T:

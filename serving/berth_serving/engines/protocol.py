@@ -1,5 +1,7 @@
 """The one interface between the gateway and any engine."""
 
+# ruff: noqa: N818 - a name says what happened; its base says that it is an error
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -51,12 +53,12 @@ class TokenEvent(msgspec.Struct, frozen=True):
 
     Attributes:
         id: token id.
-        text: what it adds to the text; "" while bytes or a possible stop sequence are held back; for a special
-            token its name, which is not part of the text.
+        text: what it adds to the text; "" while bytes or a possible stop sequence are held back; for a
+            special token its name, which is not part of the text.
         logprob: natural log-probability, None unless asked for.
         special: an end-of-text or other control token.
         top: the likeliest tokens here, best first.
-        may_be_last: the engine may end right after this one; contracts that decorate the last token hold it back.
+        may_be_last: the engine may end right after it; contracts that decorate the last token hold it.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""The gateway's routes. Plain ASGI: the hot path is one event per token, and a framework's layers cost more than it."""
+"""The gateway's routes. Plain ASGI: the hot path is one event per token; a framework's layers cost more."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Gateway:
             scope.interrupt(OutOfTime())
         return count
 
-    # -- what surrounds every request ------------------------------------------------------------------------------
+    # -- what surrounds every request --------------------------------------------------------------
 
     async def _answer_or_refuse(self, exchange: Exchange) -> None:
         if self.draining:
@@ -201,7 +201,7 @@ class Gateway:
     def _label(self, exchange: Exchange) -> str:
         return exchange.path if exchange.path in self._routes else "other"
 
-    # -- probes and descriptions -------------------------------------------------------------------------------------
+    # -- probes and descriptions -------------------------------------------------------------------
 
     async def _health(self, exchange: Exchange) -> None:
         """The gateway itself: if this is answered, its loop turns."""
@@ -239,7 +239,7 @@ class Gateway:
         }
         await exchange.respond(200, msgspec.json.encode(info), [JSON])
 
-    # -- generation --------------------------------------------------------------------------------------------------
+    # -- generation --------------------------------------------------------------------------------
 
     async def _body(self, exchange: Exchange) -> dict[str, Any]:
         self._metrics.llm_requests.inc()

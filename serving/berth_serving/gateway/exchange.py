@@ -1,4 +1,4 @@
-"""One HTTP request and its response: bounded reading, bounded writing, and knowing when the client has left."""
+"""One HTTP request and its response: bounded reading and writing, and knowing when the client has left."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Exchange:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    async def body(self, limit: int, timeout: float) -> bytes:
+    async def body(self, limit: int, seconds: float) -> bytes:
         """The whole body.
 
         Raises:
             PayloadTooLarge: more than `limit` bytes, announced or sent.
-            RequestTimeout: it took longer than `timeout` seconds.
+            RequestTimeout: it took longer than `seconds`.
             ClientGone: the client left before it was whole.
         """
         announced = self.headers.get(b"content-length", b"0")
@@ -75,7 +75,7 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 while True:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
@@ -88,7 +88,7 @@ class Exchange:
                         return b"".join(pieces)
         except TimeoutError:
             self._close_after()
-            raise RequestTimeout(f"the body did not arrive within {timeout:g} s") from None
+            raise RequestTimeout(f"the body did not arrive within {seconds:g} s") from None
 
     def _too_large(self, limit: int) -> PayloadTooLarge:
         # The rest of the body is not read, so the connection is of no further use.
@@ -136,7 +136,7 @@ class Exchange:
             raise ClientGone from None
 
     def while_connected(self) -> _WhileConnected:
-        """A context whose body ends with `ClientGone` as soon as the client leaves. The body must be read before."""
+        """A context that ends with `ClientGone` as soon as the client leaves. Read the body before."""
         return _WhileConnected(self._receive)
 
 

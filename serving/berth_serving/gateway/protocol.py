@@ -1,13 +1,13 @@
-"""uvicorn's HTTP/1.1 protocol with the limits that it lacks: time and size of headers, and clients that never read."""
+"""uvicorn's HTTP/1.1 protocol with limits that it lacks: headers' time and size, clients that never read."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 MAX_HEADER_BYTES = 65_536
@@ -17,7 +17,7 @@ _TOO_LARGE = (
 )
 
 
-def protocol_class(header_timeout: float) -> type[HttpToolsProtocol]:
+def protocol_class(header_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901 - one small class, not one function
     """The protocol with `header_timeout` seconds for a request's line and headers.
 
     The first request of a connection has to begin within that time, too; later ones have uvicorn's keep-alive
@@ -55,7 +55,7 @@ def protocol_class(header_timeout: float) -> type[HttpToolsProtocol]:
             super().on_headers_complete()
 
         def timeout_keep_alive_handler(self) -> None:
-            # Closing waits until everything is written; a client that reads nothing would keep it open for ever.
+            # Closing waits until everything is written; a client that never reads would keep it open.
             if self.transport.get_write_buffer_size():
                 self.transport.abort()
             super().timeout_keep_alive_handler()

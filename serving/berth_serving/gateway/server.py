@@ -34,13 +34,13 @@ from berth_serving.environment import SettingsError
 from berth_serving.gateway.app import Gateway
 from berth_serving.gateway.metrics_app import MetricsApp
 from berth_serving.gateway.protocol import protocol_class
-from berth_serving.keys import KeyRing
 from berth_serving.metrics import GatewayMetrics
 from berth_serving.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from berth_serving.keys import KeyRing
     from berth_serving.settings import GatewaySettings
 
 log = logging.getLogger("berth.server")
@@ -178,6 +178,6 @@ async def _drain(gateway: Gateway, api: _Server, settings: GatewaySettings) -> N
     broken = gateway.interrupt_all()
     log.warning("drain time over", extra={"seconds": settings.drain_seconds, "broken_off": broken})
     end = time.monotonic() + _FAREWELL_SECONDS
-    while gateway.in_flight and time.monotonic() < end:
+    while gateway.in_flight and time.monotonic() < end:  # noqa: ASYNC110 - bounded by a time, nobody signals
         await asyncio.sleep(_TICK_SECONDS)
     api.force_exit = True
