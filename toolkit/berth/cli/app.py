@@ -32,7 +32,7 @@ COMMANDS = {
 EXPECTED = frozenset(
     {
         "berth.cli.errors.UserError",
-        "berth.deployer.errors.DeployerError",
+        "berth.deployer.errors.DeployError",
         "berth.localcluster.errors.ClusterError",
         "berth.operations.errors.OperationsError",
         "berth_images.errors.ImagesError",

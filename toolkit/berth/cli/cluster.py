@@ -19,7 +19,7 @@ name_option = click.option("--name", default="berth", show_default=True, help="T
 
 
 def _cluster(name: str) -> Cluster:
-    from berth.localcluster import Cluster  # noqa: PLC0415 - `--help` needs none of it
+    from berth.localcluster import Cluster
 
     return Cluster(name)
 
@@ -46,7 +46,7 @@ def start(
     name: str, yes: bool, simulated_gpus: int | None, hpa_sync_seconds: float | None, egress: bool | None
 ) -> None:
     """Make, start or heal a cluster: running it again is always safe."""
-    from berth.localcluster import Cluster  # noqa: PLC0415
+    from berth.localcluster import Cluster
 
     console = Console()
     consent_to_tools(yes=yes, console=console)

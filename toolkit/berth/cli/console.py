@@ -96,3 +96,8 @@ def human_seconds(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def human_size(size: int) -> str:
+    """Return a size in bytes as people say it: `98.2 MB`."""
+    return f"{size / 1e6:.1f} MB"

@@ -46,7 +46,7 @@ def doctor(as_json: bool) -> None:
 
     Nothing is changed, and nothing is downloaded.
     """
-    from berth.localcluster.preflight import preflight  # noqa: PLC0415 - `--help` needs none of it
+    from berth.localcluster.preflight import preflight
 
     checks = [
         *_own_checks(),

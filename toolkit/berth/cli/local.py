@@ -15,15 +15,15 @@ from berth.cli.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from berth.localcluster import Cluster
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A cluster that runs, and the references of the images in it by role."""
+    """A cluster on this machine as a stack needs it, with the references of the images by role."""
 
-    cluster: Cluster
+    kubeconfig: Path
+    node_address: str
     images: Mapping[str, str]
 
 
@@ -33,7 +33,7 @@ def consent_to_tools(*, yes: bool, console: Console | None = None) -> None:
     Raises:
         UserError: the user did not agree, or is not root; nothing was changed.
     """
-    from berth.localcluster import install_tools, missing_tools  # noqa: PLC0415 - only commands with a cluster pay
+    from berth.localcluster import install_tools, missing_tools
 
     missing = missing_tools()
     if not missing:
@@ -54,9 +54,9 @@ def prepare_ground(console: Console, *, yes: bool, simulated_gpus: int | None) -
 
     The compiler keeps both cores busy for minutes the first time; images are made beside it.
     """
-    import berth_images  # noqa: PLC0415 - only commands with a cluster pay
+    import berth_images
 
-    from berth.localcluster import Cluster  # noqa: PLC0415
+    from berth.localcluster import Cluster
 
     consent_to_tools(yes=yes, console=console)
     cluster = Cluster()
@@ -77,4 +77,38 @@ def prepare_ground(console: Console, *, yes: bool, simulated_gpus: int | None) -
         if not cluster.has_image(image.reference):
             with console.step("images", f"importing {image.reference}"):
                 cluster.import_image(image.tar)
-    return Ground(cluster, {role: image.reference for role, image in built.items()})
+    references = {role: image.reference for role, image in built.items()}
+    return Ground(cluster.kubeconfig, cluster.node_address, references)
+
+
+# Where there is no cluster yet, a preview has no address of it. RFC 2606 keeps this name from ever existing.
+NO_ADDRESS = "no-cluster-yet.invalid"
+
+
+def present_ground(console: Console) -> Ground:
+    """Say what cluster and images there are; make none."""
+    import berth_images
+
+    from berth.localcluster import Cluster
+
+    cluster = Cluster()
+    status = cluster.status()
+    images = {role: image.reference for role, image in berth_images.find().items()}
+    for role in berth_images.roles():
+        if role not in images:
+            console.line("images", f"{role} is not built yet: its tag is not known")
+            images[role] = f"berth.local/{role}:not-built-yet"
+    return Ground(cluster.kubeconfig, status.node_address or NO_ADDRESS, images)
+
+
+def existing_ground(console: Console) -> Ground | None:
+    """Start the cluster that was made, and give it as ground; None where none was made."""
+    from berth.localcluster import Cluster
+
+    cluster = Cluster()
+    state = cluster.status().state
+    if state == "absent":
+        return None
+    if state != "running":
+        cluster.start(ClusterProgress(console, "cluster"))
+    return present_ground(console)

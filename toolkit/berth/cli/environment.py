@@ -1,0 +1,279 @@
+"""`berth up`, `preview`, `down` and `outputs`."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from berth.cli.console import Console
+from berth.cli.errors import UserError
+from berth.cli.key import ensure_key
+from berth.cli.stackfile import Stack, find_stack, request_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from berth.cli.local import Ground
+    from berth.deployer import Event, Report, RunRequest
+
+# What a pod of a cluster of the user's own sees as its clients: private networks.
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")
+PROOF_PROMPT = "What is a berth in a harbour? Answer in one sentence."
+
+stack_argument = click.argument("stack")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+diff_option = click.option("--diff", is_flag=True, help="Show what changes in each object.")
+context_option = click.option(
+    "--context", metavar="NAME", help="Use this kubeconfig context instead of making a local cluster."
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start: the request, and the API key where Berth made it."""
+
+    request: RunRequest
+    key: str | None = None
+
+
+class Need(enum.Enum):
+    """What a command needs of the ground below a stack."""
+
+    CHANGE = "clusters and images are made"
+    EXISTING = "a cluster that was made is started; none is made"
+    LOOK = "what is there is taken as it is"
+
+
+class NothingThereError(UserError):
+    """Nothing of the stack can be deployed, for want of a cluster."""
+
+
+def _local_overlay(stack: Stack, ground: Ground) -> dict[str, Any]:
+    """Return the config values that only this machine knows."""
+    connection = {"kubeconfig": str(ground.kubeconfig), "nodeAddress": ground.node_address}
+    return {
+        "berth:connections": dict.fromkeys(stack.sites, connection),
+        "berth:images": {"refs": dict(ground.images)},
+    }
+
+
+def prepare(
+    name: str, console: Console, *, context: str | None, yes: bool, gpus: int | None, need: Need
+) -> Prepared:
+    """Bring up the ground that a stack stands on, and gather its configuration.
+
+    Args:
+        name: the stack.
+        console: where progress goes.
+        context: a context of the user's kubeconfig, instead of a local cluster.
+        yes: whether missing Debian tools may be installed.
+        gpus: simulated GPUs of the local cluster.
+        need: what may be made; a preview takes what is there.
+    """
+    stack = find_stack(name)
+    if not stack.is_local:
+        if gpus is not None:
+            raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{name}' is none")
+        overlay = _context_overlay(stack, context) if context else {}
+        return Prepared(request_for(stack, overlay, {}))
+    key = ensure_key(name)
+    secrets = {"berth:apiKeys": {"local": key}}
+    if context:
+        overlay = {
+            **_context_overlay(stack, context),
+            "berth:images": {"refs": _references(stack, console, change=need is Need.CHANGE)},
+            "berth:clients": {"cidrs": list(PRIVATE_NETWORKS)},
+        }
+        return Prepared(request_for(stack, overlay, secrets), key)
+    from berth.cli import local
+
+    if need is Need.CHANGE:
+        ground: local.Ground | None = local.prepare_ground(console, yes=yes, simulated_gpus=gpus)
+    elif need is Need.EXISTING:
+        ground = local.existing_ground(console)
+    else:
+        ground = local.present_ground(console)
+    if ground is None:
+        raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
+    return Prepared(request_for(stack, _local_overlay(stack, ground), secrets), key)
+
+
+def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
+    kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    from berth.operations import node_address
+
+    connection = {
+        "kubeconfig": kubeconfig,
+        "context": context,
+        "nodeAddress": node_address(Path(kubeconfig.split(":")[0]), context),
+    }
+    return {"berth:connections": dict.fromkeys(stack.sites, connection)}
+
+
+def _references(stack: Stack, console: Console, *, change: bool) -> dict[str, str]:
+    """Return the images for a cluster that is not ours: those the file names, else pushed to its registry."""
+    references = stack.images.get("refs")
+    if isinstance(references, dict) and references:
+        return {str(role): str(reference) for role, reference in references.items()}
+    registry = stack.images.get("registry")
+    if not isinstance(registry, str):
+        raise UserError(
+            f"{stack.file}: a cluster of your own pulls its images from a registry, and none is named. Set "
+            "berth:images: {registry: HOST/PATH} (Berth pushes there), or {refs: {<role>: <reference>}}"
+        )
+    import berth_images
+    from berth_images.publish import push
+
+    built = berth_images.build_all(progress=lambda text: console.line("images", text))
+    if not change:
+        return {
+            role: f"{registry}/{role}:{image.reference.rsplit(':', 1)[1]}" for role, image in built.items()
+        }
+    return {
+        role: push(image, registry, progress=lambda text: console.line("images", text))
+        for role, image in built.items()
+    }
+
+
+def _tell(console: Console, event: Event) -> None:
+    if event.kind in {"phase", "message", "retry", "failed", "waiting"}:
+        console.line("stack", f"{event.object}: {event.message}" if event.object else event.message)
+    elif event.kind == "finished" and event.op != "same":
+        console.line("stack", f"{event.op} {event.object}".strip())
+
+
+def _finish(report: Report, *, as_json: bool, diff: bool, extra: dict[str, Any] | None = None) -> None:
+    from berth.deployer import render
+
+    if as_json:
+        click.echo(json.dumps({**report.to_json(), **(extra or {})}, indent=2))
+    else:
+        click.echo(render(report, diff=diff))
+    if not report.ok:
+        raise click.exceptions.Exit(130 if report.cancelled else 1)
+
+
+@click.command()
+@stack_argument
+@click.option("--yes", is_flag=True, help="Install missing Debian tools without asking.")
+@click.option(
+    "--simulated-gpus", type=click.IntRange(min=0), help="GPUs for the scheduler; no hardware behind them."
+)
+@context_option
+@diff_option
+@json_option
+def up(
+    stack: str, *, yes: bool, simulated_gpus: int | None, context: str | None, diff: bool, as_json: bool
+) -> None:
+    """Bring an environment to what stacks/Pulumi.STACK.yaml says.
+
+    For the stack `local` this makes a real Kubernetes on this machine first,
+    about 8 minutes the first time on 2 cores, seconds later on.
+    """
+    from berth import deployer
+
+    console = Console()
+    prepared = prepare(stack, console, context=context, yes=yes, gpus=simulated_gpus, need=Need.CHANGE)
+    report = asyncio.run(deployer.up(prepared.request, on_event=lambda event: _tell(console, event)))
+    proofs: list[dict[str, Any]] = []
+    if report.ok and prepared.key is not None:
+        proofs = [
+            _prove(console, where, url, prepared.key) for where, url in _endpoints(report.outputs).items()
+        ]
+    _finish(report, as_json=as_json, diff=diff, extra={"completions": proofs})
+    if not as_json:
+        for proof in proofs:
+            click.echo(_proof_text(proof, stack))
+
+
+def _endpoints(outputs: Mapping[str, Any]) -> dict[str, str]:
+    endpoints = outputs.get("endpoints")
+    return dict(endpoints) if isinstance(endpoints, dict) else {}
+
+
+def _prove(console: Console, where: str, url: str, key: str) -> dict[str, Any]:
+    """Ask the model one question through its Service: a deployment that cannot answer has failed."""
+    from berth.operations import ask
+
+    with console.step("proof", f"asking {where} at {url}"):
+        answer = asyncio.run(ask(url, key, PROOF_PROMPT))
+    return {
+        "endpoint": where,
+        "url": url,
+        "prompt": PROOF_PROMPT,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "seconds": answer.seconds,
+    }
+
+
+def _proof_text(proof: Mapping[str, Any], stack: str) -> str:
+    return (
+        f"\n{proof['endpoint']} answers at {proof['url']}\n"
+        f"  asked:    {proof['prompt']}\n"
+        f"  answered: {' '.join(str(proof['text']).split())}\n"
+        f"  ({proof['tokens']} tokens in {proof['seconds']:.1f} s)\n"
+        "Ask it yourself:\n"
+        f"  curl {proof['url']}/generate \\\n"
+        f'    -H "Authorization: Bearer $(./berth key {stack})" \\\n'
+        "    -H 'Content-Type: application/json' \\\n"
+        '    -d \'{"inputs": "Hello", "parameters": {"max_new_tokens": 30}}\''
+    )
+
+
+@click.command()
+@stack_argument
+@context_option
+@diff_option
+@json_option
+def preview(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
+    """Show what `up` would change in STACK, and change nothing."""
+    from berth import deployer
+
+    console = Console()
+    prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.LOOK)
+    report = asyncio.run(deployer.preview(prepared.request))
+    _finish(report, as_json=as_json, diff=diff)
+
+
+@click.command()
+@stack_argument
+@context_option
+@diff_option
+@json_option
+def down(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
+    """Remove everything that STACK made; the local cluster itself stays."""
+    from berth import deployer
+
+    console = Console()
+    try:
+        prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.EXISTING)
+    except NothingThereError as nothing:
+        console.line("stack", f"{nothing}; nothing to remove")
+        return
+    report = asyncio.run(deployer.down(prepared.request, on_event=lambda event: _tell(console, event)))
+    _finish(report, as_json=as_json, diff=diff)
+
+
+@click.command()
+@stack_argument
+@context_option
+@json_option
+def outputs(stack: str, *, context: str | None, as_json: bool) -> None:
+    """Print the outputs of STACK; secret ones as [secret]."""
+    from berth import deployer
+
+    prepared = prepare(stack, Console(), context=context, yes=False, gpus=None, need=Need.EXISTING)
+    found = asyncio.run(deployer.outputs(prepared.request))
+    if as_json:
+        click.echo(json.dumps(deployer.shown(found), indent=2))
+        return
+    for name, value in deployer.shown(found).items():
+        click.echo(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")

@@ -1,0 +1,112 @@
+"""Which stacks there are, and how a stack's configuration meets what only this machine knows.
+
+The overlay keys (`connections`, `images`, `apiKeys`) are described in `docs/stacks.md`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from berth.cli.errors import UserError
+from berth.cli.paths import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from berth.deployer import RunRequest
+
+PROJECT = "berth"
+STACKS = ROOT / "stacks"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that has a file: its name, whether it is local, and its sites."""
+
+    name: str
+    file: Path
+    config: Mapping[str, Any]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the stack lives on a cluster that Berth makes on this machine."""
+        return bool(self.config.get("berth:environment") == "local")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The names of its sites."""
+        sites = self.config.get("berth:sites")
+        return tuple(sites) if isinstance(sites, dict) else ()
+
+    @property
+    def images(self) -> Mapping[str, Any]:
+        """What the file says of images; empty where it says nothing."""
+        images = self.config.get("berth:images")
+        return images if isinstance(images, dict) else {}
+
+
+def stack_names() -> list[str]:
+    """Return the stacks that have a file."""
+    return sorted(
+        path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml")
+    )
+
+
+def find_stack(name: str) -> Stack:
+    """Return the stack of that name.
+
+    Raises:
+        UserError: it has no file, or its file is no YAML.
+    """
+    file = STACKS / f"Pulumi.{name}.yaml"
+    names = stack_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"there is no stack '{name}': no file {file}.{hint} Stacks: {', '.join(names)}")
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no valid YAML: {' '.join(str(error).split())}") from None
+    config = content.get("config") if isinstance(content, dict) else None
+    return Stack(name, file, config if isinstance(config, dict) else {})
+
+
+def request_for(
+    stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, Any], parallel: int = 16
+) -> RunRequest:
+    """Return what the deployer needs to run a stack.
+
+    Args:
+        stack: the stack.
+        overlay: values by config key (`berth:images`), objects as such; they replace the file's.
+        secrets: the same for secret values.
+        parallel: how many objects are worked on at once.
+    """
+    from berth.deployer import RunRequest, load_config
+
+    passphrase = os.environ.get("PULUMI_CONFIG_PASSPHRASE")
+    passphrase_file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
+    if passphrase is None and passphrase_file:
+        passphrase = Path(passphrase_file).read_text().strip()
+    config, secret_keys = load_config(STACKS, stack.name, passphrase)
+    merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
+    return RunRequest(
+        program=STACKS,
+        project=PROJECT,
+        stack=stack.name,
+        config=merged,
+        secret_keys=(frozenset(secret_keys) - overlay.keys()) | secrets.keys(),
+        parallel=parallel,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
