@@ -182,7 +182,6 @@ class StandInKube:
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/api/v1/pods", self._pods)
         app.router.add_get("/api/v1/namespaces/kube-system/configmaps/{name}", self._get_config_map)
-        app.router.add_get("/api/v1/namespaces/{ns}/services/{name}", self._get_service)
         app.router.add_get("/api/v1/namespaces/{ns}/secrets/{name}", self._get_secret)
         app.router.add_post("/api/v1/namespaces/{ns}/secrets", self._post_secret)
         app.router.add_put("/api/v1/namespaces/{ns}/secrets/{name}", self._put_secret)
@@ -290,9 +289,6 @@ class StandInKube:
 
     async def _get_config_map(self, _: web.Request) -> web.Response:
         return web.json_response(self.config_map)
-
-    async def _get_service(self, request: web.Request) -> web.Response:
-        return web.json_response({"metadata": {"name": request.match_info["name"], "uid": "service-uid"}})
 
     async def _get_secret(self, request: web.Request) -> web.Response:
         found = self.secrets.get(request.match_info["name"])
@@ -476,8 +472,8 @@ class World:
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
     """Wait for a condition to hold and return what it gave."""
     async with asyncio.timeout(seconds):
-        while not (found := await condition()):
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - what is waited for is in another process
+        while not (found := await condition()):  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.05)
         return found
 
 

@@ -98,7 +98,7 @@ class CertificateSecret:
         data = {key: base64.b64encode(getattr(material, ours)).decode() for ours, key in _KEYS.items()}
         try:
             if found is None:
-                await self._client.call("POST", self._collection, body=await self._new_secret(data))
+                await self._client.call("POST", self._collection, body=self._new_secret(data))
             else:
                 # Its resourceVersion goes along: a change in between is a conflict.
                 await self._client.call("PUT", self._path, body={**found, "data": data})
@@ -108,36 +108,16 @@ class CertificateSecret:
             raise
         return True
 
-    async def _new_secret(self, data: dict[str, str]) -> Json:
-        metadata: Json = {
+    def _new_secret(self, data: dict[str, str]) -> Json:
+        metadata = {
             "name": self._settings.secret,
             "namespace": self._settings.namespace,
             "labels": {"app.kubernetes.io/managed-by": "berth-metrics-adapter"},
         }
-        owner = await self._owner()
-        if owner is not None:
-            metadata["ownerReferences"] = [owner]
         return {
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "kubernetes.io/tls",
             "metadata": metadata,
             "data": data,
-        }
-
-    async def _owner(self) -> Json | None:
-        """The adapter's Service owns the Secret, so that taking the adapter away leaves no key behind."""
-        path = f"/api/v1/namespaces/{self._settings.namespace}/services/{self._settings.service}"
-        try:
-            service = await self._client.call("GET", path)
-        except ApiRefused as error:
-            log.warning(
-                "The Secret will have no owner: its Service cannot be read", extra={"error": str(error)}
-            )
-            return None
-        return {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "name": self._settings.service,
-            "uid": service["metadata"]["uid"],
         }
