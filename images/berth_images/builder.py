@@ -169,15 +169,16 @@ class _Builder:
                 bench = Bench(self._contents, packages, stack.enter_context(self.store.work()))
                 for spec in left:
                     made[spec.role] = self._assemble(spec, bench)
-                inputs = {package.file for package in packages} | {
-                    f"{debian.base_key(self.catalogue.base)}.json"
-                }
-                prune(self.store, frozenset(inputs))
+                files = {package.file for package in packages} | bench.root_names()
+                prune(self.store, frozenset(files | {f"{debian.base_key(self.catalogue.base)}.json"}))
         return made
 
     def _assemble(self, spec: ImageSpec, bench: Bench) -> BuiltImage:
         keys = self._contents.keys(spec, bench.packages)
-        blobs = [self._blob(kind, key, spec, bench) for kind, key in keys.items()]
+        blobs = []
+        for kind, key in keys.items():
+            blobs.append(self._blob(kind, key, spec, bench))
+            bench.use_base(blobs[0].path)
         listed = {
             "debian": [f"{package.name}={package.version}" for package in bench.packages],
             "python": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -135,7 +136,7 @@ class Contents:
 
 
 class Bench:
-    """Where layers are made: a scratch folder, and the base unpacked once, since its Python must run."""
+    """Where layers are made: a scratch folder, and a base unpacked once, since its Python must run."""
 
     def __init__(self, contents: Contents, packages: tuple[DebianPackage, ...], scratch: Path) -> None:
         self.packages = packages
@@ -143,6 +144,15 @@ class Bench:
         self._contents = contents
         self._spec = contents.catalogue.base
         self._count = 0
+        self._base_blob = Path()
+
+    def use_base(self, blob: Path) -> None:
+        """Name the finished base layer; every other layer is made with the Python inside it."""
+        self._base_blob = blob
+
+    def root_names(self) -> set[str]:
+        """What of the store's roots folder is in use."""
+        return {self._base_blob.stem}
 
     def layer(self, kind: str, spec: ImageSpec) -> Layer:
         """The content of one layer of an image.
@@ -151,52 +161,46 @@ class Bench:
             BuildError: it breaks one of the rules in ``berth_images.rules``.
         """
         if kind == BASE:
-            return self._base
+            return self._make_base()
         if kind == WEIGHTS and spec.weights is not None:
             layer = Layer()
             layer.add_file(spec.weights.path, self._contents.weights_file(spec.weights))
             return layer
-        layer = self._python_layer(
-            self._contents.python_files(spec) if kind == PYTHON else self._contents.our_files(spec)
-        )
-        rules.check([self._thin, layer])
-        return layer
-
-    @cached_property
-    def _thin(self) -> Layer:
-        """The base before byte code."""
-        return base.base_layer(
-            self._spec, self._contents.catalogue.user, self.packages, self._contents.store.root / "debs"
-        )
-
-    @cached_property
-    def _base(self) -> Layer:
-        library = f"usr/lib/python{self._spec.python}/"
-        layer = Layer(dict(self._thin.entries))
-        sources = [path for path, _ in layer.files() if path.startswith(library) and path.endswith(".py")]
-        self._compile_into(layer, {path: self._unpacked / path for path in sources})
-        rules.check([layer])
-        return layer
-
-    @cached_property
-    def _unpacked(self) -> Path:
-        # Always the thin base, so that a layer's byte code does not depend on which layers were cached.
-        root = self.scratch / "rootfs"
-        root.mkdir()
-        self._thin.extract(root)
-        return root
-
-    def _python_layer(self, files: dict[str, Path]) -> Layer:
+        files = self._contents.python_files(spec) if kind == PYTHON else self._contents.our_files(spec)
         layer = Layer()
         for path, file in files.items():
             layer.add_file(path, file, program=path.endswith(".so"))
-        self._compile_into(layer, {path: file for path, file in files.items() if path.endswith(".py")})
+        sources = {path: file for path, file in files.items() if path.endswith(".py")}
+        self._compile_into(layer, sources, self._finished_root)
+        rules.check(layer, {path.name for path in self._finished_root.rglob("*.so*")})
         return layer
 
-    def _compile_into(self, layer: Layer, sources: dict[str, Path]) -> None:
+    def _make_base(self) -> Layer:
+        debs = self._contents.store.root / "debs"
+        layer = base.base_layer(self._spec, self._contents.catalogue.user, self.packages, debs)
+        root = self.scratch / "thin"
+        root.mkdir()
+        layer.extract(root)
+        library = f"usr/lib/python{self._spec.python}/"
+        sources = [path for path, _ in layer.files() if path.startswith(library) and path.endswith(".py")]
+        self._compile_into(layer, {path: root / path for path in sources}, root)
+        rules.check(layer, set())
+        return layer
+
+    @cached_property
+    def _finished_root(self) -> Path:
+        root = self._contents.store.folder("roots") / self._base_blob.stem
+        if not root.is_dir():
+            made = self.scratch / "root"
+            made.mkdir()
+            subprocess.run(["tar", "--extract", "--file", self._base_blob, "--directory", made], check=True)
+            made.replace(root)
+        return root
+
+    def _compile_into(self, layer: Layer, sources: dict[str, Path], root: Path) -> None:
         self._count += 1
         scratch = self.scratch / f"bytecode-{self._count}"
         scratch.mkdir()
-        compiled, _ = bytecode.compile_sources(self._unpacked, self._spec.python, sources, scratch)
+        compiled, _ = bytecode.compile_sources(root, self._spec.python, sources, scratch)
         for path, file in compiled.items():
             layer.add_file(path, file)

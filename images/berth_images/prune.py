@@ -39,7 +39,7 @@ def prune(store: Store, inputs: frozenset[str]) -> None:
             f"{digest}{suffix}" for digest in record["layers"] for suffix in (".tar", ".tar.gz", ".json")
         }
         keep |= {f"{key}.json" for key in record["keys"].values()}
-    for folder in ("tars", "blobs", "compressed", "layers"):
+    for folder in ("tars", "blobs", "compressed", "layers", "roots"):
         remove_older(store.root / folder, frozenset(keep), days=0)
     for folder in ("wheels", "bases", "debs"):
         remove_older(store.root / folder, frozenset(keep), days=KEPT_DAYS)

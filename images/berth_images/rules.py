@@ -9,8 +9,6 @@ from berth_images.elf import needed
 from berth_images.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from berth_images.layers import Layer
 
 # Programs that would let an intruder go on, or change the image.
@@ -40,27 +38,30 @@ _WORLD_WRITABLE = 0o002
 _TEMPORARY = "tmp"
 
 
-def check(layers: Iterable[Layer]) -> None:
+def check(layer: Layer, provided: set[str]) -> None:
     """Refuse setuid files, world-writable paths, shells, and libraries that nothing in the image provides.
+
+    Args:
+        layer: what is about to be written.
+        provided: names of the shared libraries in the layers below it.
 
     Raises:
         BuildError: names every path that breaks a rule, and the rule.
     """
     problems: list[str] = []
-    names: set[str] = set()
+    names = set(provided)
     wanted: dict[str, str] = {}
-    for layer in layers:
-        for path, entry in layer.entries.items():
-            name = PurePosixPath(path).name
-            names.add(name)
-            if entry.link is None and entry.mode & _SETID:
-                problems.append(f"/{path} is setuid or setgid")
-            if entry.link is None and entry.mode & _WORLD_WRITABLE and path != _TEMPORARY:
-                problems.append(f"/{path} is writable by everybody")
-            if name in FORBIDDEN_PROGRAMS and PurePosixPath(path).parent.name in {"bin", "sbin"}:
-                problems.append(f"/{path} is a program that no image of ours carries")
-            if entry.is_file and (".so" in name or PurePosixPath(path).parent.name == "bin"):
-                wanted.update(dict.fromkeys(needed(entry.read()), path))
+    for path, entry in layer.entries.items():
+        name = PurePosixPath(path).name
+        names.add(name)
+        if entry.link is None and entry.mode & _SETID:
+            problems.append(f"/{path} is setuid or setgid")
+        if entry.link is None and entry.mode & _WORLD_WRITABLE and path != _TEMPORARY:
+            problems.append(f"/{path} is writable by everybody")
+        if name in FORBIDDEN_PROGRAMS and PurePosixPath(path).parent.name in {"bin", "sbin"}:
+            problems.append(f"/{path} is a program that no image of ours carries")
+        if entry.is_file and (".so" in name or PurePosixPath(path).parent.name == "bin"):
+            wanted.update(dict.fromkeys(needed(entry.read()), path))
     problems += [
         f"/{path} needs {library}, which is not in the image"
         for library, path in wanted.items()

@@ -11,6 +11,7 @@ Layout below ``<user's cache>/images``::
     compressed/ layers as a registry gets them                    <sha256>.tar.gz, .json
     images/     what an image's inputs led to                     <key>.json
     tars/       images that containerd, docker and podman load    <role>-<tag>.tar
+    roots/      bases unpacked, whose Python writes byte code     <sha256>/
     work/       what is being made; without a meaning once the lock is free
 """
 

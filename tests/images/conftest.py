@@ -54,6 +54,7 @@ def unpack(built: dict[str, BuiltImage], tmp_path_factory: pytest.TempPathFactor
     def unpacked(role: str) -> Path:
         if role not in done:
             done[role] = root = tmp_path_factory.mktemp(f"root-{role}")
+            root.chmod(0o755)
             for _, stream in Archive(built[role].tar).layers():
                 with tarfile.open(fileobj=stream) as layer:
                     layer.extractall(root, filter=_as_it_is)
@@ -68,11 +69,25 @@ def _as_it_is(member: tarfile.TarInfo, _: str) -> tarfile.TarInfo:
 
 @pytest.fixture
 def fresh_store(tmp_path: Path, built: dict[str, BuiltImage]) -> Store:
-    """Give a cache that has the downloads and nothing made from them, so that a test builds without a network."""
+    """Give a cache that has the downloads and nothing made from them: a test builds all, without a network."""
     del built  # the downloads are there once every image is built
-    theirs, ours = Store.default(), Store(tmp_path / "images")
-    for name in ("bases", "debs", "wheels"):
+    return _copy_of_the_users(tmp_path / "images", ("bases", "debs"))
+
+
+@pytest.fixture
+def warm_store(tmp_path: Path, built: dict[str, BuiltImage]) -> Store:
+    """Give a cache that has downloads and layers, and no image: a test builds what it changes."""
+    del built
+    return _copy_of_the_users(tmp_path / "images", ("bases", "debs", "layers", "blobs"), ("wheels", "roots"))
+
+
+def _copy_of_the_users(folder: Path, parts: tuple[str, ...], trees: tuple[str, ...] = ("wheels",)) -> Store:
+    theirs, ours = Store.default(), Store(folder)
+    for name in parts:
         shutil.copytree(theirs.root / name, ours.folder(name), copy_function=os.link, dirs_exist_ok=True)
+    for name in trees:
+        for tree in theirs.folder(name).iterdir():
+            (ours.folder(name) / tree.name).symlink_to(tree)  # read only, and thousands of files
     return ours
 
 
@@ -214,8 +229,13 @@ def token_server(tmp_path: Path) -> Iterator[TokenServer]:
             allowed = [action for action in actions.split(",") if action in rights.get(user, [])]
             now = int(time.time())
             claims = {
-                "iss": "tests", "sub": user, "aud": query["service"][0], "jti": "1",
-                "exp": now + 300, "nbf": now - 10, "iat": now,
+                "iss": "tests",
+                "sub": user,
+                "aud": query["service"][0],
+                "jti": "1",
+                "exp": now + 300,
+                "nbf": now - 10,
+                "iat": now,
                 "access": [{"type": kind, "name": name, "actions": allowed}],
             }
             body = json.dumps({"token": _token(key, chain, claims)}).encode()
