@@ -127,6 +127,8 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
             "link set eth0 up",
             # Without a way out an attempt fails at once instead of waiting for an answer.
             f"route replace default via {plan.gateway}" if egress else "route replace unreachable default",
+            # A process of the node itself needs a route before kube-proxy's rules rewrite the address.
+            f"route replace {plan.services} dev eth0",
             *(f"route replace {other.pods} via {other.address}" for other in nodes if other != node),
         ],
         *inside,

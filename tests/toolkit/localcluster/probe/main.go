@@ -45,7 +45,9 @@ func run(what string, args []string) error {
 			return err
 		}
 		fmt.Println("written")
-		select {}
+		for {
+			time.Sleep(time.Hour)
+		}
 	}
 	return fmt.Errorf("%q: want serve or write", what)
 }

@@ -29,10 +29,9 @@ def base() -> list[dict[str, Any]]:
 
 
 def coredns(plan: Plan, node: str, image: str, *, egress: bool) -> list[dict[str, Any]]:
-    """Cluster DNS. Without a way out it answers for the cluster's names only, and says of others that there are none."""
-    forward = "forward . /etc/resolv.conf" if egress else ""
-    digest = hashlib.sha256(forward.encode()).hexdigest()[:16]
-    values = {"forward": forward, "corefile_digest": digest, "node": node, "image": image}
+    """Cluster DNS. Without a way out it answers for the cluster's names, and says of all others that there are none."""
+    others = "forward . /etc/resolv.conf" if egress else "file /etc/coredns/no-names ."
+    values = {"others": others, "digest": hashlib.sha256(others.encode()).hexdigest()[:16], "node": node, "image": image}
     return list(_manifests("coredns", address=str(plan.dns_service), **values))
 
 
