@@ -101,3 +101,13 @@ def human_seconds(seconds: float) -> str:
 def human_size(size: int) -> str:
     """Return a size in bytes as people say it: `98.2 MB`."""
     return f"{size / 1e6:.1f} MB"
+
+
+def curl(url: str, stack: str | None = None) -> str:
+    """Return the command that asks the model at `url`, with the key of `stack` where one is needed."""
+    key = f'    -H "Authorization: Bearer $(./berth key {stack})" \\\n' if stack else ""
+    return (
+        f"  curl {url}/v1/chat/completions \\\n{key}"
+        "    -H 'Content-Type: application/json' -d \\\n"
+        """    '{"messages": [{"role": "user", "content": "What is a harbour?"}], "max_tokens": 60}'"""
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from berth.cli.console import Console
+from berth.cli.console import Console, curl
 from berth.cli.errors import UserError
 from berth.cli.key import ensure_key
 from berth.cli.stackfile import Stack, find_stack, request_for
@@ -221,10 +221,7 @@ def _proof_text(proof: Mapping[str, Any], stack: str) -> str:
         f"  answered: {' '.join(str(proof['text']).split())}\n"
         f"  ({proof['tokens']} tokens in {proof['seconds']:.1f} s)\n"
         "Ask it yourself:\n"
-        f"  curl {proof['url']}/generate \\\n"
-        f'    -H "Authorization: Bearer $(./berth key {stack})" \\\n'
-        "    -H 'Content-Type: application/json' \\\n"
-        '    -d \'{"inputs": "Hello", "parameters": {"max_new_tokens": 30}}\''
+        f"{curl(str(proof['url']), stack)}"
     )
 
 
