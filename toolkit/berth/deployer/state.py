@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .client import LEASES, NAMESPACES, SECRETS, Api
-from .errors import CONFLICT, FORBIDDEN, ApiError, ClusterError, DeployError
+from .errors import CONFLICT, FORBIDDEN, NOT_FOUND, ApiError, ClusterError, DeployError
 from .manifest import PREFIX
 
 if TYPE_CHECKING:

@@ -1,0 +1,223 @@
+"""A report as text: a tree with marks, properties on request, messages, outputs and counts last."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from .report import Diagnostic, Op, PropertyChange, Report, Step
+from .values import leaves, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MARKS = {
+    Op.CREATE: "+",
+    Op.UPDATE: "~",
+    Op.REPLACE: "+-",
+    Op.DELETE: "-",
+    Op.RETAIN: "-",
+    Op.SAME: "",
+    Op.READ: ">",
+}
+_COLORS = {"+": "32", "~": "33", "+-": "35", "-": "31", "error": "31;1", "warning": "33"}
+_SIGNS = {"add": "+", "update": "~", "delete": "-"}
+_WORDS = {
+    "create": ("to create", "created"),
+    "update": ("to update", "updated"),
+    "replace": ("to replace", "replaced"),
+    "delete": ("to delete", "deleted"),
+    "retain": ("to let go of", "let go of"),
+    "same": ("unchanged", "unchanged"),
+    "read": ("read", "read"),
+}
+_VALUE_WIDTH = 60  # characters of one value in the property view
+
+
+def render(
+    report: Report, *, diff: bool = False, same: bool = False, color: bool = False, width: int = 80
+) -> str:
+    """The report as text, at most `width` columns wide except for messages' own lines.
+
+    Args:
+        report: what a command returned.
+        diff: also show every property that changes.
+        same: also show what does not change.
+        color: with ANSI colours.
+        width: columns.
+    """
+    paint = _paint if color else _plain
+    lines = [*_tree(report.steps, same=same, paint=paint, width=width)]
+    if diff:
+        lines += ["", *_properties(report.steps, paint, width)] if report.changes else []
+    lines += _messages(report.diagnostics, paint, width)
+    if report.program_output.strip():
+        lines += [
+            "",
+            "Program output:",
+            *textwrap.indent(report.program_output.rstrip(), "    ").splitlines(),
+        ]
+    lines += _outputs(report, paint, width)
+    lines += ["", *_counts(report)]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _plain(text: str, _: str) -> str:
+    return text
+
+
+def _paint(text: str, mark: str) -> str:
+    code = _COLORS.get(mark)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(width - 1, 1)] + "…"
+
+
+def _title(step: Step) -> str:
+    """A step as one reads it: the short type, and the name."""
+    kind = step.type.rpartition(":")[2] if step.type.startswith(("kubernetes:", "pulumi:")) else step.type
+    return f"{kind} {step.name}"
+
+
+def _info(step: Step) -> str:
+    if step.op in {Op.SAME, Op.READ} or not step.custom:
+        return step.note
+    text = step.op.value
+    if step.replace_reasons:
+        text += f" because of {', '.join(step.replace_reasons)}"
+    elif step.op is Op.UPDATE and step.changes:
+        text += f" {', '.join(change.path for change in step.changes)}"
+    return f"{text} ({step.note})" if step.note and step.op is not Op.REPLACE else text
+
+
+def _tree(steps: list[Step], *, same: bool, paint: Any, width: int) -> list[str]:
+    by_urn = {step.urn: step for step in steps}
+    shown_urns: set[str] = set()
+    for step in steps:
+        if same or step.is_change:
+            urn = step.urn
+            while urn and urn not in shown_urns:
+                shown_urns.add(urn)
+                urn = by_urn[urn].parent if urn in by_urn else ""
+    visible = [step for step in steps if step.urn in shown_urns]
+    children: dict[str, list[Step]] = {}
+    for step in visible:
+        children.setdefault(step.parent if step.parent in by_urn else "", []).append(step)
+    lines: list[str] = []
+
+    def visit(step: Step, before: str, branch: str, after: str) -> None:
+        mark = _MARKS[step.op]
+        text = _cut(f"{before}{branch}{_title(step)}  {_info(step)}".rstrip(), width - 4)
+        lines.append(f" {paint(f'{mark:<2}', mark)} {text}".rstrip())
+        below = children.get(step.urn, [])
+        for index, child in enumerate(below):
+            last = index == len(below) - 1
+            visit(child, before + after, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+    for root in children.get("", []):
+        visit(root, "", "", "")
+    return lines
+
+
+def _properties(steps: Iterable[Step], paint: Any, width: int) -> list[str]:
+    lines: list[str] = []
+    for step in steps:
+        if not step.is_change:
+            continue
+        mark = _MARKS[step.op]
+        lines.append(f" {paint(f'{mark:<2}', mark)} {_cut(f'{step.type} ({step.op.value})', width - 4)}")
+        lines += textwrap.wrap(f"[{step.urn}]", width - 6, initial_indent=" " * 6, subsequent_indent=" " * 7)
+        if step.object:
+            lines.append(f"      {_cut(step.object, width - 6)}")
+        changes = step.changes
+        if step.op is Op.CREATE or (step.op is Op.REPLACE and not changes):
+            changes = tuple(_added(step.inputs))
+        lines += [_property(change, paint, width) for change in changes]
+    return lines
+
+
+def _added(inputs: Any) -> Iterable[PropertyChange]:
+    from_leaves = sorted(leaves(inputs), key=lambda item: [str(part) for part in item[0]])
+    for path, value in from_leaves:
+        if path:
+            yield PropertyChange(_dotted(path), "add", None, value)
+
+
+def _dotted(path: Any) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _property(change: PropertyChange, paint: Any, width: int) -> str:
+    sign = _SIGNS[change.kind]
+    if change.kind == "update":
+        value = f"{_value(change.before)} => {_value(change.after)}"
+    else:
+        value = _value(change.after if change.kind == "add" else change.before)
+    return "      " + paint(_cut(f"{sign} {change.path}: {value}", width - 6), sign)
+
+
+def _value(value: Any) -> str:
+    if value in ("[secret]", "[unknown]"):
+        return str(value)
+    return _cut(json.dumps(value, ensure_ascii=False), _VALUE_WIDTH)
+
+
+def _messages(diagnostics: list[Diagnostic], paint: Any, width: int) -> list[str]:
+    lines: list[str] = []
+    for message in diagnostics:
+        first, *rest = message.message.splitlines() or [""]
+        label = f"{message.severity}: " if message.severity != "info" else ""
+        wrapped = textwrap.wrap(label + first, width, subsequent_indent="  ", break_on_hyphens=False)
+        if label and wrapped:
+            wrapped[0] = paint(label.rstrip(), message.severity) + wrapped[0][len(label) - 1 :]
+        lines += ["", *wrapped, *(f"  {line}" for line in rest)]
+    return lines
+
+
+def _outputs(report: Report, paint: Any, width: int) -> list[str]:
+    names = {**dict.fromkeys(report.outputs), **dict.fromkeys(report.output_changes)}
+    if not names:
+        return []
+    lines = ["", "Outputs:"]
+    for name in sorted(names):
+        sign = _SIGNS.get(report.output_changes.get(name, ""), " ")
+        if name not in report.outputs:
+            lines.append(f"  {paint(sign, sign)} {name}")
+            continue
+        text = json.dumps(shown(report.outputs[name]), ensure_ascii=False)
+        text = text if isinstance(shown(report.outputs[name]), (dict, list)) else str(_value_or_text(text))
+        lines.append(f"  {paint(sign, sign)} {_wrap_output(name, text, width)}")
+    return lines
+
+
+def _value_or_text(text: str) -> Any:
+    value = json.loads(text)
+    return value if isinstance(value, str) else text
+
+
+def _wrap_output(name: str, text: str, width: int) -> str:
+    """An output is never cut: people copy it."""
+    head = f"{name}: "
+    if len(head) + len(text) + 4 <= width or " " not in text:
+        return head + text
+    return head + text.replace(", ", ",\n" + " " * 6)
+
+
+def _counts(report: Report) -> list[str]:
+    done = report.command != "preview"
+    parts = [
+        f"{count} {_WORDS[op][done]}" for op, count in report.summary.items() if op not in {"same", "read"}
+    ]
+    same = report.summary.get("same", 0)
+    if not parts:
+        parts = ["no changes"]
+    parts += [f"{same} unchanged"] if same else []
+    errors = len(report.errors)
+    state = f"; {errors} error{'s' if errors != 1 else ''}" if errors else "" if report.ok else "; not done"
+    return [f"Resources: {', '.join(parts)}{state}", f"Duration: {report.seconds:.1f} s"]
