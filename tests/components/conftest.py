@@ -71,7 +71,67 @@ def render(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
         rendered = Rendered()
         monkeypatch.setattr(pulumi.log, "warn", lambda text, **_: rendered.warnings.append(text))
         pulumi.runtime.set_mocks(rendered, project="berth", stack="test", preview=False)
-        pulumi.runtime.test(lambda: program() and None)()
+        pulumi.runtime.test(program)()
         return rendered
 
     return run
+
+
+BASE: Json = {
+    "namespace": "room",
+    "model": {"key": "tiny", "id": "example/tiny", "revision": "sha256:abc"},
+    "weights": {
+        "image": "registry.example/weights:1",
+        "source": "packaged:tiny",
+        "file": "tiny.gguf",
+        "sha256": "a" * 64,
+    },
+    "engine": {
+        "name": "llama.cpp",
+        "image": "registry.example/engine:1",
+        "resources": {
+            "cpu_request": "1",
+            "cpu_limit": "2",
+            "memory_request": "1Gi",
+            "memory_limit": "2Gi",
+        },
+    },
+    "gateway": {"image": "registry.example/gateway:1"},
+    "concurrency": {"slots": 4, "max_concurrent_requests": 16},
+    "tokens": {"max_input": 512, "max_total": 1024},
+    "access": {"client_cidrs": ["10.0.0.0/8"], "metrics_namespaces": ["berth-metrics"]},
+    "replicas": 2,
+    "api_keys": {"team-a": "canary-0123456789abcdef"},
+}
+
+
+def changed(changes: Json) -> Json:
+    """The base args with changes by dotted path; None takes one away."""
+    args = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *groups, key = path.split(".")
+        place = args
+        for group in groups:
+            place = place.setdefault(group, {})
+        if value is None:
+            place.pop(key, None)
+        else:
+            place[key] = copy.deepcopy(value) if isinstance(value, dict) else value
+    return args
+
+
+@pytest.fixture
+def serve(render: Callable[[Callable[[], object]], Rendered]) -> Callable[..., Rendered]:
+    """Renders a model server whose args are the base with changes by dotted path."""
+    from berth_components import ModelServer  # noqa: PLC0415 - after the runtime's settings
+
+    def run(changes: Json | None = None, name: str = "chat") -> Rendered:
+        return render(lambda: ModelServer(name, changed(changes or {})))
+
+    return run
+
+
+@pytest.fixture
+def base_args() -> Callable[[Json], Json]:
+    """The base args with changes by dotted path."""
+    return changed

@@ -1,0 +1,439 @@
+"""What a model server's objects say."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from random import Random
+from typing import TYPE_CHECKING, Any, get_args, is_typeddict
+
+import pulumi
+import pytest
+from berth_components import ArgumentError, ModelServer, ModelServerArgs
+from berth_components.arguments import Arguments
+from berth_components.model_server_settings import read
+from berth_serving.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Json = dict[str, Any]
+GPU = {"gpu": {"count": 2, "simulated": True}}
+RENDERED: dict[str, Any] = {}
+CLAIM = {"weights.storage": "new-claim"}
+NODE_PORT = {"service.type": "NodePort"}
+
+# Every argument: a value other than the base's or the default, and what else it needs. A list holds several.
+OTHER: dict[str, tuple[Any, Json]] = {
+    "namespace": ("other", {}),
+    "name": ("talk", {}),
+    "model.key": ("small", {}),
+    "model.id": ("example/small", {}),
+    "model.revision": ("sha256:def", {}),
+    "weights.image": ("registry.example/weights:2", {}),
+    "weights.source": ("packaged:small", {}),
+    "weights.file": ("small.gguf", {}),
+    "weights.sha256": ("b" * 64, {}),
+    "weights.storage": ("new-claim", {}),
+    "weights.size": ("20Gi", {}),
+    "weights.storage_class": ("fast", {}),
+    "weights.access_mode": ("ReadWriteOnce", {**CLAIM, "replicas": 1}),
+    "weights.claim_name": ("models", {"weights.storage": "claim"}),
+    "weights.resources.cpu_request": ("200m", {}),
+    "weights.resources.cpu_limit": ("2", {}),
+    "weights.resources.memory_request": ("65Mi", {}),
+    "weights.resources.memory_limit": ("1Gi", {}),
+    "engine.image": ("registry.example/engine:2", {}),
+    "engine.threads": (3, {}),
+    "engine.resources.cpu_request": ("1500m", {}),
+    "engine.resources.cpu_limit": ("4", {}),
+    "engine.resources.memory_request": ("2Gi", {}),
+    "engine.resources.memory_limit": ("3Gi", {}),
+    "gateway.image": ("registry.example/gateway:2", {}),
+    "gateway.resources.cpu_request": ("200m", {}),
+    "gateway.resources.cpu_limit": ("2", {}),
+    "gateway.resources.memory_request": ("65Mi", {}),
+    "gateway.resources.memory_limit": ("1Gi", {}),
+    "gateway.payload_limit_bytes": (4096, {}),
+    "gateway.max_stop_sequences": (8, {}),
+    "gateway.log_level": ("debug", {}),
+    "concurrency.slots": (2, {}),
+    "concurrency.max_concurrent_requests": (32, {}),
+    "concurrency.queue_timeout_seconds": (1.5, {}),
+    "tokens.max_input": (256, {}),
+    "tokens.max_total": (2048, {}),
+    "access.client_cidrs": (["10.1.0.0/16"], {}),
+    "access.client_namespaces": (["apps"], {}),
+    "access.metrics_namespaces": (["monitoring"], {}),
+    "access.public_reason": ("a public demonstration", {}),
+    "replicas": (3, {}),
+    "autoscaled": (True, {"replicas": None}),
+    "gpu.count": (1, GPU),
+    "gpu.resource": ("amd.com/gpu", GPU),
+    "gpu.simulated": (True, {"gpu": {"count": 0}}),
+    "placement.node_selector": ({"pool": "gpu"}, {}),
+    "placement.tolerations": ([{"key": "spot"}], {}),
+    "placement.tolerations.key": ([{"key": "spot"}], {}),
+    "placement.tolerations.value": (
+        [{"key": "spot", "value": "yes"}],
+        {"placement.tolerations": [{"key": "spot"}]},
+    ),
+    "placement.tolerations.effect": (
+        [{"key": "spot", "effect": "NoSchedule"}],
+        {"placement.tolerations": [{"key": "spot"}]},
+    ),
+    "placement.priority_class": ("serving", {}),
+    "placement.runtime_class": ("nvidia", {}),
+    "placement.spread": ("required", {}),
+    "service.type": ("LoadBalancer", {}),
+    "service.port": (8080, {}),
+    "service.node_port": (30080, NODE_PORT),
+    "service.external_traffic_policy": ("Cluster", NODE_PORT),
+    "service.annotations": ({"example.com/internal": "true"}, {}),
+    "termination.pre_stop_seconds": (5, {}),
+    "termination.drain_seconds": (30, {}),
+    "termination.grace_seconds": (300, {}),
+    "probes.startup_seconds": (600, {}),
+    "probes.measured_load_seconds": (100.0, {}),
+    "probes.readiness_period_seconds": (5, {}),
+    "probes.liveness_period_seconds": (5, {}),
+    "rollout.max_surge": (2, {}),
+    "rollout.max_unavailable": (1, {}),
+    "api_keys": ({"team-b": "another-0123456789abcdef"}, {}),
+    "api_keys_secret": ("keys", {"api_keys": None}),
+    "allow_anonymous": (True, {"api_keys": None}),
+    "image_pull_secrets": (["registry"], {}),
+    "variant": ("canary", {}),
+}
+# What no other value can change, or changes for people only, each with its reason.
+ONE_VALUE = {
+    "engine.name": "the catalogue has one engine; any other name is refused",
+    "model.format": "the one engine loads one format; any other is refused",
+}
+FOR_PEOPLE = {
+    "model.key": "it names the model in labels, which metrics and queries select",
+    "gpu.simulated": "it is what says that no hardware is there",
+    "service.annotations": "annotations are what it is about",
+    "access.public_reason": "what it allows is the range that needs it; the reason itself is for reviewers",
+}
+
+
+def _leaves(declared: type, path: str = "") -> set[str]:
+    """Every argument that a TypedDict declares, by dotted path."""
+    found = set()
+    for key, hint in declared.__annotations__.items():
+        groups = [option for option in _options(hint) if is_typeddict(option)]
+        where = f"{path}{key}"
+        found |= _leaves(groups[0], f"{where}.") if groups else {where}
+        if groups and "Sequence" in str(hint):  # a list of groups is an argument too
+            found.add(where)
+    return found
+
+
+def _options(hint: Any) -> list[Any]:
+    return [hint, *(option for part in get_args(hint) for option in _options(part))]
+
+
+def _without_words_for_people(objects: list[Json]) -> str:
+    objects = copy.deepcopy(objects)
+    for found in objects:
+        template = found.get("spec", {}).get("template", {})
+        for metadata in (found["metadata"], template.get("metadata", {})):
+            metadata.pop("labels", None)
+            metadata.pop("annotations", None)
+    return json.dumps(sorted(objects, key=lambda o: (o["kind"], o["metadata"]["name"])), sort_keys=True)
+
+
+@pytest.fixture
+def once(serve: Callable[..., Any]) -> Callable[[Json], Any]:
+    """Renders as `serve` does, the same changes only once in this module."""
+
+    def run(changes: Json) -> Any:
+        key = json.dumps(changes, sort_keys=True)
+        if key not in RENDERED:
+            RENDERED[key] = serve(changes)
+        return RENDERED[key]
+
+    return run
+
+
+def test_every_argument_is_in_the_table() -> None:
+    assert OTHER.keys() | ONE_VALUE.keys() == _leaves(ModelServerArgs)
+
+
+@pytest.mark.parametrize("path", OTHER)
+def test_no_argument_is_without_effect(
+    serve: Callable[..., Any], once: Callable[[Json], Any], path: str
+) -> None:
+    value, needs = OTHER[path]
+    if path.endswith((".key", ".value", ".effect")) and path.startswith("placement"):
+        path = "placement.tolerations"
+    group = path.partition(".resources.")[0]
+    if ".resources." in path and group != "engine":
+        full = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}
+        needs = {f"{group}.resources": full}
+    try:
+        before = once(needs)
+    except ArgumentError:  # what it needs is only right together with it
+        before = once({})
+    after = serve({**needs, path: value})
+    if path in FOR_PEOPLE:
+        assert json.dumps(before.objects, sort_keys=True) != json.dumps(after.objects, sort_keys=True)
+    else:
+        assert _without_words_for_people(before.objects) != _without_words_for_people(after.objects)
+
+
+def test_outputs_give_the_same_objects_as_plain_values(
+    serve: Callable[..., Any], base_args: Callable[[Json], Json]
+) -> None:
+    plain = [
+        *(
+            "access.client_cidrs",
+            "api_keys",
+            "concurrency.slots",
+            "engine.image",
+            "gateway.image",
+            "model.id",
+        ),
+        *("engine.resources.cpu_request", "engine.resources.memory_limit", "namespace", "replicas"),
+        *("tokens.max_total", "weights.file", "weights.sha256"),
+    ]
+    args = base_args({})
+
+    def value(path: str) -> Any:
+        found = args
+        for key in path.split("."):
+            found = found[key]
+        return found
+
+    lifted = {path: pulumi.Output.from_input(value(path)) for path in plain}
+    lifted["termination.drain_seconds"] = pulumi.Output.from_input(60)
+    before, after = serve(), serve(lifted)
+    assert before.objects
+    assert _without_words_for_people(before.objects) == _without_words_for_people(after.objects)
+    assert (
+        before.one("Deployment")["spec"]["template"]["metadata"]
+        == (after.one("Deployment")["spec"]["template"]["metadata"])
+    )
+
+
+def test_the_grace_holds_pre_stop_drain_and_five_seconds(base_args: Callable[[Json], Json]) -> None:
+    random = Random(2026)  # noqa: S311 - a repeatable spread of cases
+    for _ in range(200):
+        pre_stop, drain, more = (
+            random.randint(0, 300),
+            random.randint(1, 3600),
+            random.choice([None, 0, 1, 99]),
+        )
+        least = pre_stop + drain + 5
+        given = {"pre_stop_seconds": pre_stop, "drain_seconds": drain, "grace_seconds": least + (more or 0)}
+        if more is None:
+            del given["grace_seconds"]
+        settings = read(Arguments("", base_args({"termination": given}), ModelServerArgs), "chat")
+        assert settings.pre_stop == pre_stop
+        assert settings.gateway_config["BERTH_DRAIN_SECONDS"] == str(drain)
+        assert settings.grace == least + (more or 0)
+        given["grace_seconds"] = least - 1
+        with pytest.raises(ArgumentError, match=f"'termination.grace_seconds' is {least - 1}; .*{least}"):
+            read(Arguments("", base_args({"termination": given}), ModelServerArgs), "chat")
+
+
+@pytest.mark.parametrize("pre_stop", [0, 7])
+def test_the_pod_ends_as_the_settings_say(serve: Callable[..., Any], pre_stop: int) -> None:
+    rendered = serve(
+        {"termination": {"pre_stop_seconds": pre_stop, "drain_seconds": 20, "grace_seconds": 40}}
+    )
+    (pod,) = rendered.pods
+    lifecycle = pod["containers"][0].get("lifecycle")
+    assert lifecycle == ({"preStop": {"sleep": {"seconds": 7}}} if pre_stop else None)
+    assert rendered.one("ConfigMap", "chat-gateway")["data"]["BERTH_DRAIN_SECONDS"] == "20"
+    assert pod["terminationGracePeriodSeconds"] == 40
+
+
+def test_weights_then_engine_then_gateway(serve: Callable[..., Any]) -> None:
+    (pod,) = serve().pods
+    weights, engine = pod["initContainers"]
+    (gateway,) = pod["containers"]
+    assert [weights["name"], engine["name"], gateway["name"]] == ["weights", "engine", "gateway"]
+    assert "restartPolicy" not in weights
+    assert engine["restartPolicy"] == "Always"
+    assert {"name": "weights", "mountPath": "/models"} in weights["volumeMounts"]
+    assert {"name": "weights", "mountPath": "/models", "readOnly": True} in engine["volumeMounts"]
+    assert "weights" not in [mount["name"] for mount in gateway["volumeMounts"]]
+
+
+def test_the_engine_is_restarted_within_a_minute_and_killed_at_once(serve: Callable[..., Any]) -> None:
+    for period in (1, 10, 15):
+        (pod,) = serve({"probes.liveness_period_seconds": period}).pods
+        for container in (pod["initContainers"][1], pod["containers"][0]):
+            probe = container["livenessProbe"]
+            noticed = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
+            assert noticed + probe["terminationGracePeriodSeconds"] <= 60
+
+
+@pytest.mark.parametrize("budget", [10, 60, 120, 121, 599, 3600])
+def test_the_whole_start_up_budget_is_there(serve: Callable[..., Any], budget: int) -> None:
+    rendered = serve({"probes.startup_seconds": budget})
+    (pod,) = rendered.pods
+    for container in (pod["initContainers"][1], pod["containers"][0]):
+        probe = container["startupProbe"]
+        assert budget <= probe["periodSeconds"] * probe["failureThreshold"] < budget + 5
+    assert rendered.one("Deployment")["spec"]["progressDeadlineSeconds"] > 2 * budget
+
+
+@pytest.mark.parametrize("measured", [0.7, 29.9, 31.0, 400.0])
+def test_the_start_up_budget_is_twice_the_measured_load(serve: Callable[..., Any], measured: float) -> None:
+    (pod,) = serve({"probes.measured_load_seconds": measured}).pods
+    probe = pod["initContainers"][1]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= max(60, 2 * measured)
+
+
+def test_an_autoscaler_owns_the_replicas(serve: Callable[..., Any]) -> None:
+    assert serve().one("Deployment")["spec"]["replicas"] == 2
+    assert "replicas" not in serve({"autoscaled": True, "replicas": None}).one("Deployment")["spec"]
+
+
+def test_one_eviction_is_always_allowed(serve: Callable[..., Any]) -> None:
+    for replicas in (1, 1000):
+        budget = serve({"replicas": replicas}).one("PodDisruptionBudget")["spec"]
+        assert budget["maxUnavailable"] == 1
+        assert "minAvailable" not in budget
+        assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_selectors_meet_the_pods(serve: Callable[..., Any]) -> None:
+    rendered = serve()
+    deployment = rendered.one("Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["selector"]["matchLabels"],
+        rendered.one("Service")["spec"]["selector"],
+        rendered.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        *(
+            c["labelSelector"]["matchLabels"]
+            for c in deployment["template"]["spec"]["topologySpreadConstraints"]
+        ),
+    ]
+    wanted = {"app.kubernetes.io/name": "model-server", "app.kubernetes.io/instance": "chat"}
+    assert selectors == [wanted] * 6
+    assert wanted.items() <= labels.items()
+    assert labels["berth.dev/model"] == "tiny"
+    assert labels["berth.dev/queue-metrics"] == "true"
+    assert labels["app.kubernetes.io/managed-by"] == "berth"
+    port = rendered.one("Service")["spec"]["ports"][0]["targetPort"]
+    assert port in [p["name"] for p in deployment["template"]["spec"]["containers"][0]["ports"]]
+
+
+def test_only_named_peers_come_in_and_nobody_goes_out(serve: Callable[..., Any]) -> None:
+    changes = {"access.client_namespaces": ["apps"], "access.client_cidrs": ["10.0.0.0/8"]}
+    policy = serve(changes).one("NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy
+    named = {"kubernetes.io/metadata.name": "apps"}
+    assert policy["ingress"] == [
+        {
+            "from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}, {"namespaceSelector": {"matchLabels": named}}],
+            "ports": [{"port": 8000, "protocol": "TCP"}],
+        },
+        {
+            "from": [
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "berth-metrics"}}}
+            ],
+            "ports": [{"port": 9000, "protocol": "TCP"}],
+        },
+    ]
+
+
+def test_no_rule_without_peers(serve: Callable[..., Any]) -> None:
+    """A rule whose `from` is empty lets everybody in."""
+    ingress = serve({"access.metrics_namespaces": None}).one("NetworkPolicy")["spec"]["ingress"]
+    assert [rule["ports"][0]["port"] for rule in ingress] == [8000]
+    assert all(rule["from"] for rule in ingress)
+
+
+def test_keys_are_secret_and_a_new_one_rolls_no_pod(serve: Callable[..., Any]) -> None:
+    rendered = serve()
+    registered = next(r for r in rendered.resources if r.typ == "kubernetes:core/v1:Secret")
+    assert "4dabf18193072939515e22adb298388d" in registered.inputs["data"]
+    secret = rendered.one("Secret")
+    assert {k: base64.b64decode(v).decode() for k, v in secret["data"].items()} == {
+        "team-a": "canary-0123456789abcdef"
+    }
+    others = [r for r in rendered.resources if r is not registered]
+    encoded = secret["data"]["team-a"]
+    assert all(word not in json.dumps(r.inputs) for r in others for word in ("canary", encoded))
+    other = serve({"api_keys": {"team-a": "replaced-0123456789abcdef"}})
+    assert rendered.one("Deployment") == other.one("Deployment")
+
+
+def test_a_changed_setting_rolls_the_pods(serve: Callable[..., Any]) -> None:
+    checksum = "berth.dev/config-checksum"
+    sums = {
+        serve(changes).one("Deployment")["spec"]["template"]["metadata"]["annotations"][checksum]
+        for changes in ({}, {"gateway.log_level": "debug"}, {"engine.threads": 2}, {"tokens.max_input": 100})
+    }
+    assert len(sums) == 4
+
+
+def test_the_gateway_takes_its_settings(serve: Callable[..., Any]) -> None:
+    """The gateway's own reader, on what the ConfigMap says."""
+    data = serve({"concurrency.queue_timeout_seconds": 1.5}).one("ConfigMap", "chat-gateway")["data"]
+    settings = GatewaySettings.from_environment(data)
+    assert (settings.port, settings.metrics_port, settings.engine_slots) == (8000, 9000, 4)
+    assert (settings.max_concurrent_requests, settings.queue_timeout) == (16, 1.5)
+    assert (settings.max_input_tokens, settings.max_total_tokens) == (512, 1024)
+    assert settings.drain_seconds == 60
+    assert not settings.allow_anonymous
+    anonymous = serve({"api_keys": None, "allow_anonymous": True}).one("ConfigMap", "chat-gateway")["data"]
+    assert GatewaySettings.from_environment(anonymous).allow_anonymous
+
+
+def test_a_load_balancer_takes_clients_only(serve: Callable[..., Any]) -> None:
+    service = serve({"service.type": "LoadBalancer"}).one("Service")["spec"]
+    assert service["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert service["externalTrafficPolicy"] == "Local"
+
+
+def test_accelerators_are_requested_limited_and_tolerated(serve: Callable[..., Any]) -> None:
+    (pod,) = serve(GPU).pods
+    resources = pod["initContainers"][1]["resources"]
+    assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == "2"
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert "nvidia.com/gpu" not in json.dumps(pod["containers"])
+
+
+def test_every_object_is_a_child_with_a_name_of_the_component(
+    render: Callable[..., Any], base_args: Callable[[Json], Json]
+) -> None:
+    made: list[pulumi.ComponentResource] = []
+
+    def program() -> None:
+        made.append(ModelServer("chat", base_args(CLAIM)))  # type: ignore[arg-type] # built up by the test
+
+    objects = [r for r in render(program).resources if r.typ.startswith("kubernetes:")]
+    assert len(objects) == len(made[0]._childResources) == 9
+    assert all(r.name.startswith("chat-") for r in objects)
+
+
+def test_outputs(render: Callable[..., Any], base_args: Callable[[Json], Json]) -> None:
+    found: Json = {}
+
+    def program() -> pulumi.Output[None]:
+        changes = {"service.type": "NodePort", "service.node_port": 30080, "service.port": 81}
+        server = ModelServer("chat", base_args(changes))  # type: ignore[arg-type] # built up by the test
+        names = [*ModelServer.__annotations__]
+        return pulumi.Output.all(**{name: getattr(server, name) for name in names}).apply(found.update)
+
+    render(program)
+    assert found == {
+        "name": "chat",
+        "namespace": "room",
+        "deployment": "chat",
+        "service": "chat",
+        "selector": {"app.kubernetes.io/name": "model-server", "app.kubernetes.io/instance": "chat"},
+        "url": "http://chat.room.svc:81",
+        "node_port": 30080,
+        "address": "",
+    }
