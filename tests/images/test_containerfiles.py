@@ -1,4 +1,4 @@
-"""The Containerfiles say what images.yaml says: same base, locks, packages, user, environment and entrypoint."""
+"""The Containerfiles say what images.yaml says: base, locks, packages, user, environment, entrypoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushing to and pinning from real registries: Debian's docker-registry on loopback, in three ways of logging in."""
+"""Pushing to and pinning from real registries: Debian's docker-registry on loopback."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import http.server
 import json
 import ssl
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import berth_images
 import httpx
@@ -29,9 +29,11 @@ from berth_images.references import below, parse
 from berth_images.registry import RegistryClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
-Start = "Callable[..., RunningRegistry]"
+# The fixtures of conftest.py that make something: its types cannot be imported from here.
+Start = Callable[..., Any]
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def pulled(base: str, reference: str, headers: dict[str, str] | None = None, **o
             assert f"sha256:{hashlib.sha256(gzip.decompress(blob)).hexdigest()}" == diff_id
 
 
-def test_a_pushed_image_can_be_pulled_whole_and_pinned(start_registry, image: BuiltImage) -> None:
+def test_a_pushed_image_can_be_pulled_whole_and_pinned(start_registry: Start, image: BuiltImage) -> None:
     registry = start_registry()
     reference = push(image, f"{registry.host}/team/berth")
     assert reference.startswith(f"{registry.host}/team/berth/metrics-adapter@sha256:")
@@ -72,7 +74,9 @@ def test_a_pushed_image_can_be_pulled_whole_and_pinned(start_registry, image: Bu
     assert pin(reference).digest == pinned.digest, "pinning what is pinned changes nothing"
 
 
-def test_what_is_there_is_not_sent_again_and_the_digest_stays(start_registry, image: BuiltImage) -> None:
+def test_what_is_there_is_not_sent_again_and_the_digest_stays(
+    start_registry: Start, image: BuiltImage
+) -> None:
     registry = start_registry()
     first: list[str] = []
     again: list[str] = []
@@ -85,7 +89,7 @@ def test_what_is_there_is_not_sent_again_and_the_digest_stays(start_registry, im
 
 
 def test_a_password_from_docker_login_is_used(
-    start_registry, htpasswd, account: Credentials, image: BuiltImage, tmp_path: Path
+    start_registry: Start, htpasswd: Any, account: Credentials, image: BuiltImage, tmp_path: Path
 ) -> None:
     registry = start_registry(htpasswd)
     with pytest.raises(UnauthorizedError, match=r"401.*no credentials.*docker login") as refused:
@@ -105,7 +109,7 @@ def test_a_password_from_docker_login_is_used(
 
 
 def test_a_token_is_asked_for_with_the_rights_that_the_act_needs(
-    start_registry, token_server, account: Credentials, image: BuiltImage
+    start_registry: Start, token_server: Any, account: Credentials, image: BuiltImage
 ) -> None:
     registry = start_registry(token_server.auth)
     reference = push(image, registry.host, credentials=account)
@@ -119,7 +123,7 @@ def test_a_token_is_asked_for_with_the_rights_that_the_act_needs(
 
 
 def test_an_account_without_the_right_to_push_is_refused_by_name(
-    start_registry, token_server, account: Credentials, image: BuiltImage
+    start_registry: Start, token_server: Any, account: Credentials, image: BuiltImage
 ) -> None:
     registry = start_registry(token_server.auth)
     token_server.rights[account.username] = ["pull"]
@@ -130,7 +134,9 @@ def test_an_account_without_the_right_to_push_is_refused_by_name(
         push(image, registry.host, credentials=Credentials(account.username, "wrong"))
 
 
-def test_tls_is_spoken_and_an_unknown_certificate_is_refused(start_registry, image: BuiltImage) -> None:
+def test_tls_is_spoken_and_an_unknown_certificate_is_refused(
+    start_registry: Start, image: BuiltImage
+) -> None:
     registry = start_registry(tls=True)
     trusted = ssl.create_default_context(cafile=str(registry.ca))
     reference = push(image, registry.host, verify=trusted)
@@ -139,7 +145,7 @@ def test_tls_is_spoken_and_an_unknown_certificate_is_refused(start_registry, ima
         pin(reference)
 
 
-def test_a_name_that_is_not_there(start_registry) -> None:
+def test_a_name_that_is_not_there(start_registry: Start) -> None:
     registry = start_registry()
     with pytest.raises(NotFoundError, match=r"404, tag 1\.0 is not there") as missing:
         pin(f"{registry.host}/team/nothing:1.0")
@@ -167,11 +173,12 @@ class Flaky(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         if self.path == "/v2/":
-            status, headers, body = 200, {}, b""
+            answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
         else:
             self.seen.append((self.command, self.path, self.headers.get("Authorization")))
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, body = self.answers.pop(0)
+            answer = self.answers.pop(0)
+        status, headers, body = answer
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -189,12 +196,13 @@ def misbehaving() -> Iterator[Callable[..., tuple[str, list[tuple[str, str, str 
     servers: list[tuple[http.server.ThreadingHTTPServer, threading.Thread]] = []
 
     def start(*answers: tuple[int, dict[str, str], bytes]) -> tuple[str, list[tuple[str, str, str | None]]]:
-        handler = type("Handler", (Flaky,), {"answers": list(answers), "seen": []})
+        seen: list[tuple[str, str, str | None]] = []
+        handler = type("Handler", (Flaky,), {"answers": list(answers), "seen": seen})
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         servers.append((server, thread))
-        return f"127.0.0.1:{server.server_port}", handler.seen
+        return f"127.0.0.1:{server.server_port}", seen
 
     yield start
     for server, thread in servers:
@@ -207,7 +215,7 @@ MANIFEST = b'{"schemaVersion":2}'
 MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
 
 
-def test_what_may_pass_is_tried_again_as_the_registry_asks(misbehaving) -> None:
+def test_what_may_pass_is_tried_again_as_the_registry_asks(misbehaving: Start) -> None:
     host, seen = misbehaving((429, {"Retry-After": "7"}, b""), (503, {}, b""), (200, {}, MANIFEST))
     waits: list[float] = []
     with RegistryClient(parse(f"{host}/a:b"), sleep=waits.append) as client:
@@ -217,7 +225,7 @@ def test_what_may_pass_is_tried_again_as_the_registry_asks(misbehaving) -> None:
     assert len(seen) == 3
 
 
-def test_what_will_not_pass_is_not_tried_again(misbehaving) -> None:
+def test_what_will_not_pass_is_not_tried_again(misbehaving: Start) -> None:
     for status, kind in ((400, RegistryError), (403, ForbiddenError), (404, NotFoundError)):
         host, seen = misbehaving((status, {}, b'{"errors":[{"code":"NO","message":"not today"}]}'))
         with RegistryClient(parse(f"{host}/a:b")) as client, pytest.raises(kind, match="NO: not today"):
@@ -225,7 +233,7 @@ def test_what_will_not_pass_is_not_tried_again(misbehaving) -> None:
         assert len(seen) == 1
 
 
-def test_a_failed_upload_starts_again_from_the_beginning(misbehaving) -> None:
+def test_a_failed_upload_starts_again_from_the_beginning(misbehaving: Start) -> None:
     accepted = (202, {"Location": "/v2/a/blobs/uploads/1"}, b"")
     host, seen = misbehaving(accepted, (500, {}, b""), accepted, accepted, (201, {}, b""))
     with RegistryClient(parse(f"{host}/a:b"), sleep=lambda _: None) as client:
@@ -234,13 +242,13 @@ def test_a_failed_upload_starts_again_from_the_beginning(misbehaving) -> None:
     assert seen[-1][1] == f"/v2/a/blobs/uploads/1?digest={MANIFEST_DIGEST}"
 
 
-def test_a_digest_that_does_not_fit_the_content_is_no_pin(misbehaving) -> None:
+def test_a_digest_that_does_not_fit_the_content_is_no_pin(misbehaving: Start) -> None:
     host, _ = misbehaving((200, {"Docker-Content-Digest": f"sha256:{'0' * 64}"}, MANIFEST))
     with pytest.raises(RegistryError, match=r"says that b has digest sha256:0+, but sent"):
         pin(f"{host}/a:b")
 
 
-def test_credentials_never_follow_an_upload_to_another_host(misbehaving) -> None:
+def test_credentials_never_follow_an_upload_to_another_host(misbehaving: Start) -> None:
     elsewhere, seen_elsewhere = misbehaving((202, {"Location": "/signed/2"}, b""), (201, {}, b""))
     challenge = {"WWW-Authenticate": 'Basic realm="tests"'}
     away = {"Location": f"http://{elsewhere}/signed/1"}
@@ -407,7 +415,7 @@ def test_only_loopback_may_go_without_tls() -> None:
         assert not parse(text).is_loopback, text
 
 
-def test_pins_as_settings_of_a_stack(start_registry, image: BuiltImage) -> None:
+def test_pins_as_settings_of_a_stack(start_registry: Start, image: BuiltImage) -> None:
     import yaml  # noqa: PLC0415 - one use
 
     registry = start_registry()
