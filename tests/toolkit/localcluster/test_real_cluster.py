@@ -130,8 +130,8 @@ def test_no_pod_reaches_beyond_this_machine(web: str, target: str) -> None:
     with caught.value as answer:
         assert answer.code == 502
         said = answer.read().decode()
-    # At once, by an answer: not by waiting for one.
-    assert "unreachable" in said or "no such host" in said or "prohibited" in said or "no route to host" in said
+    # By an answer, not by waiting for one that never comes.
+    assert "no such host" in said or "connection refused" in said
 
 
 def test_kubectl_reads_a_pods_log_through_the_verified_kubelet(own: Cluster, space: str, probe: ScratchImage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,15 @@ class Store:
 
     def _command(self, *words: str) -> list[str]:
         return [str(self.ctr), "--address", str(self.socket), "--namespace", _NAMESPACE, *words]
+
+    def answers(self) -> bool:
+        """Whether containerd listens; a socket whose owner was killed stays where it is."""
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self.socket))
+            except OSError:
+                return False
+        return True
 
     def references(self) -> list[str]:
         """The names of all images, without the ones that are only a digest."""

@@ -166,7 +166,7 @@ def _register(parts: Parts, one: Node) -> None:
 def _import(parts: Parts, one: Node, *images: ScratchImage) -> None:
     store = parts.store(one)
     unit = parts.node_unit(one)
-    _await(parts, lambda _: None, "containerd", lambda: None if node.socket(one).exists() else "no socket yet", unit)
+    _await(parts, lambda _: None, "containerd", lambda: None if store.answers() else "it does not listen yet", unit)
     for image in images:
         if not store.has(image.reference):
             store.add(image.write(parts.paths.images))

@@ -88,9 +88,7 @@ def _ensure_rules(plan: Plan, *, egress: bool) -> None:
     for table, parent, chain in _jumps(plan):
         if table == "nat" and not egress:
             continue
-        try:
-            run("iptables", "--wait", "-t", table, "-C", parent, "-j", chain)
-        except CommandError:
+        if _fails("iptables", "--wait", "-t", table, "-C", parent, "-j", chain):
             run("iptables", "--wait", "-t", table, "-I", parent, "1", "-j", chain)
     if egress:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
@@ -125,20 +123,36 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
             "link set lo up",
             f"address replace {node.address}/{plan.bridge_network.prefixlen} dev eth0",
             "link set eth0 up",
-            # Without a way out an attempt fails at once instead of waiting for an answer.
-            f"route replace default via {plan.gateway}" if egress else "route replace unreachable default",
+            f"route replace default via {plan.gateway}",
             # A process of the node itself needs a route before kube-proxy's rules rewrite the address.
             f"route replace {plan.services} dev eth0",
             *(f"route replace {other.pods} via {other.address}" for other in nodes if other != node),
         ],
         *inside,
     )
-    run(*inside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    # No limit on how often a pod is told that it cannot go somewhere.
+    run(*inside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
+    _ensure_node_rules(plan, inside, egress=egress)
     routes = [f"route replace {node.pods} via {node.address} proto {ROUTE_PROTOCOL}"]
     if node.index == 1:
         # So that this machine's processes, the API server among them, reach Services too.
         routes.append(f"route replace {plan.services} via {node.address} proto {ROUTE_PROTOCOL}")
     _batch(routes)
+
+
+def _ensure_node_rules(plan: Plan, inside: tuple[str, str], *, egress: bool) -> None:
+    """Without a way out, whoever tries is told so at once, instead of waiting for an answer that never comes."""
+    rules = [
+        "-A BERTH-OUT -o lo -j RETURN",
+        f"-A BERTH-OUT -d {plan.network} -j RETURN",
+        "-A BERTH-OUT -p tcp -j REJECT --reject-with tcp-reset",
+        "-A BERTH-OUT -j REJECT",
+    ]
+    text = ["*filter", ":BERTH-OUT - [0:0]", *([] if egress else rules), "COMMIT"]
+    run(*inside, "iptables-restore", "--noflush", "--wait", stdin="\n".join(text) + "\n")
+    for parent in ("FORWARD", "OUTPUT"):
+        if _fails(*inside, "iptables", "--wait", "-C", parent, "-j", "BERTH-OUT"):
+            run(*inside, "iptables", "--wait", "-I", parent, "1", "-j", "BERTH-OUT")
 
 
 def _is_namespace(file: Path) -> bool:
