@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from berth_images.store import Store
 
 KEPT_PER_ROLE = 3
+# Its tar repeats an image's layers and is written again in a second; two, so that a command that is
+# about to load the one before does not lose it to another that built a newer one.
+KEPT_TARS_PER_ROLE = 2
 KEPT_DAYS = 7
 
 
@@ -34,7 +37,9 @@ def prune(store: Store, inputs: frozenset[str]) -> None:
         if record is None or count[role] > KEPT_PER_ROLE:
             path.unlink(missing_ok=True)
             continue
-        keep |= {path.name, str(record["tar"])}
+        keep.add(path.name)
+        if count[role] <= KEPT_TARS_PER_ROLE:
+            keep.add(str(record["tar"]))
         keep |= {
             f"{digest}{suffix}" for digest in record["layers"] for suffix in (".tar", ".tar.gz", ".json")
         }
