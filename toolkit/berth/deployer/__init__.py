@@ -22,13 +22,20 @@ from .errors import (
     Refused,
     Unreachable,
 )
+from .program import Programs
 from .render import render
 from .report import Diagnostic, Event, Op, PropertyChange, Report, Step
 from .request import RunRequest
 from .values import UNKNOWN, Secret
 
 if TYPE_CHECKING:
-    from .deploy import down, outputs, preview, up
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from .command import Command
+
+    OnEvent = Callable[[Event], None]
+    Confirm = Callable[[Report], bool | Awaitable[bool]]
 
 __all__ = [
     "UNKNOWN",
@@ -61,10 +68,81 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The commands, imported when first asked for: they bring gRPC and the Pulumi SDK."""
-    if name in {"preview", "up", "down", "outputs"}:
-        from . import deploy  # noqa: PLC0415 - 0.5 s that `berth --help` need not pay
+def _command(name: str, request: RunRequest, on_event: OnEvent | None) -> Command:
+    """A command whose interpreter imports the SDK while this one imports gRPC and the rest."""
+    if request.offline and name != "preview":
+        raise ConfigError(f"{name} cannot be done offline; only a preview can")
+    programs = Programs(request.python)
+    if not request.kubeconfigs or name in {"preview", "up"}:
+        programs.start()
+    from .command import Command  # noqa: PLC0415 - see above; and `berth --help` need not pay for it
 
-        return getattr(deploy, name)
-    raise AttributeError(name)
+    return Command(name, request, programs, on_event)
+
+
+async def preview(request: RunRequest, *, on_event: OnEvent | None = None) -> Report:
+    """What an `up` would do. Changes nothing, in no cluster.
+
+    Problems of the program or of a cluster are diagnostics of the report, whose `ok` is then false.
+    """
+    command = _command("preview", request, on_event)
+    from . import deploy  # noqa: PLC0415 - see _command
+
+    return await deploy.preview(command)
+
+
+async def up(
+    request: RunRequest,
+    *,
+    on_event: OnEvent | None = None,
+    confirm: Confirm | None = None,
+    stop: asyncio.Event | None = None,
+) -> Report:
+    """Bring the stack into the state that its program describes.
+
+    The program is planned first, so that whatever is not supported, protected or forbidden is refused before
+    anything changes. Running it again finishes what a failed, cancelled or killed run left.
+
+    Args:
+        request: what to deploy. `offline` is refused.
+        on_event: told what happens, as it happens.
+        confirm: asked with the plan's report before anything changes; without it nobody is asked.
+        stop: set it for an orderly end: what is under way is dropped, and the Lease is given back.
+
+    Raises:
+        ConfigError: the request itself is wrong. Everything else is a diagnostic of the report.
+    """
+    command = _command("up", request, on_event)
+    from . import deploy  # noqa: PLC0415 - see _command
+
+    return await deploy.up(command, confirm, stop)
+
+
+async def down(
+    request: RunRequest,
+    *,
+    on_event: OnEvent | None = None,
+    confirm: Confirm | None = None,
+    stop: asyncio.Event | None = None,
+) -> Report:
+    """Delete every object of the stack, in reverse order of dependency, and its record.
+
+    The program need not work any more: it is asked only which clusters the stack is on, and not even that
+    where the request hands over `kubeconfigs`. Arguments and errors as for `up`.
+    """
+    command = _command("down", request, on_event)
+    from . import deploy  # noqa: PLC0415 - see _command
+
+    return await deploy.down(command, confirm, stop)
+
+
+async def outputs(request: RunRequest) -> Mapping[str, Any]:
+    """The outputs that the last successful `up` left; a secret one is a `Secret`, to be opened by `.value`.
+
+    Raises:
+        DeployError: the stack is not deployed, or its clusters cannot be found or reached.
+    """
+    command = _command("outputs", request, None)
+    from . import deploy  # noqa: PLC0415 - see _command
+
+    return await deploy.outputs(command)

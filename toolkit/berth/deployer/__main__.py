@@ -10,7 +10,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import DeployError, Event, Report, RunRequest, load_config, load_project, render
+from . import (
+    DeployError,
+    Event,
+    Report,
+    RunRequest,
+    down,
+    load_config,
+    load_project,
+    outputs,
+    preview,
+    render,
+    up,
+)
 from .values import shown
 
 if TYPE_CHECKING:
@@ -72,8 +84,6 @@ def _print_event(event: Event) -> None:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    from .deploy import down, outputs, preview, up  # noqa: PLC0415 - after the arguments are known to be right
-
     request = _request(options)
     if options.command == "outputs":
         found = await outputs(request)

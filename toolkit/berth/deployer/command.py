@@ -15,7 +15,6 @@ from .errors import ClusterError, LockLost, ProgramError
 from .lease import Hold, who
 from .monitor import Monitor
 from .planning import Plan, Planner
-from .program import Ended, Programs
 from .report import Diagnostic, Event, Op, Report, Step, output_changes, redacted
 from .request import Context, RunRequest
 from .session import Session
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .client import Api
+    from .program import Ended, Programs
 
     OnEvent = Callable[[Event], None]
 
@@ -41,7 +41,9 @@ def now() -> str:
 class Command:
     """One command on one stack: what its phases share, and the cleaning up after them."""
 
-    def __init__(self, name: str, request: RunRequest, on_event: OnEvent | None) -> None:
+    def __init__(
+        self, name: str, request: RunRequest, programs: Programs, on_event: OnEvent | None = None
+    ) -> None:
         self.name, self.request = name, request
         self.run_id = secrets.token_hex(4)
         self.redactor = Redactor()
@@ -49,7 +51,7 @@ class Command:
             self.redactor.add(request.config.get(key, ""))
         clusters = Clusters(self._state, self._retrying, self.redactor.add)
         self.context = Context(request, self.redactor, clusters, on_event or (lambda _: None))
-        self.programs = Programs(request.python)
+        self.programs = programs
         self.holds: list[Hold] = []
         self.output = ""
         self.session: Session | None = None  # of the run that changes things

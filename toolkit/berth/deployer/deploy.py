@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from .applying import Applier, remove
 from .command import Command, arrange, now
-from .errors import ClusterError, ConfigError, DeployError, Refused
+from .errors import ClusterError, DeployError, Refused
 from .lease import who
 from .plan import protected
 from .planning import Plan, declared_kinds, reach
 from .prune import Doomed, undeclared
-from .report import Diagnostic, Event, Op, Report, Step, output_changes, redacted
+from .report import Diagnostic, Op, Report, Step, output_changes, redacted
 from .session import Session
 from .values import to_wire
 
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from .cluster import Cluster
-    from .request import RunRequest
     from .state import Record
 
-    OnEvent = Callable[[Event], None]
     Confirm = Callable[[Report], bool | Awaitable[bool]]
 
 
@@ -37,12 +35,8 @@ async def _confirmed(confirm: Confirm | None, report: Report) -> bool:
     return bool(await answer if inspect.isawaitable(answer) else answer)
 
 
-async def preview(request: RunRequest, *, on_event: OnEvent | None = None) -> Report:
-    """What an `up` would do. Changes nothing, in no cluster.
-
-    Problems of the program or of a cluster are diagnostics of the report, whose `ok` is then false.
-    """
-    command = Command("preview", request, on_event)
+async def preview(command: Command) -> Report:
+    """See the package's `preview`."""
     try:
         session, plan, ok = await command.plan(for_up=False)
         return command.report(session, [item.step() for item in plan.deletions], ok=ok)
@@ -50,51 +44,14 @@ async def preview(request: RunRequest, *, on_event: OnEvent | None = None) -> Re
         await command.close()
 
 
-async def up(
-    request: RunRequest,
-    *,
-    on_event: OnEvent | None = None,
-    confirm: Confirm | None = None,
-    stop: asyncio.Event | None = None,
-) -> Report:
-    """Bring the stack into the state that its program describes.
-
-    The program is planned first, so that whatever is not supported, protected or forbidden is refused before
-    anything changes. Running it again finishes what a failed, cancelled or killed run left.
-
-    Args:
-        request: what to deploy. `offline` is refused.
-        on_event: told what happens, as it happens.
-        confirm: asked with the plan's report before anything changes; without it nobody is asked.
-        stop: set it for an orderly end: what is under way is dropped, and the Lease is given back.
-
-    Raises:
-        ConfigError: the request itself is wrong. Everything else is a diagnostic of the report.
-    """
-    command = _command("up", request, on_event)
+async def up(command: Command, confirm: Confirm | None, stop: asyncio.Event | None) -> Report:
+    """See the package's `up`."""
     return await _guarded(command, _up(command, confirm), stop)
 
 
-async def down(
-    request: RunRequest,
-    *,
-    on_event: OnEvent | None = None,
-    confirm: Confirm | None = None,
-    stop: asyncio.Event | None = None,
-) -> Report:
-    """Delete every object of the stack, in reverse order of dependency, and its record.
-
-    The program need not work any more: it is asked only which clusters the stack is on, and not even that
-    where the request hands over `kubeconfigs`. Arguments and errors as for `up`.
-    """
-    command = _command("down", request, on_event)
+async def down(command: Command, confirm: Confirm | None, stop: asyncio.Event | None) -> Report:
+    """See the package's `down`."""
     return await _guarded(command, _down(command, confirm), stop)
-
-
-def _command(name: str, request: RunRequest, on_event: OnEvent | None) -> Command:
-    if request.offline:
-        raise ConfigError(f"{name} cannot be done offline; only a preview can")
-    return Command(name, request, on_event)
 
 
 async def _guarded(command: Command, work: Coroutine[Any, Any, Report], stop: asyncio.Event | None) -> Report:
@@ -318,19 +275,13 @@ def _labels(command: Command) -> str:
     return ", ".join(cluster.label for cluster in command.context.clusters.all)
 
 
-async def outputs(request: RunRequest) -> Mapping[str, Any]:
-    """The outputs that the last successful `up` left; a secret one is a `Secret`, to be opened by `.value`.
-
-    Raises:
-        DeployError: the stack is not deployed, or its clusters cannot be found or reached.
-    """
-    command = _command("outputs", request, None)
+async def outputs(command: Command) -> Mapping[str, Any]:
+    """See the package's `outputs`."""
     try:
         clusters = await _reach_all(command)
         if not any(cluster.state.record for cluster in clusters):
-            raise DeployError(
-                f"{command.what} is not deployed on {_labels(command) or 'any cluster it names'}"
-            )
+            where = _labels(command) or "any cluster that its program names"
+            raise DeployError(f"{command.what} is not deployed on {where}")
         return command.last_outputs()
     finally:
         await command.close()

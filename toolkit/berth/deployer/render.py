@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from .report import Diagnostic, Op, PropertyChange, Report, Step
-from .values import leaves, shown
+from .values import dotted, leaves, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,14 +143,7 @@ def _added(inputs: Any) -> Iterable[PropertyChange]:
     from_leaves = sorted(leaves(inputs), key=lambda item: [str(part) for part in item[0]])
     for path, value in from_leaves:
         if path:
-            yield PropertyChange(_dotted(path), "add", None, value)
-
-
-def _dotted(path: Any) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+            yield PropertyChange(dotted(path), "add", None, value)
 
 
 def _property(change: PropertyChange, paint: Any, width: int) -> str:
