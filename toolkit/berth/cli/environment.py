@@ -6,6 +6,7 @@ import asyncio
 import enum
 import json
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from berth.cli.key import ensure_key
 from berth.cli.stackfile import Stack, find_stack, request_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from berth.cli.local import Ground
     from berth.deployer import Event, Report, RunRequest
@@ -142,6 +143,17 @@ def _references(stack: Stack, console: Console, *, change: bool) -> dict[str, st
     }
 
 
+async def _stoppable(
+    command: Callable[..., Awaitable[Report]], request: RunRequest, console: Console
+) -> Report:
+    """Run `up` or `down` so that Ctrl-C or SIGTERM ends it in order and frees the stack's lock."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return await command(request, on_event=lambda event: _tell(console, event), stop=stop)
+
+
 def _tell(console: Console, event: Event) -> None:
     if event.kind in {"phase", "message", "retry", "failed", "waiting"}:
         console.line("stack", f"{event.object}: {event.message}" if event.object else event.message)
@@ -181,7 +193,7 @@ def up(
 
     console = Console()
     prepared = prepare(stack, console, context=context, yes=yes, gpus=simulated_gpus, need=Need.CHANGE)
-    report = asyncio.run(deployer.up(prepared.request, on_event=lambda event: _tell(console, event)))
+    report = asyncio.run(_stoppable(deployer.up, prepared.request, console))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [
@@ -255,7 +267,7 @@ def down(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
     except NothingThereError as nothing:
         console.line("stack", f"{nothing}; nothing to remove")
         return
-    report = asyncio.run(deployer.down(prepared.request, on_event=lambda event: _tell(console, event)))
+    report = asyncio.run(_stoppable(deployer.down, prepared.request, console))
     _finish(report, as_json=as_json, diff=diff)
 
 
@@ -266,11 +278,13 @@ def down(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
 def outputs(stack: str, *, context: str | None, as_json: bool) -> None:
     """Print the outputs of STACK; secret ones as [secret]."""
     from berth import deployer
+    from berth.deployer.values import shown
 
     prepared = prepare(stack, Console(), context=context, yes=False, gpus=None, need=Need.EXISTING)
     found = asyncio.run(deployer.outputs(prepared.request))
+    readable = shown(found)
     if as_json:
-        click.echo(json.dumps(deployer.shown(found), indent=2))
+        click.echo(json.dumps(readable, indent=2))
         return
-    for name, value in deployer.shown(found).items():
+    for name, value in readable.items():
         click.echo(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -19,9 +17,9 @@ from berth.cli.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from berth.deployer import RunRequest
-
 PROJECT = "berth"
 STACKS = ROOT / "stacks"
 
@@ -79,32 +77,25 @@ def find_stack(name: str) -> Stack:
     return Stack(name, file, config if isinstance(config, dict) else {})
 
 
-def request_for(
-    stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, Any], parallel: int = 16
-) -> RunRequest:
+def request_for(stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, Any]) -> RunRequest:
     """Return what the deployer needs to run a stack.
 
     Args:
         stack: the stack.
         overlay: values by config key (`berth:images`), objects as such; they replace the file's.
         secrets: the same for secret values.
-        parallel: how many objects are worked on at once.
     """
     from berth.deployer import RunRequest, load_config
 
-    passphrase = os.environ.get("PULUMI_CONFIG_PASSPHRASE")
-    passphrase_file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
-    if passphrase is None and passphrase_file:
-        passphrase = Path(passphrase_file).read_text().strip()
-    config, secret_keys = load_config(STACKS, stack.name, passphrase)
+    config, secret_keys = load_config(ROOT, stack.name)
     merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
     return RunRequest(
         program=STACKS,
         project=PROJECT,
         stack=stack.name,
+        root=ROOT,
         config=merged,
         secret_keys=(frozenset(secret_keys) - overlay.keys()) | secrets.keys(),
-        parallel=parallel,
     )
 
 
