@@ -1,0 +1,47 @@
+"""What can go wrong in an operation.
+
+::
+
+    OperationsError
+    ├── LoadSettingsError      a setting of a load is not allowed
+    ├── EndpointError          the endpoint cannot be used
+    │   ├── EndpointUnreachable    it gave no answer, or said that it is not ready, for as long as we waited
+    │   └── EndpointRefused        it refused the request: a wrong key, no such route
+    └── ClusterReadError       what the cluster does cannot be read
+        ├── KubeconfigError        the kubeconfig is missing, broken, or uses what is not supported here
+        └── ClusterRefused         the API server refused to show it
+
+httpx never leaks: every message names the address, what was answered, and what to do next.
+"""
+
+
+class OperationsError(Exception):
+    """Root of everything that an operation raises on purpose."""
+
+
+class LoadSettingsError(OperationsError):
+    """A setting of a load is not allowed. The message names it, its value and what is allowed."""
+
+
+class EndpointError(OperationsError):
+    """The endpoint cannot be used."""
+
+
+class EndpointUnreachable(EndpointError):  # noqa: N818 - the field's word for it is a state, not an error
+    """It gave no answer, or said that it is not ready, for as long as we waited."""
+
+
+class EndpointRefused(EndpointError):  # noqa: N818 - as above
+    """It refused the request for a reason that waiting does not mend."""
+
+
+class ClusterReadError(OperationsError):
+    """What the cluster does cannot be read."""
+
+
+class KubeconfigError(ClusterReadError):
+    """The kubeconfig is missing, broken, or uses what is not supported here."""
+
+
+class ClusterRefused(ClusterReadError):  # noqa: N818 - as above
+    """The API server refused to show what was asked."""
