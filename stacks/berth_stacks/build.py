@@ -136,7 +136,7 @@ def server_args(
         "rollout": _group(model.rollout),
         "replicas": model.replicas,
         "autoscaled": model.autoscaling is not None,
-        "gpu": {**_group(model.gpu), "simulated": bool(at.site.simulated_gpus)} if model.gpu else None,
+        "gpu": {**_group(model.gpu), "simulated": stack.environment == "local"} if model.gpu else None,
         "api_keys": api_keys,
         "api_keys_secret": stack.api_keys_secret,
         "image_pull_secrets": stack.images.pull_secrets,

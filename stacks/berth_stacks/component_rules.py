@@ -47,7 +47,10 @@ def component_problems(stack: Stack, name: str) -> Iterator[Problem]:
     for at in build.placed(stack):
         args = build.server_args(stack, at, build.namespace(stack, at.site, name), keys, images)
         found = server_problems(Arguments("", args, ModelServerArgs), at.model_key)
-        problems = [_problem(error, _server_path(error.argument, at)) for error in found]
+        # The name is the model's key, which has a rule of its own.
+        problems = [
+            _problem(error, _server_path(error.argument, at)) for error in found if error.argument != "name"
+        ]
         if at.model.autoscaling:
             given = Arguments("", build.autoscaler_args(at, "n", "d", "s"), AutoscalerArgs)
             try:
@@ -85,6 +88,8 @@ def _server_path(argument: str, at: build.Placed) -> Path:
 
 
 def _autoscaler_path(argument: str, at: build.Placed) -> Path:
+    if argument == "running_target" and at.model.autoscaling and at.model.autoscaling.running_target is None:
+        return ("models", at.model_key, "concurrency", "slots")
     return ("models", at.model_key, "autoscaling", *_camel(_RENAMED.get(argument, argument)))
 
 

@@ -73,7 +73,7 @@ def _serve(
     if at.model.autoscaling:
         args = build.autoscaler_args(at, server.namespace, server.deployment, server.name)
         autoscaler = Autoscaler(f"{at.name}-autoscaler", args, opts).name
-    simulated = at.gpus if at.site.simulated_gpus else 0
+    simulated = at.gpus if stack.environment == "local" else 0
     if simulated:
         pulumi.log.info(
             f"{at.title}: its {simulated} GPU(s) per replica are simulated; nothing computes on them"
@@ -92,9 +92,9 @@ def _serve(
 
 
 def _endpoint(at: build.Placed, server: ModelServer) -> pulumi.Output[str]:
+    """Where clients reach a model; known in a preview wherever the settings alone say it."""
     service = at.model.service
-    kind = service.type if service else None
-    port = (service.port if service else None) or HTTP
+    kind, port = (service.type, service.port or HTTP) if service else (None, HTTP)
 
     def by_node(node_port: float) -> str:
         return f"http://{at.site.node_address}:{int(node_port) or '<assigned when it is created>'}"
@@ -102,8 +102,13 @@ def _endpoint(at: build.Placed, server: ModelServer) -> pulumi.Output[str]:
     def by_balancer(address: str) -> str:
         return f"http://{address or '<assigned when it is created>'}" + ("" if port == HTTP else f":{port}")
 
-    if kind == "NodePort":
-        return server.node_port.apply(by_node)
+    if service and kind == "NodePort":
+        node_port = service.node_port
+        return (
+            server.node_port.apply(by_node)
+            if node_port is None
+            else server.service.apply(lambda _: by_node(node_port))
+        )
     if kind == "LoadBalancer":
         return server.address.apply(by_balancer)
     return server.url

@@ -36,7 +36,7 @@ def broken_rules(stack: Stack, name: str, *, has_api_keys: bool) -> Iterator[Pro
 
 def nearest(word: str, words: Sequence[str]) -> str:
     """A hint at the word that was probably meant, or ""."""
-    near = difflib.get_close_matches(word, words, n=1)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else ""
 
 
@@ -48,9 +48,14 @@ def _keys(stack: Stack) -> Iterator[Problem]:
         if not _SITE.fullmatch(key):
             allowed = "1 to 20 lower-case letters, digits and '-', beginning with a letter"
             yield Problem(("sites", key), f"has the key '{key}'", allowed)
-    for key, model in stack.models.items():
-        yield from _places(stack, key, model)
-    for key in stack.sites.keys() - {site for model in stack.models.values() for site in model.sites}:
+    misplaced = [problem for key, model in stack.models.items() for problem in _places(stack, key, model)]
+    yield from misplaced
+    # A site without a model is mostly the other half of a misspelt one.
+    for key in (
+        []
+        if misplaced
+        else stack.sites.keys() - {site for model in stack.models.values() for site in model.sites}
+    ):
         remedy = "remove it, or add it to a model's sites"
         yield Problem(("sites", key), "serves no model", "a site that a model names", remedy)
 

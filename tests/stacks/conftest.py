@@ -46,7 +46,7 @@ class Run(pulumi.runtime.Mocks):
         return found[0]
 
 
-def overlay(site: str = "local", *, registry: str = "berth.local", digest: bool = False) -> dict[str, str]:
+def _overlay(site: str = "local", *, registry: str = "berth.local", digest: bool = False) -> dict[str, str]:
     """What the command lays over a stack's file."""
     version = f"@{DIGEST}" if digest else ":fixture"
     refs = {role: f"{registry}/{role}{version}" for role in ROLES}
@@ -74,7 +74,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         file.write_text(text)
         done = Run()
         pulumi.runtime.set_mocks(done, project="berth", stack=stack, preview=False)
-        given = overlay() if extra is None else extra
+        given = _overlay() if extra is None else extra
         pulumi.runtime.set_all_config({**config_of(file), **given}, ["berth:apiKeys"])
 
         def stack_program() -> pulumi.Output[None]:
@@ -87,3 +87,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         return done
 
     return start
+
+
+@pytest.fixture
+def overlay() -> Callable[..., dict[str, str]]:
+    """What the command lays over a stack's file."""
+    return _overlay
