@@ -8,6 +8,7 @@ cluster.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from .config import Project, load_config, load_project, set_secret
@@ -72,12 +73,13 @@ def _command(name: str, request: RunRequest, on_event: OnEvent | None) -> Comman
     """A command whose interpreter imports the SDK while this one imports gRPC and the rest."""
     if request.offline and name != "preview":
         raise ConfigError(f"{name} cannot be done offline; only a preview can")
+    began = time.monotonic()
     programs = Programs(request.python)
     if not request.kubeconfigs or name in {"preview", "up"}:
         programs.start()
     from .command import Command  # noqa: PLC0415 - see above; and `berth --help` need not pay for it
 
-    return Command(name, request, programs, on_event)
+    return Command(name, request, programs, began, on_event)
 
 
 async def preview(request: RunRequest, *, on_event: OnEvent | None = None) -> Report:

@@ -168,14 +168,6 @@ class Provider:
         odd = sorted(n for n, v in self.inputs.items() if n not in known and plain(v) not in unset)
         return f"the setting {odd[0]} of the Kubernetes provider is not supported" if odd else ""
 
-    def target(self) -> kubeconfig.Target:
-        """Where it leads.
-
-        Raises:
-            ConfigError: its kubeconfig, context or cluster is wrong.
-        """
-        return kubeconfig.load(self.text("kubeconfig"), self.text("context"), self.text("cluster"))
-
 
 class Clusters:
     """Every cluster that this run came to know.
@@ -193,6 +185,7 @@ class Clusters:
         learn_secret: Callable[[Any], None],
     ) -> None:
         self._make_state, self._on_retry, self._learn = make_state, on_retry, learn_secret
+        self._targets: dict[tuple[str | None, ...], kubeconfig.Target] = {}
         self._opening: dict[kubeconfig.Target, asyncio.Task[Access]] = {}
         self._by_uid: dict[str, Cluster] = {}
 
@@ -208,9 +201,12 @@ class Clusters:
             ConfigError: its kubeconfig is wrong.
             ClusterError: the cluster does not answer, or not as it should.
         """
-        target = provider.target()
-        for secret in target.secrets():
-            self._learn(secret)
+        named = provider.text("kubeconfig"), provider.text("context"), provider.text("cluster")
+        target = self._targets.get(named)
+        if target is None:
+            target = self._targets[named] = kubeconfig.load(*named)
+            for secret in target.secrets():
+                self._learn(secret)
         if target not in self._opening:
             self._opening[target] = asyncio.create_task(self._open(target))
         return await asyncio.shield(self._opening[target])

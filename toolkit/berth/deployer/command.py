@@ -42,7 +42,12 @@ class Command:
     """One command on one stack: what its phases share, and the cleaning up after them."""
 
     def __init__(
-        self, name: str, request: RunRequest, programs: Programs, on_event: OnEvent | None = None
+        self,
+        name: str,
+        request: RunRequest,
+        programs: Programs,
+        began: float,
+        on_event: OnEvent | None = None,
     ) -> None:
         self.name, self.request = name, request
         self.run_id = secrets.token_hex(4)
@@ -57,7 +62,7 @@ class Command:
         self.session: Session | None = None  # of the run that changes things
         self.gone: list[Step] = []  # what that run deleted
         self.lost: LockLost | None = None
-        self._began = time.monotonic()
+        self._began = began
         self._runs = 0
 
     def _state(self, api: Api) -> StackState:
@@ -248,8 +253,11 @@ def arrange(session: Session, steps: list[Step]) -> list[Step]:
     """All steps in the order of the tree; structure gets the operation that all of its objects share."""
     everything = {step.urn: step for step in [*session.steps.values(), *steps]}
     children: dict[str, list[Step]] = {}
+    root = urns.stack_urn(session.request.stack, session.request.project)
     for step in sorted(everything.values(), key=lambda s: (s.type, s.name, s.urn)):
-        parent = step.parent if step.parent in everything and step.parent != step.urn else ""
+        if step.parent not in everything and step.urn != root:
+            step.parent = root if root in everything else ""
+        parent = step.parent
         children.setdefault(parent, []).append(step)
     ordered: list[Step] = []
 
@@ -260,7 +268,6 @@ def arrange(session: Session, steps: list[Step]) -> list[Step]:
             step.op = below[0] if len(set(below)) == 1 and below[0] is Op.CREATE else Op.SAME
         return {*below, step.op} if step.custom else set(below)
 
-    roots = children.get("", [])
-    for step in sorted(roots, key=lambda s: (s.type != urns.STACK, s.op in {Op.DELETE, Op.RETAIN})):
+    for step in children.get("", []):
         visit(step)
     return ordered

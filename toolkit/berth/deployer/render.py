@@ -152,7 +152,7 @@ def _property(change: PropertyChange, paint: Any, width: int) -> str:
         value = f"{_value(change.before)} => {_value(change.after)}"
     else:
         value = _value(change.after if change.kind == "add" else change.before)
-    return "      " + paint(_cut(f"{sign} {change.path}: {value}", width - 6), sign)
+    return f"      {paint(_cut(f'{sign} {change.path}: {value}', width - 6), sign)}"
 
 
 def _value(value: Any) -> str:
