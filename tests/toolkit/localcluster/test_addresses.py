@@ -1,7 +1,6 @@
 from itertools import combinations
 
 import pytest
-
 from berth.localcluster.addresses import MAX_NODES, RANGE, SLOTS, Plan, overlapping
 
 PLANS = [Plan(slot) for slot in range(SLOTS)]

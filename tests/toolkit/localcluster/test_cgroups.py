@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from berth.localcluster import cgroups
 from berth.localcluster.cgroups import ensure, hierarchies, missing_controllers, version
 

@@ -4,7 +4,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from berth.localcluster.errors import ImageError
 from berth.localcluster.images import ScratchImage, references_in
 
@@ -47,7 +46,13 @@ def _archive(folder: Path, **files: str) -> Path:
 
 def test_an_oci_archive_says_its_names(tmp_path: Path) -> None:
     manifests = [
-        {"digest": "sha256:1", "annotations": {"io.containerd.image.name": "a.example/one:1", "org.opencontainers.image.ref.name": "1"}},
+        {
+            "digest": "sha256:1",
+            "annotations": {
+                "io.containerd.image.name": "a.example/one:1",
+                "org.opencontainers.image.ref.name": "1",
+            },
+        },
         {"digest": "sha256:2", "annotations": {"org.opencontainers.image.ref.name": "a.example/two:2"}},
         {"digest": "sha256:3"},
     ]

@@ -5,11 +5,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-
 from berth.localcluster import pki as module
 from berth.localcluster.addresses import Plan
 from berth.localcluster.pki import CLUSTER, ETCD, FRONT_PROXY, Leaf, Pki, control_plane_leaves, node_leaves
+from cryptography import x509
 
 PLAN = Plan(0)
 
@@ -38,7 +37,9 @@ def test_only_the_owner_reads_a_key(made: Pki) -> None:
     assert {file.stat().st_mode & 0o777 for file in keys} == {0o600}
 
 
-def test_a_certificate_that_soon_expires_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_soon_expires_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pki, leaf = Pki(tmp_path), Leaf("admin", CLUSTER, "me")
     monkeypatch.setattr(module, "_LEAF_LIFE", dt.timedelta(days=29))
     pki.ensure([leaf])
@@ -82,7 +83,9 @@ def _shake_hands(pki: Pki, server: str, trusts: str, client: str, client_trusts:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        with theirs.wrap_socket(right, server_hostname=str(PLAN.gateway if server != "etcd" else PLAN.loopback)) as wrapped:
+        with theirs.wrap_socket(
+            right, server_hostname=str(PLAN.gateway if server != "etcd" else PLAN.loopback)
+        ) as wrapped:
             assert wrapped.recv(5) in {b"hello", b""}
     except OSError as error:
         problem.append(str(error))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from berth.localcluster import units
 from berth.localcluster.processes import Identity, arguments, namespace, wait_until
 from berth.localcluster.units import Program, Unit
@@ -113,7 +112,9 @@ def test_a_unit_without_its_restart_loop_is_started_anew(unit: Unit) -> None:
 def test_one_kill_ends_the_whole_unit(unit: Unit, victim: str) -> None:
     head, inside = unit.head(), unit.process_namespace()
     assert head is not None
-    pid = head.pid if victim == "head" else int(Path(f"/proc/{head.pid}/task/{head.pid}/children").read_text())
+    pid = (
+        head.pid if victim == "head" else int(Path(f"/proc/{head.pid}/task/{head.pid}/children").read_text())
+    )
     os.kill(pid, signal.SIGKILL)
     assert wait_until(lambda: unit.head() is None and not units.members({inside}), 5)
     assert unit.ensure()
@@ -131,7 +132,8 @@ def test_a_unit_whose_record_was_lost_is_found(unit: Unit) -> None:
 
 
 @needs_root
-def test_other_settings_start_the_unit_anew(unit: Unit, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unit")
+def test_other_settings_start_the_unit_anew(tmp_path: Path) -> None:
     assert _unit(tmp_path, "601").ensure()
     running = _unit(tmp_path, "601")
     assert wait_until(lambda: not running.missing(), 5)
@@ -142,11 +144,14 @@ def test_other_settings_start_the_unit_anew(unit: Unit, tmp_path: Path) -> None:
 def test_a_unit_outlives_its_starter_and_holds_nothing_of_it(tmp_path: Path) -> None:
     unit = _unit(tmp_path)
     program = (
-        "import sys; from pathlib import Path; from berth.localcluster.units import Program, Unit; f = Path(sys.argv[1]);"
+        "import sys; from pathlib import Path; f = Path(sys.argv[1]);"
+        "from berth.localcluster.units import Program, Unit;"
         "Unit('demo', f / 'units', f / 'logs', [Program('napper', [f / 'napper', '600'])]).ensure()"
     )
     # communicate() inside run() waits for the pipe's end: it would hang if the unit held it.
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, timeout=30, check=True)
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, timeout=30, check=True
+    )
     try:
         assert unit.head() is not None
     finally:

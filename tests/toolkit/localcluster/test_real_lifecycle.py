@@ -8,17 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
 from berth.localcluster import AddressesTakenError, Cluster, ClusterNotRunningError
 from berth.localcluster import config as config_module
 from berth.localcluster.cgroups import hierarchies
 from berth.localcluster.health import dns_problem
 from berth.localcluster.paths import ClusterPaths
 from berth.localcluster.processes import all_pids, arguments, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.cluster
 
@@ -35,7 +37,11 @@ def pids(cluster: Cluster) -> dict[str, int]:
 def heads(cluster: Cluster) -> list[int]:
     """The pids of the units' heads."""
     scripts = {str(file) for file in cluster.paths.units.glob("*.sh")}
-    return [pid for pid in all_pids() if (words := arguments(pid)) and words[0] == "unshare" and words[-1] in scripts]
+    return [
+        pid
+        for pid in all_pids()
+        if (words := arguments(pid)) and words[0] == "unshare" and words[-1] in scripts
+    ]
 
 
 def assert_works(cluster: Cluster) -> None:
@@ -108,14 +114,20 @@ def test_stop_keeps_the_data_and_start_brings_new_settings(own: Cluster) -> None
     assert own.status().hpa_sync_seconds == 1
     own.start()  # without the setting it keeps what it has
     assert own.status().hpa_sync_seconds == 1
-    capacity = own.kubectl("get", "node", f"{own.name}-1", "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}")
+    capacity = own.kubectl(
+        "get", "node", f"{own.name}-1", "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}"
+    )
     assert capacity == "3"
 
 
 def leftovers(cluster: Cluster) -> list[str]:
     """Whatever of a cluster is on this machine outside of its folder, looked for by name and by address."""
     slot = _slot_of[cluster.name]
-    found = [f"process {pid}: {arguments(pid)}" for pid in all_pids() if str(cluster.paths.root) in " ".join(arguments(pid))]
+    found = [
+        f"process {pid}: {arguments(pid)}"
+        for pid in all_pids()
+        if str(cluster.paths.root) in " ".join(arguments(pid))
+    ]
     texts = {
         "mount": Path("/proc/mounts").read_text(),
         "link": subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout,
@@ -148,7 +160,9 @@ def second() -> Iterator[Cluster]:
     cluster.delete()
 
 
-def test_two_clusters_side_by_side_and_one_deleted_after_every_process_was_killed(own: Cluster, second: Cluster) -> None:
+def test_two_clusters_side_by_side_and_one_deleted_after_every_process_was_killed(
+    own: Cluster, second: Cluster
+) -> None:
     before = pids(own)
     second.start()
     _slot_of[second.name] = json.loads(second.paths.config.read_text())["slot"]
@@ -204,9 +218,11 @@ def test_a_slot_that_somebody_else_has_is_left_alone(tmp_path: Path, monkeypatch
     assert {path.name for path in Path("/run/berth").glob("cluster*")} >= taken
 
 
-def test_a_route_into_every_part_of_the_range_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_into_every_part_of_the_range_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BERTH_CACHE", str(tmp_path))
     monkeypatch.setattr(config_module, "foreign_routes", lambda: ["default", "198.18.0.0/15"])
-    with pytest.raises(AddressesTakenError, match="this machine's route to 198.18.0.0/15"):
+    with pytest.raises(AddressesTakenError, match=r"this machine's route to 198\.18\.0\.0/15"):
         config_module.choose(ClusterPaths.of("stranger"), config_module.Config(slot=0))
     assert not (tmp_path / "clusters" / "stranger").exists()

@@ -1,7 +1,7 @@
 """Which addresses and which names of kernel objects a cluster has.
 
-Everything comes from 198.18.0.0/15, which RFC 2544 reserves for benchmarks: it meets no company network and no VPN.
-It is cut into eight slots, one per cluster; a slot holds
+Everything comes from 198.18.0.0/15, which RFC 2544 reserves for benchmarks: it meets no company network and
+no VPN. It is cut into eight slots, one per cluster; a slot holds
 
     198.18.0.0/15 ─ slot 0 … 7, a /18 each
                       ├── /19 pods: a /24 for each of 32 nodes
@@ -15,9 +15,12 @@ one name, and what a slot owns can be found and removed without any file.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RANGE = IPv4Network("198.18.0.0/15")
 SLOTS = 8
@@ -138,7 +141,10 @@ class Plan:
 
 
 def overlapping(plan: Plan, routes: Iterable[str]) -> str | None:
-    """The first of ``routes`` (destinations as `ip route` prints them, without our own) that meets the slot, or None."""
+    """The first of ``routes`` that meets the slot, or None.
+
+    ``routes`` are destinations as `ip route` prints them, without our own.
+    """
     for route in routes:
         if route == "default":
             continue

@@ -8,13 +8,15 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .addresses import API_PORT, Plan
 from .errors import ApiError
 from .pki import CLUSTER, Pki
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Json = dict[str, Any]
 
@@ -85,7 +87,9 @@ class Api:
         finally:
             connection.close()
         if response.status >= http.client.BAD_REQUEST:
-            raise ApiError(f"{method} {self.plan.server}{path}: {response.status}: {_said(text)}", response.status)
+            raise ApiError(
+                f"{method} {self.plan.server}{path}: {response.status}: {_said(text)}", response.status
+            )
         return text
 
     def get(self, path: str) -> Json | None:

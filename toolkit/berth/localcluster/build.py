@@ -1,7 +1,8 @@
 """Building the cluster's programs from their Go modules, once, into the user's cache.
 
-A build is keyed by what goes into it: the Go sources, the compiler's version and the flags. It becomes visible by one
-rename, so an interrupted one leaves nothing half; Go's own cache keeps what was compiled until then.
+A build is keyed by what goes into it: the Go sources, the compiler's version and the flags. It becomes
+visible by one rename, so an interrupted one leaves nothing half; Go's own cache keeps what was compiled until
+then.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .commands import environment
 from .errors import BuildError, DownloadError, NoSpaceError
 from .locks import locked
-from .paths import cache_folder
+from .paths import SCRATCH_PREFIX, cache_folder, remove_remains
 from .progress import SILENT, Progress, Step
 from .toolchain import MODULE, Go, ensure_go, find_go
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KUBE_PROGRAMS = (
     "kube-apiserver",
@@ -40,6 +44,9 @@ KUBE_PROGRAMS = (
 
 # What a first build leaves in Go's caches and ours, measured; a warm one needs far less.
 COLD_BUILD_BYTES = 6 * 1024**3
+WARM_BUILD_BYTES = 1024**3
+# Fewer than a build of the cluster leaves in Go's cache.
+_WARM_FILES = 1000
 _METRICS_SERVER = "metricsserver"
 
 
@@ -100,7 +107,8 @@ def _built(go: Go, sources: tuple[str, ...]) -> Binaries | None:
 def build_binaries(progress: Progress = SILENT) -> Binaries:
     """Return the programs that every cluster runs, building them where they are missing.
 
-    From an empty build cache this takes 8 minutes on two quiet cores, warm 30 s. It may be interrupted and run again.
+    From an empty build cache this takes 8 minutes on two quiet cores, warm 30 s. It may be interrupted and
+    run again.
 
     Raises:
         BuildError, DownloadError, NoSpaceError: the log is `log_file`.
@@ -128,8 +136,9 @@ def _ensure(
         if (have := _built(go, sources)) is not None:
             return have
         _check_space(store)
+        remove_remains(store)
         target = store / _key(go, sources)
-        with tempfile.TemporaryDirectory(dir=store, prefix=".new-") as scratch:
+        with tempfile.TemporaryDirectory(dir=store, prefix=SCRATCH_PREFIX) as scratch:
             output = Path(scratch, "out")
             output.mkdir()
             # A compiler that is killed must not fill /tmp: its scratch goes with ours.
@@ -144,9 +153,9 @@ def _ensure(
 
 
 def _check_space(folder: Path) -> None:
-    warm = 1024**3
-    go_cache = Path(os.environ.get("GOCACHE") or Path.home() / ".cache" / "go-build")
-    needed = warm if go_cache.is_dir() and len(os.listdir(go_cache)) > 256 else COLD_BUILD_BYTES  # noqa: PLR2004
+    caches = Path(os.environ.get("GOCACHE") or Path.home() / ".cache" / "go-build")
+    is_warm = caches.is_dir() and sum(1 for _ in caches.glob("*/*-d")) > _WARM_FILES
+    needed = WARM_BUILD_BYTES if is_warm else COLD_BUILD_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise NoSpaceError(
@@ -176,7 +185,7 @@ def _download_modules(go: Go, scratch: str, step: Step) -> None:
     except BuildError as error:
         raise DownloadError(
             f"could not fetch the Go modules that the cluster is built from: {error}\n"
-            "Is this machine online, and does `go env GOPROXY` name a proxy that it reaches? Then start again."
+            "Is this machine online, and does `go env GOPROXY` name a proxy that answers? Then start again."
         ) from None
 
 
@@ -199,7 +208,8 @@ def _run(go: Go, arguments: list[str], scratch: str, step: Step, verb: str) -> N
                 continue
             if line.startswith(_FAILED):
                 raise BuildError(
-                    f"`go {arguments[0]}` ended with {line.removeprefix(_FAILED)}; {log} ends with:\n" + _last(log)
+                    f"`go {arguments[0]}` ended with {line.removeprefix(_FAILED)}; {log} ends with:\n"
+                    + _last(log)
                 )
             file.write(line)
             file.flush()
@@ -214,9 +224,10 @@ def _last(log: Path) -> str:
 
 
 def _lines(go: Go, arguments: list[str], scratch: str) -> Iterator[str | None]:
-    """The lines that go prints, None once a second while it prints nothing, and at last how it failed, if it did."""
+    """The lines that go prints; None once a second while it is silent; last how it failed, if it did."""
     with subprocess.Popen(
-        [str(go.binary), *arguments],
+        # It ends with us, also where we are killed and cannot end it.
+        ["setpriv", "--pdeathsig", "KILL", str(go.binary), *arguments],
         cwd=MODULE,
         env=_go_environment(scratch),
         stdin=subprocess.DEVNULL,
@@ -249,10 +260,11 @@ def _lines(go: Go, arguments: list[str], scratch: str) -> Iterator[str | None]:
 
 
 def _patched_modules(go: Go, scratch: str) -> Path:
-    """A go.mod with which metrics-server 0.9 builds with Kubernetes 1.35: its generated OpenAPI describes a type of 1.36.
+    """A go.mod with which metrics-server 0.9 builds with Kubernetes 1.35.
 
-    With the Kubernetes libraries that it was made with it would cost five more minutes and a gigabyte. Only the
-    description of the alpha field `shardInfo` of lists is left out; the build fails when that is not found.
+    Its generated OpenAPI describes a type of 1.36. With the Kubernetes libraries that it was made with it
+    would cost five more minutes and a gigabyte. Only the description of the alpha field `shardInfo` of lists
+    is left out; the build fails when that is not found.
     """
     name = "sigs.k8s.io/metrics-server"
     listed = subprocess.run(
@@ -279,11 +291,13 @@ def without_shard_info(source: str) -> str:
     """The generated Go source without what describes `meta/v1.ShardInfo`."""
     for pattern in (
         r"\t\tv1\.ShardInfo\{\}\.OpenAPIModelName\(\):[^\n]*\n",
-        r"\t{5}\"shardInfo\": \{\n\t{6}SchemaProps: spec\.SchemaProps\{\n(?:\t{7}[^\n]*\n)+\t{6}\},\n\t{5}\},\n",
+        r"\t{5}\"shardInfo\": \{\n\t{6}SchemaProps: spec\.SchemaProps\{\n(?:\t{7}.*\n)+\t{6}\},\n\t{5}\},\n",
         r"\t\tDependencies: \[\]string\{\n\t\t\tv1\.ShardInfo\{\}\.OpenAPIModelName\(\)\},\n",
         r"func schema_pkg_apis_meta_v1_ShardInfo\(.*?\n\}\n",
     ):
         source, count = re.subn(pattern, "", source, count=1, flags=re.DOTALL if "func" in pattern else 0)
         if count != 1:
-            raise BuildError(f"metrics-server's generated OpenAPI is not as expected: nothing matches {pattern}")
+            raise BuildError(
+                f"metrics-server's generated OpenAPI is not as expected: nothing matches {pattern}"
+            )
     return source

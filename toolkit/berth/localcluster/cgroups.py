@@ -12,25 +12,28 @@ from .errors import CleanupError
 from .processes import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
+_UNIFIED = 2
 _NEEDED = ("cpu", "cpuset", "memory", "pids")
 
 
 def version(root: Path = ROOT) -> int:
     """2 where this machine has the unified hierarchy alone, else 1."""
-    return 2 if (root / "cgroup.controllers").exists() else 1
+    return _UNIFIED if (root / "cgroup.controllers").exists() else 1
 
 
 def hierarchies(root: Path = ROOT) -> list[Path]:
     """The root folder of every hierarchy that pods are put in."""
-    if version(root) == 2:
+    if version(root) == _UNIFIED:
         return [root]
     # A link such as cpu -> cpu,cpuacct names a hierarchy twice.
-    return sorted({entry.resolve() for entry in root.iterdir() if entry.is_dir() and (entry / "tasks").exists()})
+    return sorted(
+        {entry.resolve() for entry in root.iterdir() if entry.is_dir() and (entry / "tasks").exists()}
+    )
 
 
 def missing_controllers(root: Path = ROOT) -> list[str]:
     """What kubelet needs and this machine does not have."""
-    if version(root) == 2:
+    if version(root) == _UNIFIED:
         has = set((root / "cgroup.controllers").read_text().split())
     else:
         has = {name for entry in hierarchies(root) for name in entry.name.split(",")}
@@ -41,7 +44,7 @@ def ensure(name: str, root: Path = ROOT) -> None:
     """Make the group ``name`` below the root of every hierarchy, with the controllers that kubelet needs."""
     for hierarchy in hierarchies(root):
         group = hierarchy / name
-        if version(root) == 2:
+        if version(root) == _UNIFIED:
             _enable(hierarchy)
             group.mkdir(exist_ok=True)
             _enable(group)
@@ -69,13 +72,17 @@ def remove(name: str, root: Path = ROOT) -> None:
     groups = [hierarchy / name for hierarchy in hierarchies(root)]
     if not wait_until(lambda: all(_remove_tree(group) for group in groups), seconds=10):
         left = [str(group) for group in groups if group.exists()]
-        raise CleanupError(f"these cgroups are still in use: {', '.join(left)}; `cat <group>/cgroup.procs` names by whom")
+        raise CleanupError(
+            f"these cgroups are still in use: {', '.join(left)}; `cat <group>/cgroup.procs` names by whom"
+        )
 
 
 def _remove_tree(group: Path) -> bool:
     if not group.exists():
         return True
-    for folder in sorted((path for path in group.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)):
+    for folder in sorted(
+        (path for path in group.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)
+    ):
         with contextlib.suppress(OSError):  # busy, or gone meanwhile; the caller asks again
             folder.rmdir()
     with contextlib.suppress(OSError):

@@ -6,12 +6,10 @@ import dataclasses
 import subprocess
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import lifecycle, preflight, units
 from .addons import METRICS_SERVER, OPTIONAL
-from .addresses import Node
 from .build import Binaries, build_binaries, build_metrics_server, built_binaries, kubernetes_version
 from .config import Config, choose, reclaim
 from .errors import ApiError, ClusterError, ClusterNotRunningError
@@ -22,12 +20,21 @@ from .locks import locked
 from .packages import Packages, fetch_packages, unpacked
 from .paths import ClusterPaths, clusters_folder
 from .progress import SILENT, Progress
-from .units import RunningProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .addresses import Node
+    from .units import RunningProcess
 
 
 @dataclass(frozen=True)
 class Status:
-    """How a cluster is. ``state`` is `absent`, `stopped`, `running` or `broken`; ``problems`` say why it is broken."""
+    """How a cluster is.
+
+    ``state`` is `absent`, `stopped`, `running` or `broken`; ``problems`` say why it is broken.
+    """
 
     name: str
     state: str
@@ -54,9 +61,9 @@ class Cluster:
 
     Args:
         name: lower-case letters, digits and hyphens, at most 40.
-        hpa_sync_seconds: how often the HPA controller looks; None keeps what the cluster has, 15 for a new one (the
-            default of Kubernetes, and what managed clusters have).
-        egress: whether pods reach beyond this machine; None keeps what the cluster has, False for a new one.
+        hpa_sync_seconds: how often the HPA controller looks. None keeps what the cluster has; a new one gets
+            15, the default of Kubernetes and what managed clusters have.
+        egress: whether pods reach beyond this machine. None keeps what the cluster has; a new one gets False.
     """
 
     def __init__(
@@ -105,9 +112,15 @@ class Cluster:
                 self._metrics_server(self._parts(), progress)
 
     def stop(self, progress: Progress = SILENT) -> None:
-        """End the cluster's processes and leave its data: `start` brings it back. No error when it is stopped."""
+        """End the cluster's processes and leave its data: `start` brings it back.
+
+        No error when it is stopped.
+        """
         preflight.require_root()
-        with locked(self.paths.lock, f"stopping the cluster {self.name!r}"), progress.step("stopping the cluster", 2):
+        with (
+            locked(self.paths.lock, f"stopping the cluster {self.name!r}"),
+            progress.step("stopping the cluster", 2),
+        ):
             lifecycle.stop(self.paths)
             if not self.paths.root.exists():
                 self.paths.lock.unlink()
@@ -119,7 +132,10 @@ class Cluster:
             CleanupError: something could not be removed; it may be called again.
         """
         preflight.require_root()
-        with locked(self.paths.lock, f"deleting the cluster {self.name!r}"), progress.step("deleting the cluster", 3):
+        with (
+            locked(self.paths.lock, f"deleting the cluster {self.name!r}"),
+            progress.step("deleting the cluster", 3),
+        ):
             lifecycle.delete(self.paths)
             self.paths.lock.unlink()
 
@@ -130,7 +146,9 @@ class Cluster:
             return Status(self.name, "absent")
         binaries, packages = built_binaries(), unpacked()
         if binaries is None or packages is None:
-            return Status(self.name, "broken", ("its programs are missing from the cache; `start` builds them",))
+            return Status(
+                self.name, "broken", ("its programs are missing from the cache; `start` builds them",)
+            )
         parts = Parts(self.name, config, self.paths, binaries, packages)
         running = [process for unit in parts.units() for process in unit.processes()]
         alive = [unit for unit in parts.units() if unit.head() is not None]
@@ -187,15 +205,16 @@ class Cluster:
             raise ApiError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
-    def kubectl_command(self, *arguments: str) -> list[str]:
+    def kubectl_command(self, *arguments: str) -> Sequence[str]:
         """The command line that `kubectl` runs, for a caller who wants the terminal handed over."""
-        config, binaries = self._config(), built_binaries()
-        del config
-        if binaries is None:
-            raise ClusterNotRunningError(f"kubectl is not built; `berth cluster start --name {self.name}` builds it")
+        self._config()
+        if (binaries := built_binaries()) is None:
+            raise ClusterNotRunningError(
+                f"kubectl is not built; `berth cluster start --name {self.name}` builds it"
+            )
         return [str(binaries["kubectl"]), f"--kubeconfig={self.kubeconfig}", *arguments]
 
-    def import_image(self, archive: Path) -> list[str]:
+    def import_image(self, archive: Path) -> Sequence[str]:
         """Import a `docker save` or OCI archive; returns the names that pods ask for it by.
 
         Raises:
@@ -208,7 +227,7 @@ class Cluster:
         """Whether the node has an image of that very name (`registry/name:tag`)."""
         return self._store().has(reference)
 
-    def images(self) -> list[str]:
+    def images(self) -> Sequence[str]:
         """The names of all images that the node has."""
         return self._store().references()
 
@@ -236,9 +255,10 @@ class Cluster:
         lifecycle.ensure_addon(parts, ScratchImage(METRICS_SERVER, program), progress)
 
     def simulate_gpus(self, count: int) -> None:
-        """Let the scheduler see ``count`` GPUs on the first node, which is labelled `berth.dev/simulated-gpu=true`.
+        """Let the scheduler see ``count`` GPUs on the first node.
 
-        There is no device: pods that ask for one are placed, and find none. 0 takes them away.
+        The node is labelled `berth.dev/simulated-gpu=true`. There is no device: pods that ask for one are
+        placed, and find none. 0 takes them away.
         """
         if count < 0:
             raise ValueError(f"count={count}: want 0 or more simulated GPUs")
@@ -248,7 +268,7 @@ class Cluster:
             config.write(self.paths)
             lifecycle.apply_gpus(self._parts())
 
-    def processes(self) -> list[RunningProcess]:
+    def processes(self) -> Sequence[RunningProcess]:
         """The cluster's own processes that run now, without its pods'."""
         if Config.read(self.paths) is None or built_binaries() is None or unpacked() is None:
             return []
@@ -259,11 +279,16 @@ class Cluster:
         return {file.stem: file for file in sorted(self.paths.logs.glob("*.log"))}
 
     def logs(self, component: str, lines: int = 100) -> str:
-        """The last ``lines`` lines of a component's log (`kube-apiserver`, `node1-kubelet`, …; see `log_files`)."""
+        """The last ``lines`` lines of a component's log.
+
+        Components are `kube-apiserver`, `node1-kubelet` and so on; `log_files` has them all.
+        """
         files = self.log_files()
         if component not in files:
             known = ", ".join(files) or "none yet: the cluster was never started"
-            raise ClusterError(f"component {component!r} of the cluster {self.name!r} has no log; there are: {known}")
+            raise ClusterError(
+                f"component {component!r} of the cluster {self.name!r} has no log; there are: {known}"
+            )
         return units.tail(files[component], lines)
 
     def _config(self) -> Config:
@@ -282,7 +307,8 @@ class Cluster:
         binaries, packages = built_binaries(), unpacked()
         if binaries is None or packages is None:
             raise ClusterNotRunningError(
-                f"the programs of the cluster {self.name!r} are missing from the cache; `berth cluster start` builds them"
+                f"the programs of the cluster {self.name!r} are missing from the cache; "
+                f"`berth cluster start --name {self.name}` builds them"
             )
         return Parts(self.name, self._config(), self.paths, binaries, packages)
 

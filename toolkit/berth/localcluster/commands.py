@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import ClusterError, MissingToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -19,8 +22,8 @@ class CommandError(ClusterError):
 def environment(*folders: Path) -> dict[str, str]:
     """The environment of everything we start: ``folders`` first on the path.
 
-    The caller's own is left out: an HTTP_PROXY in it would send the cluster's own traffic to that proxy, and a
-    secret in it would be readable for as long as the cluster runs.
+    The caller's own is left out: an HTTP_PROXY in it would send the cluster's own traffic to that proxy, and
+    a secret in it would be readable for as long as the cluster runs.
     """
     path = ":".join([*map(str, folders), _SYSTEM_PATH])
     return {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"}

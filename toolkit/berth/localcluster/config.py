@@ -8,10 +8,10 @@ from pathlib import Path
 
 from .addresses import RANGE, SLOTS, Plan, overlapping
 from .errors import AddressesTakenError, ClusterError
+from .locks import locked
 from .network import foreign_routes, link_exists
 from .paths import RUN, ClusterPaths, clusters_folder, run_folder
 from .pki import write_private
-from .locks import locked
 
 DEFAULT_HPA_SYNC_SECONDS = 15.0
 _VERSION = 1
@@ -47,7 +47,8 @@ class Config:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise ClusterError(
-                f"{paths.config} is damaged ({error}): `berth cluster delete` removes the cluster, then start it anew"
+                f"{paths.config} is damaged ({error}): "
+                "`berth cluster delete` removes the cluster, then start it anew"
             ) from None
 
     def write(self, paths: ClusterPaths) -> None:
@@ -106,7 +107,9 @@ def choose(paths: ClusterPaths, settings: Config) -> Config:
             chosen.write(paths)
             return chosen
     raise AddressesTakenError(
-        f"no part of {RANGE} is free for one more cluster:\n  " + "\n  ".join(taken) + "\nDelete a cluster that you no longer need."
+        f"no part of {RANGE} is free for one more cluster:\n  "
+        + "\n  ".join(taken)
+        + "\nDelete a cluster that you no longer need."
     )
 
 
@@ -118,13 +121,14 @@ def reclaim(paths: ClusterPaths, settings: Config) -> None:
     """
     if route := overlapping(settings.plan, foreign_routes()):
         raise AddressesTakenError(
-            f"the cluster {paths.root.name!r} has the addresses {settings.plan.network}, and this machine now has a "
-            f"route to {route}: remove that route (often a VPN's), or delete the cluster and start it anew"
+            f"the cluster {paths.root.name!r} has the addresses {settings.plan.network}, "
+            f"and this machine now has a route to {route}: remove that route (often a VPN's), "
+            "or delete the cluster and start it anew"
         )
     if not claim(settings.slot, paths):
         owner = owner_file(settings.slot)
         who = owner.read_text() if owner.exists() else f"the bridge {settings.plan.bridge}"
         raise AddressesTakenError(
-            f"the cluster {paths.root.name!r} has the addresses {settings.plan.network}, and {who} uses them now: "
-            "stop that one first, or delete one of the two"
+            f"the cluster {paths.root.name!r} has the addresses {settings.plan.network}, "
+            f"and {who} uses them now: stop that one first, or delete one of the two"
         )

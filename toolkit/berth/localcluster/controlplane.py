@@ -1,30 +1,42 @@
-"""What runs outside of any node: etcd, the API server, its controllers, the scheduler, the storage provisioner."""
+"""What runs outside of any node: etcd, the API server, its controllers, the scheduler, the provisioner."""
 
 from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .addresses import API_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT, Plan
-from .build import Binaries
-from .packages import Packages
-from .paths import ClusterPaths
 from .pki import CLUSTER, ETCD, FRONT_PROXY, FRONT_PROXY_CLIENT, Pki, write_private
 from .units import Program, Unit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .build import Binaries
+    from .packages import Packages
+    from .paths import ClusterPaths
 
 UNIT = "control-plane"
 CONTROLLER_MANAGER_PORT, SCHEDULER_PORT = 10257, 10259
 
 
-def unit(plan: Plan, paths: ClusterPaths, binaries: Binaries, packages: Packages, *, hpa_sync_seconds: float) -> Unit:
+def unit(
+    plan: Plan, paths: ClusterPaths, binaries: Binaries, packages: Packages, *, hpa_sync_seconds: float
+) -> Unit:
     """The control plane's unit. The bridge must exist before it starts."""
     pki = Pki(paths.pki)
     api_port = f"port_open {plan.gateway} {API_PORT}"
     programs = [
         Program("etcd", _etcd(plan, paths, packages, pki)),
-        Program("kube-apiserver", _apiserver(plan, binaries, pki), f"port_open {plan.loopback} {ETCD_CLIENT_PORT}"),
-        Program("kube-controller-manager", _controller_manager(plan, paths, binaries, pki, hpa_sync_seconds), api_port),
+        Program(
+            "kube-apiserver", _apiserver(plan, binaries, pki), f"port_open {plan.loopback} {ETCD_CLIENT_PORT}"
+        ),
+        Program(
+            "kube-controller-manager",
+            _controller_manager(plan, paths, binaries, pki, hpa_sync_seconds),
+            api_port,
+        ),
         Program("kube-scheduler", _scheduler(plan, paths, binaries, pki), api_port),
         Program(
             "berth-provisioner",
@@ -61,8 +73,6 @@ def _etcd(plan: Plan, paths: ClusterPaths, packages: Packages, pki: Pki) -> list
         f"--peer-trusted-ca-file={authority}",
         "--peer-client-cert-auth",
         "--logger=zap",
-        # A cluster that is filled and emptied all day must not grow for ever; the API server compacts every 5 min.
-        "--snapshot-count=10000",
     ]
 
 

@@ -1,21 +1,21 @@
 """What can go wrong with a local cluster, as one tree.
 
-    ClusterError                 anything below; its text names what, why and the next step
-    ├── NotPossibleHereError     this machine or this person cannot run a cluster; nothing was changed
-    │   ├── NotRootError
-    │   ├── UnsupportedMachineError   another distribution, release or processor
-    │   ├── MissingToolError     a plain tool such as iptables is not installed
-    │   ├── NoSpaceError         the disk of the cache is too full
-    │   └── AddressesTakenError  no free part of 198.18.0.0/15, or a port in use
-    ├── DownloadError            a package or a Go module could not be fetched
-    ├── BuildError               the Go compiler failed; names its log
-    ├── BusyError                another process works on the same thing
-    ├── ClusterNameError         the name cannot be one
-    ├── ClusterNotRunningError   asked of a cluster that is stopped, broken or was never started
-    ├── ClusterStartError        a part did not come up in time; carries its last log lines
-    ├── CleanupError             something of the cluster could not be removed
-    ├── ApiError                 the API server answered with an error, or not at all
-    └── ImageError               an image could not be imported, or is not there
+ClusterError                 anything below; its text names what, why and the next step
+├── NotPossibleHereError     this machine or this person cannot run a cluster; nothing was changed
+│   ├── NotRootError
+│   ├── UnsupportedMachineError   another distribution, release or processor
+│   ├── MissingToolError     a plain tool such as iptables is not installed
+│   ├── NoSpaceError         the disk of the cache is too full
+│   └── AddressesTakenError  no free part of 198.18.0.0/15, or a port in use
+├── DownloadError            a package or a Go module could not be fetched
+├── BuildError               the Go compiler failed; names its log
+├── BusyError                another process works on the same thing
+├── ClusterNameError         the name cannot be one
+├── ClusterNotRunningError   asked of a cluster that is stopped, broken or was never started
+├── ClusterStartError        a part did not come up in time; carries its last log lines
+├── CleanupError             something of the cluster could not be removed
+├── ApiError                 the API server answered with an error, or not at all
+└── ImageError               an image could not be imported, or is not there
 """
 
 from __future__ import annotations

@@ -6,11 +6,13 @@ import datetime as dt
 import secrets
 import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .addresses import Node, Plan
-from .api import Api
 from .errors import ApiError
+
+if TYPE_CHECKING:
+    from .addresses import Node, Plan
+    from .api import Api
 
 _DNS_PORT = 53
 _TYPE_A, _CLASS_IN = 1, 1
@@ -22,8 +24,17 @@ def node_problem(api: Api, node: Node, since: dt.datetime | None) -> str | None:
     What was said before ``since`` (when its kubelet was started, if that was just now) does not count.
     """
     found = api.get(f"/api/v1/nodes/{node.name}")
-    if found is None:
-        return "kubelet has not registered it"
+    if problem := _said_problem(found or {}, since):
+        return problem
+    try:
+        api.request("GET", f"/api/v1/nodes/{node.name}/proxy/healthz")
+    except ApiError as error:
+        return f"its kubelet does not answer: {error}"
+    return None
+
+
+def _said_problem(found: dict[str, Any], since: dt.datetime | None) -> str | None:
+    """What the node object says against the node, None when nothing."""
     conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions", [])
     ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
     if ready is None:
@@ -33,12 +44,12 @@ def node_problem(api: Api, node: Node, since: dt.datetime | None) -> str | None:
     heard = dt.datetime.fromisoformat(ready["lastHeartbeatTime"])
     if since is not None and heard < since.replace(microsecond=0):
         return "kubelet has not said anything since it was started"
-    if taints := [taint["key"] for taint in found["spec"].get("taints", []) if taint["key"].startswith("node.kubernetes.io/")]:
+    if taints := [
+        taint["key"]
+        for taint in found["spec"].get("taints", [])
+        if taint["key"].startswith("node.kubernetes.io/")
+    ]:
         return f"it is tainted {', '.join(taints)}"
-    try:
-        api.request("GET", f"/api/v1/nodes/{node.name}/proxy/healthz")
-    except ApiError as error:
-        return f"its kubelet does not answer: {error}"
     return None
 
 

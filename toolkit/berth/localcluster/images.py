@@ -8,13 +8,16 @@ import json
 import socket
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .commands import environment, run
 from .errors import ImageError
 from .pki import write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _NAMESPACE = "k8s.io"
 _NOBODY = 65532
@@ -83,8 +86,8 @@ def _tar(files: Mapping[str, tuple[bytes, int]]) -> bytes:
 class Store:
     """The images of one node, as its kubelet sees them.
 
-    ``ctr`` only talks to containerd's socket; what it asks for (unpacking, overlay mounts) happens in containerd's
-    own process and so in the node's own mount namespace.
+    ``ctr`` only talks to containerd's socket; what it asks for (unpacking, overlay mounts) happens in
+    containerd's own process and so in the node's own mount namespace.
     """
 
     ctr: Path
@@ -129,7 +132,9 @@ class Store:
                 check=False,
             )
         if done.returncode:
-            raise ImageError(f"{archive}: containerd does not take it: {done.stderr.strip() or done.stdout.strip()}")
+            raise ImageError(
+                f"{archive}: containerd does not take it: {done.stderr.strip() or done.stdout.strip()}"
+            )
         if missing := [name for name in expected if not self.has(name)]:
             raise ImageError(f"{archive}: imported, but {', '.join(missing)} is not there afterwards")
         return list(expected)
@@ -152,9 +157,14 @@ def references_in(archive: Path) -> list[str]:
     except FileNotFoundError:
         raise ImageError(f"{archive}: no such file") from None
     except (tarfile.TarError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ImageError(f"{archive}: this is no image archive as `docker save` or an OCI tool writes it: {error}") from None
+        raise ImageError(
+            f"{archive}: this is no image archive as `docker save` or an OCI tool writes it: {error}"
+        ) from None
     if not names:
-        raise ImageError(f"{archive}: the image in it has no name, so no pod could ask for it; save it by name, as name:tag")
+        raise ImageError(
+            f"{archive}: the image in it has no name, so no pod could ask for it; "
+            "save it by its name, as name:tag"
+        )
     return names
 
 

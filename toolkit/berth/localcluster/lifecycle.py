@@ -1,7 +1,7 @@
 """Starting, healing, stopping and removing a cluster.
 
-Every step makes what is missing and leaves what is right, so a start that was interrupted anywhere, or a cluster that lost
-any of its processes, is finished by the next start.
+Every step makes what is missing and leaves what is right, so a start that was interrupted anywhere, or a
+cluster that lost any of its processes, is finished by the next start.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ import contextlib
 import datetime as dt
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import addons, cgroups, controlplane, network, node, units
 from .addresses import MAX_NODES, SLOTS, Node, Plan
 from .api import Api
-from .build import Binaries
 from .config import Config, owner_file
 from .errors import ApiError, ClusterError, ClusterStartError
 from .health import dns_problem, node_problem
 from .images import ScratchImage, Store
-from .packages import Packages
 from .paths import RUN, ClusterPaths, run_folder
 from .pki import Pki, control_plane_leaves, node_leaves
-from .progress import Progress
 from .units import Unit, tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .build import Binaries
+    from .packages import Packages
+    from .progress import Progress
 
 _FIRST_NODE = 1
 # Five times what a loaded machine of two cores was seen to need.
@@ -45,14 +49,17 @@ class Parts:
 
     @property
     def plan(self) -> Plan:
+        """The cluster's addresses."""
         return self.config.plan
 
     @property
     def pki(self) -> Pki:
+        """The cluster's keys."""
         return Pki(self.paths.pki)
 
     @property
     def api(self) -> Api:
+        """Calls to the API server as the administrator."""
         return Api(self.plan, self.pki)
 
     @property
@@ -61,25 +68,31 @@ class Parts:
         return [self.plan.node(_FIRST_NODE, self.name)]
 
     def control_plane(self) -> Unit:
+        """The unit of the control plane."""
         return controlplane.unit(
             self.plan, self.paths, self.binaries, self.packages, hpa_sync_seconds=self.config.hpa_sync_seconds
         )
 
     def node_unit(self, one: Node) -> Unit:
+        """The unit of a node."""
         return node.unit(one, self.paths, self.binaries, self.packages)
 
     def units(self) -> list[Unit]:
+        """All units."""
         return [self.control_plane(), *(self.node_unit(one) for one in self.nodes)]
 
     def store(self, one: Node) -> Store:
+        """The images of a node."""
         return Store(self.packages.find("usr/bin/ctr"), node.socket(one))
 
     @property
     def pause(self) -> ScratchImage:
+        """What holds each pod's network."""
         return ScratchImage("pause", self.binaries["pause"])
 
     @property
     def coredns(self) -> ScratchImage:
+        """Cluster DNS."""
         return ScratchImage("coredns", self.binaries["coredns"])
 
 
@@ -106,13 +119,17 @@ def start(parts: Parts, progress: Progress) -> None:
         for one in parts.nodes:
             _import(parts, one, parts.pause, parts.coredns)
         first = parts.nodes[0]
-        for manifest in addons.coredns(parts.plan, first.name, parts.coredns.reference, egress=parts.config.egress):
+        for manifest in addons.coredns(
+            parts.plan, first.name, parts.coredns.reference, egress=parts.config.egress
+        ):
             parts.api.apply(manifest)
         for one in parts.nodes:
             problem = _node_problem(parts, one, since[one.index])
             _await(parts, step.update, "kubelet", problem, parts.node_unit(one))
     with progress.step("waiting for DNS", 5) as step:
-        _await(parts, step.update, "kube-proxy", lambda: dns_problem(parts.plan), parts.node_unit(parts.nodes[0]))
+        _await(
+            parts, step.update, "kube-proxy", lambda: dns_problem(parts.plan), parts.node_unit(parts.nodes[0])
+        )
     apply_gpus(parts)
 
 
@@ -131,7 +148,9 @@ def _prepare(parts: Parts) -> bool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     network.ensure_cluster(parts.plan, egress=parts.config.egress)
     changed = [
-        node.write_settings(one, parts.paths, parts.packages, parts.pause.reference, egress=parts.config.egress)
+        node.write_settings(
+            one, parts.paths, parts.packages, parts.pause.reference, egress=parts.config.egress
+        )
         for one in parts.nodes
     ]
     return bool(made) or any(changed)
@@ -166,7 +185,13 @@ def _register(parts: Parts, one: Node) -> None:
 def _import(parts: Parts, one: Node, *images: ScratchImage) -> None:
     store = parts.store(one)
     unit = parts.node_unit(one)
-    _await(parts, lambda _: None, "containerd", lambda: None if store.answers() else "it does not listen yet", unit)
+    _await(
+        parts,
+        lambda _: None,
+        "containerd",
+        lambda: None if store.answers() else "it does not listen yet",
+        unit,
+    )
     for image in images:
         if not store.has(image.reference):
             store.add(image.write(parts.paths.images))
@@ -192,7 +217,7 @@ def ensure_addon(parts: Parts, image: ScratchImage, progress: Progress) -> None:
 
 
 def apply_gpus(parts: Parts) -> None:
-    """Say on the first node's status that it has the configured number of GPUs, and on its labels that they are simulated."""
+    """Say on the first node's status that it has GPUs, and on its labels that they are simulated."""
     count, path = parts.config.simulated_gpus, f"/api/v1/nodes/{parts.nodes[0].name}"
     found = parts.api.get(path) or {}
     label = found.get("metadata", {}).get("labels", {}).get(SIMULATED_GPU_LABEL)

@@ -6,11 +6,14 @@ import datetime as dt
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _PAUSE_SECONDS = 0.1
 
@@ -32,7 +35,9 @@ def locked(file: Path, doing: str, wait_seconds: float = 900.0) -> Iterator[None
             except BlockingIOError:
                 if time.monotonic() > end:
                     holder = os.read(descriptor, 4096).decode(errors="replace") or "another process"
-                    raise BusyError(f"{file.parent} is in use: {holder}. Wait for it, or end that process.") from None
+                    raise BusyError(
+                        f"{file.parent} is in use: {holder}. Wait for it, or end that process."
+                    ) from None
                 time.sleep(_PAUSE_SECONDS)
                 continue
             # Whoever held it before may have removed the file: then this is a lock that nobody else sees.

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .addresses import API_PORT, RANGE, ROUTE_PROTOCOL, SLOTS, Node, Plan
 from .commands import CommandError, run
 from .paths import run_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NSFS = Path("/proc/self/ns/net")
 
@@ -23,7 +26,7 @@ def namespace_file(node: Node) -> Path:
 
 
 def foreign_routes() -> list[str]:
-    """The destinations of this machine's IPv4 routes that are not ours (the bridges' own included in ours)."""
+    """The destinations of this machine's IPv4 routes that neither we nor our bridges made."""
     ours = {Plan(slot).bridge for slot in range(SLOTS)}
     found = []
     for route in json.loads(run("ip", "-json", "-N", "-4", "route", "show", "table", "all")):
@@ -61,7 +64,10 @@ def ensure_cluster(plan: Plan, *, egress: bool) -> None:
 def _ensure_rules(plan: Plan, *, egress: bool) -> None:
     into, through = f"{plan.chain}-IN", f"{plan.chain}-FWD"
     out = (
-        [f"-A {through} -i {plan.bridge} -j ACCEPT", f"-A {through} -o {plan.bridge} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"]
+        [
+            f"-A {through} -i {plan.bridge} -j ACCEPT",
+            f"-A {through} -o {plan.bridge} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        ]
         if egress
         else [f"-A {through} -i {plan.bridge} -j REJECT --reject-with icmp-net-prohibited"]
     )
@@ -141,7 +147,7 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
 
 
 def _ensure_node_rules(plan: Plan, inside: tuple[str, str], *, egress: bool) -> None:
-    """Without a way out, whoever tries is told so at once, instead of waiting for an answer that never comes."""
+    """Without a way out, whoever tries is told so at once, instead of waiting for an answer in vain."""
     rules = [
         "-A BERTH-OUT -o lo -j RETURN",
         f"-A BERTH-OUT -d {plan.network} -j RETURN",
@@ -166,13 +172,13 @@ def is_connected(node: Node) -> bool:
 
 
 def remove_cluster(plan: Plan) -> None:
-    """Remove everything that the two functions above made for the slot, with the namespaces of all its nodes."""
+    """Remove everything that was made for the slot, with the namespaces of all its nodes."""
     folder = run_folder(plan.slot)
     for file in sorted(folder.glob("node*.net")):
         if _is_namespace(file):
             run("umount", file)
         file.unlink()
-    # Removing one end of a cable removes both; the namespace's own end may live on in a process that is just dying.
+    # A process that is just dying may keep its namespace, and with it the cable, for a moment.
     for link in sorted(Path("/sys/class/net").glob(f"{plan.bridge}n*")):
         with contextlib.suppress(CommandError):
             run("ip", "link", "delete", link.name)

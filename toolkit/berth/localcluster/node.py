@@ -1,30 +1,44 @@
 """One node: containerd, kubelet and kube-proxy in network, mount and process namespaces of their own.
 
-The node's folder takes the places of /var/lib/kubelet, /var/lib/containerd and /var/log inside, so that everything lies
-where it lies on any node, and two nodes (or a container engine of this machine) never meet: kubelet's device-plugin
-socket, for one, has a path that no setting changes.
+The node's folder takes the places of /var/lib/kubelet, /var/lib/containerd and /var/log inside, so that
+everything lies where it lies on any node, and two nodes (or a container engine of this machine) never meet:
+kubelet's device-plugin socket, for one, has a path that no setting changes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import network
 from .addresses import Node, Plan
-from .build import Binaries
 from .controlplane import kubeconfig_file
-from .packages import Packages
 from .paths import ClusterPaths, run_folder
 from .pki import CLUSTER, Pki, write_private
 from .units import Program, Unit
 
-# Where the sandbox mounts something. On a machine without these folders they are made, and removed if they are empty.
+if TYPE_CHECKING:
+    from .build import Binaries
+    from .packages import Packages
+
+# Where the sandbox mounts something. On a machine without these folders they are made, and removed if they
+# are empty.
 MOUNT_POINTS = tuple(
-    map(Path, ("/run/containerd", "/run/runc", "/run/netns", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni"))
+    map(
+        Path,
+        (
+            "/run/containerd",
+            "/run/runc",
+            "/run/netns",
+            "/var/lib/kubelet",
+            "/var/lib/containerd",
+            "/var/lib/cni",
+        ),
+    )
 )
-# In memory, so that nothing of it outlives the pods it is about: the addresses given to pods are in /var/lib/cni.
+# In memory, so that nothing of it outlives the pods it is about: the addresses given to pods are in
+# /var/lib/cni.
 _TEMPORARY = ("/run/containerd", "/run/runc", "/run/netns", "/var/lib/cni")
 _KEPT = {"kubelet": "/var/lib/kubelet", "containerd": "/var/lib/containerd", "log": "/var/log"}
 _UNUSED_PLUGINS = [f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")]
@@ -41,17 +55,17 @@ def socket(node: Node) -> Path:
 
 
 def unit(node: Node, paths: ClusterPaths, binaries: Binaries, packages: Packages) -> Unit:
-    """The node's unit. Its network namespace must exist before it starts, and `write_settings` must have run."""
+    """The node's unit; its network namespace and its settings must exist before it starts."""
     folder = paths.node(node.index)
     kubelet_kubeconfig = kubeconfig_file(paths, f"node{node.index}")
-    kubelet = [
+    kubelet: list[str | Path] = [
         binaries["kubelet"],
         f"--config={folder / 'kubelet.json'}",
         f"--kubeconfig={kubelet_kubeconfig}",
         f"--hostname-override={node.name}",
         f"--node-ip={node.address}",
     ]
-    proxy = [
+    proxy: list[str | Path] = [
         binaries["kube-proxy"],
         f"--kubeconfig={kubeconfig_file(paths, 'proxy')}",
         f"--hostname-override={node.name}",
@@ -96,7 +110,9 @@ def _prepare(folder: Path, node: Node) -> list[str]:
     return lines
 
 
-def write_settings(node: Node, paths: ClusterPaths, packages: Packages, pause_image: str, *, egress: bool) -> bool:
+def write_settings(
+    node: Node, paths: ClusterPaths, packages: Packages, pause_image: str, *, egress: bool
+) -> bool:
     """Write the node's configuration files; say whether one changed, so that its unit must start anew."""
     folder = paths.node(node.index)
     for name in _KEPT:
@@ -147,8 +163,8 @@ disabled_plugins = {json.dumps(_UNUSED_PLUGINS)}
 def _cni(node: Node) -> dict[str, object]:
     """Pods on cables of their own instead of a bridge.
 
-    A bridge passes packets between its pods below the firewall unless the module br_netfilter is loaded, and then a pod
-    that calls a Service of its own node gets answers from an address it never asked.
+    A bridge passes packets between its pods below the firewall unless the module br_netfilter is loaded, and
+    then a pod that calls a Service of its own node gets answers from an address it never asked.
     """
     ipam = {
         "type": "host-local",
@@ -191,7 +207,11 @@ def _kubelet(node: Node, paths: ClusterPaths, folder: Path) -> dict[str, object]
         "maxPods": 110,
         # What the control plane needs beside the pods: it runs on the same cores.
         "systemReserved": {"cpu": "200m", "memory": "512Mi"},
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "500Mi", "imagefs.available": "500Mi"},
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "500Mi",
+            "imagefs.available": "500Mi",
+        },
         # Imported images come from nowhere: one that is collected is lost.
         "imageGCHighThresholdPercent": 100,
         "makeIPTablesUtilChains": False,
@@ -201,7 +221,7 @@ def _kubelet(node: Node, paths: ClusterPaths, folder: Path) -> dict[str, object]
 
 
 def _resolv_conf(*, egress: bool) -> str:
-    """What pods with `dnsPolicy: Default` and CoreDNS use. Without a way out, a name server is only a long wait."""
+    """What CoreDNS forwards to; without a way out, a name server is only a long wait."""
     if not egress:
         return "# This cluster has no way out of its machine.\n"
     # systemd-resolved's stub listens on a loopback address that no pod reaches.
@@ -209,5 +229,3 @@ def _resolv_conf(*, egress: bool) -> str:
         if file.exists():
             return file.read_text()
     return ""
-
-

@@ -1,8 +1,8 @@
 """Debian packages that bring services, unpacked into the cache instead of installed.
 
-Installed, `etcd-server` and `containerd` would start services and displace another container engine's containerd. apt still
-chooses the version and checks signature and digest; its lists are kept in the cache too, so the machine's own stay as
-they are.
+Installed, `etcd-server` and `containerd` would start services and displace another container engine's
+containerd. apt still chooses the version and checks signature and digest; its lists are kept in the cache
+too, so the machine's own stay as they are.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .commands import CommandError, environment, run
 from .errors import DownloadError, MissingToolError, UnsupportedMachineError
 from .locks import locked
-from .paths import cache_folder
+from .paths import SCRATCH_PREFIX, cache_folder, remove_remains
 from .progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UNPACKED = ("etcd-server", "containerd", "runc", "containernetworking-plugins")
 
@@ -50,7 +53,12 @@ class Packages:
     @property
     def path(self) -> list[Path]:
         """The folders to put first on the path."""
-        return [sub for folder in self.folders for sub in (folder / "usr/bin", folder / "usr/sbin") if sub.exists()]
+        return [
+            sub
+            for folder in self.folders
+            for sub in (folder / "usr/bin", folder / "usr/sbin")
+            if sub.exists()
+        ]
 
     def find(self, relative: str) -> Path:
         """The file or folder ``relative`` (such as `usr/sbin/runc`) of whichever package has it."""
@@ -58,7 +66,8 @@ class Packages:
             if (folder / relative).exists():
                 return folder / relative
         raise DownloadError(
-            f"none of the packages in {self.folders[0].parent} has {relative}; delete that folder and start again"
+            f"none of the packages in {self.folders[0].parent} has {relative}: "
+            "delete that folder and start again"
         )
 
     @property
@@ -83,9 +92,9 @@ def release(os_release: Path = Path("/etc/os-release"), machine: str | None = No
     if fields.get("ID") == "debian" and named and machine == "x86_64":
         return named
     raise UnsupportedMachineError(
-        f"this is {fields.get('PRETTY_NAME', 'an unknown system')} on {machine}; the local cluster is built on "
-        "Debian 12 or 13 on amd64. Use a cluster that you have: `berth up local --context NAME` "
-        "(kind, k3d and minikube make one with Docker)"
+        f"this is {fields.get('PRETTY_NAME', 'an unknown system')} on {machine}; "
+        "the local cluster is built on Debian 12 or 13 on amd64. "
+        "Use a cluster that you have: `berth up local --context NAME` (kind, k3d and minikube make one)"
     )
 
 
@@ -143,10 +152,14 @@ def fetch_packages(progress: Progress = SILENT) -> Packages:
         return have
     store = _store()
     store.mkdir(parents=True, exist_ok=True)
-    with locked(store / ".lock", "fetching packages"), progress.step("fetching containerd, etcd, runc and CNI", 15) as step:
+    with (
+        locked(store / ".lock", "fetching packages"),
+        progress.step("fetching containerd, etcd, runc and CNI", 15) as step,
+    ):
         if (have := unpacked()) is not None:
             return have
-        with tempfile.TemporaryDirectory(dir=store, prefix=".new-") as scratch:
+        remove_remains(store)
+        with tempfile.TemporaryDirectory(dir=store, prefix=SCRATCH_PREFIX) as scratch:
             step.update("asking apt")
             _download(Path(scratch), store / ".apt")
             for file in sorted(Path(scratch).glob("*.deb")):

@@ -1,13 +1,15 @@
 """Where everything lies.
 
-What can be fetched or built again is in the user's cache folder. What a running cluster has outside of
-its own folder is below /run/berth/<slot>, which is short (a socket's path holds 107 bytes) and empty after a reboot.
+What can be fetched or built again is in the user's cache folder. What a running cluster has outside of its
+own folder is below /run/berth/<slot>, which is short (a socket's path holds 107 bytes) and empty after a
+reboot.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,15 @@ def cache_folder() -> Path:
     if xdg := os.environ.get("XDG_CACHE_HOME"):
         return Path(xdg).absolute() / "berth"
     return Path.home() / ".cache" / "berth"
+
+
+SCRATCH_PREFIX = ".new-"
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove what a process that was killed left half-made in ``folder``; hold the folder's lock."""
+    for remains in folder.glob(f"{SCRATCH_PREFIX}*"):
+        shutil.rmtree(remains)
 
 
 def check_name(name: str) -> str:

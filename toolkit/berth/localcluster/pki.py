@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .addresses import Plan
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .addresses import Plan
 
 _AUTHORITY_LIFE = dt.timedelta(days=3650)
 _LEAF_LIFE = dt.timedelta(days=365)
@@ -151,7 +154,7 @@ class Pki:
                 x509.SubjectAlternativeName([_general_name(name) for name in leaf.serves]), critical=False
             )
         pem = builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        # The certificate comes last: a crash in between leaves a pair that does not match, which _is_good sees.
+        # A crash in between leaves a pair that does not match, which _is_good sees.
         write_private(self.certificate(leaf.name), pem, 0o644)
 
     def _is_good(self, leaf: Leaf) -> bool:

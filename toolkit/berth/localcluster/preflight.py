@@ -5,23 +5,35 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import cgroups
 from .addresses import SLOTS, Plan, overlapping
 from .build import COLD_BUILD_BYTES, built_binaries
-from .errors import ClusterError, MissingToolError, NotPossibleHereError, NotRootError, UnsupportedMachineError
+from .errors import (
+    ClusterError,
+    MissingToolError,
+    NotPossibleHereError,
+    NotRootError,
+    UnsupportedMachineError,
+)
 from .network import foreign_routes
 from .packages import missing_tools, release, unpacked
 from .paths import cache_folder
 from .toolchain import find_go, needed_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MEMORY_BYTES = 3 * 1024**3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``cost`` is what the person loses while it is not ``ok``; ``remedy`` what to do."""
+    """One thing that was looked at.
+
+    ``remedy`` is what to do where it is not ``ok``, and ``cost`` what the person loses until then.
+    """
 
     name: str
     ok: bool
@@ -34,8 +46,8 @@ def require_root() -> None:
     """Raise `NotRootError` unless this process is root."""
     if os.geteuid() != 0:
         raise NotRootError(
-            "a local cluster needs root for network namespaces, mounts and cgroups: run it with sudo, or use a cluster "
-            "that you have: `berth up local --context NAME`"
+            "a local cluster needs root for network namespaces, mounts and cgroups: "
+            "run it with sudo, or use a cluster that you have: `berth up local --context NAME`"
         )
 
 
@@ -87,7 +99,9 @@ def _tools() -> Finding:
 
 def _cgroups() -> Finding:
     if not cgroups.ROOT.is_dir() or (missing := cgroups.missing_controllers()):
-        detail = f"no controller {', '.join(missing)}" if cgroups.ROOT.is_dir() else f"{cgroups.ROOT} is missing"
+        detail = (
+            f"no controller {', '.join(missing)}" if cgroups.ROOT.is_dir() else f"{cgroups.ROOT} is missing"
+        )
         return Finding("cgroups", False, detail, "boot a kernel with cgroups", _NO_CLUSTER)
     return Finding("cgroups", True, f"cgroup v{cgroups.version()}")
 
@@ -96,7 +110,9 @@ def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     detail = f"{total / 1024**3:.1f} GB"
     if total < _MEMORY_BYTES:
-        return Finding("memory", False, detail, "use a machine with 3 GB or more", "the model server may not fit")
+        return Finding(
+            "memory", False, detail, "use a machine with 3 GB or more", "the model server may not fit"
+        )
     return Finding("memory", True, detail)
 
 
@@ -127,7 +143,9 @@ def _packages() -> Finding:
         return Finding("packages", False, "not on this machine", cost=_NO_CLUSTER)
     if have is None:
         return Finding("packages", True, "containerd, etcd, runc and CNI will be fetched", cost="44 MB, once")
-    return Finding("packages", True, ", ".join(f"{name} {version}" for name, version in have.versions.items()))
+    return Finding(
+        "packages", True, ", ".join(f"{name} {version}" for name, version in have.versions.items())
+    )
 
 
 def _addresses() -> Finding:
@@ -140,5 +158,7 @@ def _addresses() -> Finding:
     free = [slot for slot in range(SLOTS) if overlapping(Plan(slot), routes) is None]
     detail = f"{len(free)} of {SLOTS} parts of 198.18.0.0/15 meet no route of this machine"
     if not free:
-        return Finding("addresses", False, detail, "remove the route to 198.18.0.0/15 (often a VPN's)", _NO_CLUSTER)
+        return Finding(
+            "addresses", False, detail, "remove the route to 198.18.0.0/15 (often a VPN's)", _NO_CLUSTER
+        )
     return Finding("addresses", True, detail)

@@ -10,9 +10,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _PROC = Path("/proc")
 _STATE_FIELD, _START_FIELD = 0, 19  # of /proc/PID/stat, after the name in parentheses
@@ -82,9 +85,9 @@ def boot_id() -> str:
 
 def all_pids() -> Iterator[int]:
     """The pid of every process that this machine shows."""
-    for entry in os.listdir(_PROC):
-        if entry.isdecimal():
-            yield int(entry)
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal():
+            yield int(entry.name)
 
 
 def arguments(pid: int) -> list[str]:

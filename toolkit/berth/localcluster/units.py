@@ -1,9 +1,9 @@
 """A unit: programs that run together in a process namespace of their own, and end together.
 
-The control plane is one unit, each node is another. The head of a unit is an `unshare --fork --kill-child`; its
-child is process 1 of the namespace, a small shell script that starts each program, starts it again a second after it
-ended, and reaps orphans. The kernel ends every process of the namespace with its process 1, and that with the head: one
-`kill -9` of the head, whoever sends it, leaves nothing behind.
+The control plane is one unit, each node is another. The head of a unit is an `unshare --fork --kill-child`;
+its child is process 1 of the namespace, a small shell script that starts each program, starts it again a
+second after it ended, and reaps orphans. The kernel ends every process of the namespace with its process 1,
+and that with the head: one `kill -9` of the head, whoever sends it, leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import contextlib
 import os
 import shlex
 import subprocess
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import processes
 from .commands import environment
 from .errors import CleanupError, ClusterStartError
 from .pki import write_private
 from .processes import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 _LOG_LIMIT_BYTES = 20 * 1024 * 1024
 
@@ -58,6 +61,7 @@ class Program:
     """A shell condition that must hold before it starts."""
 
     def script(self, log: Path) -> str:
+        """The shell line that runs it for ever."""
         words = " ".join(shlex.quote(str(word)) for word in self.command)
         wait = f"until {self.wait_for}; do sleep 0.1; done; " if self.wait_for else ""
         return f"{{ {wait}supervise {shlex.quote(str(log))} {words}; }} &"
@@ -134,7 +138,7 @@ class Unit:
         write_private(self.script, self._text().encode(), 0o700)
         self.logs.mkdir(parents=True, exist_ok=True)
         with self.own_log.open("ab") as log:
-            # `setsid --fork` hands the head over to this machine's process 1: it holds nothing of the caller's.
+            # `setsid --fork` hands the head over to process 1: it holds nothing of the caller's.
             subprocess.run(
                 ["setsid", "--fork", *self._command()],
                 stdin=subprocess.DEVNULL,
@@ -145,7 +149,9 @@ class Unit:
                 check=True,
             )
         if not processes.wait_until(lambda: self.process_namespace() is not None, seconds=10):
-            raise ClusterStartError(f"{self.name} did not start; {self.own_log} ends with:\n{tail(self.own_log, 5)}")
+            raise ClusterStartError(
+                f"{self.name} did not start; {self.own_log} ends with:\n{tail(self.own_log, 5)}"
+            )
         return True
 
     def _complete(self) -> bool:
@@ -203,8 +209,8 @@ class Unit:
 def stop(script: Path) -> None:
     """End every process of the unit that runs ``script``.
 
-    At once, because what they keep is made for it: etcd's log and containerd's database survive a lost process,
-    and a pod of a stopped cluster has nobody left to tell.
+    At once, because what they keep is made for it: etcd's log and containerd's database survive a lost
+    process, and a pod of a stopped cluster has nobody left to tell.
 
     Raises:
         CleanupError: a process cannot be ended within 20 s.
@@ -249,5 +255,3 @@ def tail(file: Path, lines: int) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
-
-

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from berth.localcluster.addresses import Plan
 from berth.localcluster.pki import CLUSTER, Leaf, Pki
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from berth.localcluster.addresses import Plan
 
 METRICS_SERVER = "metrics-server"
 OPTIONAL = (METRICS_SERVER,)
@@ -29,9 +32,17 @@ def base() -> list[dict[str, Any]]:
 
 
 def coredns(plan: Plan, node: str, image: str, *, egress: bool) -> list[dict[str, Any]]:
-    """Cluster DNS. Without a way out it answers for the cluster's names, and says of all others that there are none."""
+    """Cluster DNS.
+
+    Without a way out it answers for the cluster's names, and says of all others that there are none.
+    """
     others = "forward . /etc/resolv.conf" if egress else "file /etc/coredns/no-names ."
-    values = {"others": others, "digest": hashlib.sha256(others.encode()).hexdigest()[:16], "node": node, "image": image}
+    values = {
+        "others": others,
+        "digest": hashlib.sha256(others.encode()).hexdigest()[:16],
+        "node": node,
+        "image": image,
+    }
     return list(_manifests("coredns", address=str(plan.dns_service), **values))
 
 
