@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from berth_images.builder import BuiltImage, Progress, build, build_all, prepare, roles
+from berth_images.builder import BuiltImage, Progress, build, build_all, find, prepare, roles
 from berth_images.errors import ImagesError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "Progress",
     "build",
     "build_all",
+    "find",
     "pin",
     "prepare",
     "push",

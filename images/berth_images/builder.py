@@ -84,6 +84,12 @@ def build_all(
     return {spec.role: found[spec.role] for spec in chosen}
 
 
+def find(*, store: Store | None = None) -> dict[str, BuiltImage]:
+    """The images, by role, that are built and up to date; builds and downloads nothing."""
+    builder = _Builder(store or Store.default(), _silent)
+    return builder.lookup(builder.catalogue.images.values())
+
+
 def prepare(
     wanted: Iterable[str] | None = None, *, progress: Progress | None = None, store: Store | None = None
 ) -> None:

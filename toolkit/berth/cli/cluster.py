@@ -128,5 +128,5 @@ def kubectl(words: tuple[str, ...]) -> None:
     name = "berth"
     if len(words) > 1 and words[0] == "--name":
         name, words = words[1], words[2:]
-    command = _cluster(name).kubectl_command(*words)
+    command = list(_cluster(name).kubectl_command(*words))
     os.execv(command[0], command)  # noqa: S606 - the terminal is handed over, as kubectl expects

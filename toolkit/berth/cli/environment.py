@@ -7,6 +7,7 @@ import enum
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # What a pod of a cluster of the user's own sees as its clients: private networks.
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")
+# A resource that is not ready at once is no news; one that is not after this long is.
+WAIT_SECONDS = 5.0
 PROOF_PROMPT = "What is a berth in a harbour? Answer in one sentence."
 
 stack_argument = click.argument("stack")
@@ -151,14 +154,26 @@ async def _stoppable(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    return await command(request, on_event=lambda event: _tell(console, event), stop=stop)
+    return await command(request, on_event=_Teller(console), stop=stop)
 
 
-def _tell(console: Console, event: Event) -> None:
-    if event.kind in {"phase", "message", "retry", "failed", "waiting"}:
-        console.line("stack", f"{event.object}: {event.message}" if event.object else event.message)
-    elif event.kind == "finished" and event.op != "same":
-        console.line("stack", f"{event.op} {event.object}".strip())
+class _Teller:
+    """Prints what the deployer does; a wait that goes on is repeated every few seconds only."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._waits: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "waiting":
+            now = time.monotonic()
+            if now - self._waits.setdefault(event.urn, now) < WAIT_SECONDS:
+                return
+            self._waits[event.urn] = now
+        if event.kind == "finished" and event.op != "same":
+            self._console.line("stack", f"{event.op} {event.object}".strip())
+        elif event.kind in {"phase", "message", "retry", "failed", "waiting"}:
+            self._console.line("stack", event.message)
 
 
 def _finish(report: Report, *, as_json: bool, diff: bool, extra: dict[str, Any] | None = None) -> None:
