@@ -81,10 +81,11 @@ def installed(tree: Path) -> tuple[PythonPackage, ...]:
 def belongs(path: Path) -> bool:
     """Whether a file of an unpacked folder goes into an image.
 
-    Scripts name the interpreter that installed them, and what pip and uv note about an installation
-    differs by installer: neither is the package, and both would make the bytes depend on the machine.
+    Scripts name the interpreter that installed them, and the notes of pip and uv about an installation
+    (uv's lock on the folder among them) differ by installer: neither is the package, and both would make
+    the bytes depend on the machine.
     """
-    if path.parts[0] == "bin" or "__pycache__" in path.parts:
+    if path.parts[0] in {"bin", ".lock"} or "__pycache__" in path.parts:
         return False
     inside_metadata = path.parts[0].endswith(".dist-info")
     return not (

@@ -125,6 +125,14 @@ def test_the_weights_are_the_ones_named(unpack: Callable[[str], Path], catalogue
     assert content.startswith(b"GGUF")
 
 
+@pytest.mark.parametrize("role", roles())
+def test_the_site_folder_holds_packages_and_nothing_else(unpack: Callable[[str], Path], role: str) -> None:
+    for entry in (unpack(role) / "opt/berth").iterdir():
+        assert entry.is_dir() or entry.suffix in {".py", ".so", ".pth"}, entry.name
+        assert not entry.name.startswith("."), entry.name
+        assert entry.name != "bin", "scripts name the interpreter of the machine that built"
+
+
 def test_images_share_their_base(built: Mapping[str, BuiltImage]) -> None:
     assert len({Archive(image.tar).layer_digests[0] for image in built.values()}) == 1
 

