@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from berth_serving.contracts.model import Asked, Limits, Timing
 from berth_serving.engines.protocol import (
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 # A tokenizer makes at most one token of a byte, and adds a few of its own.
 _EXTRA_TOKENS = 8
+_CUT_SHORT = "Input data was truncated"
 
 
 class Service:
@@ -80,6 +83,14 @@ class Service:
 
     async def _prepare(self, asked: Asked) -> EngineRequest:
         """Render, tokenize where it is needed, and check lengths."""
+        schema = asked.json_schema
+        if schema is not None:
+            try:
+                schema = self.engine.check_schema(schema)
+            except EngineRefused as error:
+                raise ValidationError(
+                    f"the JSON schema cannot be followed: {error}", param="schema"
+                ) from None
         try:
             prompt = asked.prompt
             if asked.messages is not None:
@@ -100,24 +111,13 @@ class Service:
             most_new = self._checked_length(asked, len(prompt))
         if most_new is None:
             raise ValidationError("the request has no length")
-        return EngineRequest(
-            prompt=prompt,
-            max_new_tokens=most_new,
-            temperature=asked.temperature if asked.sampling else 0.0,
-            top_k=max(asked.top_k, 0),
-            top_p=asked.top_p,
-            min_p=asked.min_p,
-            typical_p=asked.typical_p,
-            repetition_penalty=asked.repetition_penalty,
-            frequency_penalty=asked.frequency_penalty,
-            presence_penalty=asked.presence_penalty,
-            seed=asked.seed,
-            stop=asked.stop,
-            logprobs=asked.logprobs,
-            json_schema=asked.json_schema,
-            ignore_eos=asked.ignore_eos,
-            logit_bias=asked.logit_bias,
-        )
+        return _engine_request(asked, prompt, most_new, schema)
+
+    def _checked_schema(self, asked: Asked) -> dict[str, Any] | None:
+        try:
+            return None if asked.json_schema is None else self.engine.check_schema(asked.json_schema)
+        except EngineRefused as error:
+            raise ValidationError(f"the JSON schema cannot be followed: {error}", param="schema") from None
 
     async def _render(self, messages: Sequence[object]) -> str:
         try:
@@ -195,6 +195,7 @@ class Generation:
         """
         metrics, monitor, timing = self._service.metrics, self._service.monitor, self.timing
         previous = 0.0
+        follows = _SchemaCheck() if self._request.json_schema is not None else None
         try:
             async with aclosing(self._service.engine.generate(self._request)) as events:
                 async for event in events:
@@ -207,10 +208,14 @@ class Generation:
                             timing.first_token = now
                             metrics.first_token.labels(self._route).observe(now - timing.received)
                         previous = now
+                        if follows is not None:
+                            follows.add(event)
                         yield event
                     elif isinstance(event, Progress):
                         continue
                     else:
+                        if follows is not None:
+                            follows.at_end(event)
                         self._end(event, now)
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the request: {error}") from None
@@ -240,3 +245,60 @@ class Generation:
         metrics.tgi_generated.observe(tokens)
         metrics.tgi_input.observe(finished.input_tokens)
         metrics.tgi_max_new.observe(self._request.max_new_tokens)
+
+
+def _engine_request(
+    asked: Asked, prompt: str | Sequence[int], max_new_tokens: int, schema: dict[str, Any] | None
+) -> EngineRequest:
+    return EngineRequest(
+        prompt=prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=asked.temperature if asked.sampling else 0.0,
+        top_k=max(asked.top_k, 0),
+        top_p=asked.top_p,
+        min_p=asked.min_p,
+        typical_p=asked.typical_p,
+        repetition_penalty=asked.repetition_penalty,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
+        seed=asked.seed,
+        stop=asked.stop,
+        logprobs=asked.logprobs,
+        json_schema=schema,
+        ignore_eos=asked.ignore_eos,
+        logit_bias=asked.logit_bias,
+    )
+
+
+class _SchemaCheck:
+    """Whether an answer that had to fit a schema is JSON at all.
+
+    Engines have been seen to drop a grammar that they could not compile without saying so. What is refused
+    beforehand should leave nothing of that kind; this finds the rest.
+    """
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+
+    def add(self, event: TokenEvent) -> None:
+        """Take a token's text."""
+        if not event.special:
+            self._text.append(event.text)
+
+    def at_end(self, finished: Finished) -> None:
+        """Look at the whole.
+
+        Raises:
+            GenerationFailed: it is no JSON, nor the beginning of any.
+        """
+        text = "".join(self._text).strip()
+        try:
+            msgspec.json.decode(text)
+        except msgspec.MsgspecError as error:
+            cut = finished.reason != "eos_token" and (
+                not text or str(error) == _CUT_SHORT or text[-1] in ".eE+-"
+            )
+            if not cut:
+                raise GenerationFailed(
+                    "Request failed during generation: the engine did not follow the JSON schema"
+                ) from None

@@ -162,7 +162,7 @@ class Gateway(Process):
     async def until_load(self, **wanted: Any) -> None:
         """Wait until /load says what is wanted."""
         async with asyncio.timeout(30):
-            while any((await self.load_now())[name] != value for name, value in wanted.items()):
+            while not wanted.items() <= (await self.load_now()).items():
                 await asyncio.sleep(0.01)
 
 

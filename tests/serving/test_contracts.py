@@ -114,10 +114,10 @@ def test_the_full_text_and_a_truncated_prompt(server: Any) -> None:
     assert server.post("/generate", long).headers["x-prompt-tokens"] == "10"
 
 
-def test_a_prompt_of_many_tokens_is_counted_exactly(server: Any) -> None:
-    fits = server.post("/generate", {"inputs": " word" * 500, "parameters": {"max_new_tokens": 12}})
-    assert fits.status_code == 200
-    assert fits.headers["x-prompt-tokens"] == "500"
+def test_prompts_are_counted_exactly(server: Any) -> None:
+    fits = server.post("/generate", {"prompt": " word" * 120, "max_length": 122}).json()
+    assert (fits["input_tokens"], fits["output_tokens"]) == (120, 2)
+    assert server.post("/generate", {"prompt": " word" * 120, "max_length": 120}).status_code == 422
     over = server.post("/generate", {"inputs": " word" * 500, "parameters": {"max_new_tokens": 13}})
     assert over.status_code == 422
     assert "given: 500 `inputs` tokens and 13 `max_new_tokens`" in over.json()["error"]
@@ -152,7 +152,8 @@ WRONG_TGI = [
     ({"grammar": {"type": "regex", "value": "a+"}}, "regex"),
     ({"grammar": {"type": "xml", "value": "a"}}, "grammar"),
     ({"grammar": {"type": "json", "value": 3}}, "grammar"),
-    ({"grammar": {"type": "json", "value": {"type": "string", "pattern": "no anchors"}}}, "refused"),
+    ({"grammar": {"type": "json", "value": {"type": "nonsense"}}}, "schema.type"),
+    ({"grammar": {"type": "json", "value": {"type": "array", "uniqueItems": True}}}, "schema.uniqueItems"),
     ({"nonsense": 1}, "nonsense"),
     ({"do_sample": "yes"}, "do_sample"),
 ]
@@ -388,3 +389,60 @@ def test_logs_never_hold_what_was_said_or_a_key(server: Any) -> None:
     assert server.key not in log
     assert "Traceback" not in log
     assert any(record["message"] == "request" and record.get("key") == "tests" for record in server.records())
+
+
+FOLLOWED = [
+    {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}}, "required": ["city"]},
+    {"$schema": "https://json-schema.org/draft/2020-12/schema", "enum": ["red", "blue"]},
+    {
+        "type": "array",
+        "items": {"$ref": "#/$defs/digit"},
+        "maxItems": 3,
+        "$defs": {"digit": {"enum": [1, 2]}},
+    },
+    {"type": "string", "pattern": "^[a-c]{3}$"},
+    {"type": "string", "format": "date"},
+    {"anyOf": [{"type": "null"}, {"type": "boolean"}]},
+]
+
+
+@pytest.mark.parametrize("schema", FOLLOWED, ids=range(len(FOLLOWED)))
+def test_answers_follow_a_json_schema(server: Any, schema: dict[str, Any]) -> None:
+    grammar = {"type": "json", "value": schema}
+    answer = server.post("/generate", tgi(max_new_tokens=60, grammar=grammar, details=True))
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert said["details"]["finish_reason"] == "eos_token"
+    json.loads(said["generated_text"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "named"),
+    [
+        ({"oneOf": [{"type": "null"}]}, "schema.oneOf"),
+        ({"not": {"type": "null"}}, "schema.not"),
+        ({"properties": {"a": {"type": "text"}}}, "schema.properties.a.type"),
+        ({"$ref": "#/$defs/none"}, "schema.$ref"),
+        ({"$ref": "https://example.com/schema"}, "schema.$ref"),
+        ({"type": "string", "format": "uri"}, "schema.format"),
+        ({"type": "string", "pattern": "(?=a)b"}, "schema.pattern"),
+        ({"type": "string", "pattern": "("}, "schema.pattern"),
+        ({"type": "integer", "minimum": 3, "maximum": 1}, "schema.minimum"),
+        ({"enum": []}, "schema.enum"),
+        ({"anyOf": []}, "schema.anyOf"),
+        ({"required": ["a"], "properties": {}, "additionalProperties": False}, "schema.required"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_schema_that_would_be_ignored_is_refused_by_path(server: Any, schema: Any, named: str) -> None:
+    asked = chat(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+    response = server.post(CHAT, asked)
+    assert response.status_code == 400
+    assert named in response.json()["error"]["message"]
+
+
+def test_a_schema_that_contradicts_itself_is_no_silent_success(server: Any) -> None:
+    impossible = {"allOf": [{"type": "integer"}, {"type": "string"}]}
+    response = server.post("/generate", tgi(max_new_tokens=8, grammar={"type": "json", "value": impossible}))
+    assert response.status_code == 424
+    assert "JSON schema" in response.json()["error"]

@@ -65,7 +65,7 @@ class Asked:
     seed: int
     stop: tuple[str, ...] = ()
     logprobs: int = 0
-    json_schema: Mapping[str, Any] | None = None
+    json_schema: dict[str, Any] | None = None
     ignore_eos: bool = False
     logit_bias: Mapping[int, float] | None = None
     stream: bool = False

@@ -33,9 +33,9 @@ def cpu_limit(root: Path = Path("/"), affinity: int | None = None) -> float:
 def threads(limit: float, machine: int | None = None) -> int:
     """How many threads llama.cpp should compute with: the whole CPUs of a limit, never all of the machine's.
 
-    Its threads wait for each other, spinning, after every operation; one that is throttled or has to share its
-    CPU holds up all. Measured here on two CPUs beside one busy process: two threads gave 2 to 84 tokens/s, one
-    gave 55 to 78 (2026-11-23).
+    Its threads wait for each other, spinning, after every operation; one that is throttled or has to share
+    its CPU holds up all. Measured on two CPUs beside one busy process (2026-11-23): two threads gave 2 to 84
+    tokens/s, one gave 55 to 78.
     """
     cpus = machine if machine is not None else os.cpu_count() or 1
     return max(1, min(int(limit), cpus - 1))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiohttp
 import msgspec
 
+from berth_serving.engines import json_schema
 from berth_serving.engines.protocol import (
     EngineDescription,
     EngineGarbled,
@@ -50,7 +51,7 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
         "watermark": "llama.cpp has no watermarking",
         "decoder_input_details": "llama.cpp's server gives no log-probabilities of prompt tokens",
         "adapter_id": "no adapter is loaded",
-        "grammar.regex": "llama.cpp's server takes JSON schemas, no regular expressions",
+        "grammar.regex": "only JSON schemas are passed to it",
         "best_of": "llama.cpp's server returns one sequence",
         "n": "llama.cpp's server returns one sequence",
         "tools": "tool calls are not served with this engine yet",
@@ -129,6 +130,10 @@ class LlamaCppEngine:
         self._session: aiohttp.ClientSession | None = None
         self._special: dict[int, str] = {}
         self._context = 0
+
+    def check_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what its grammar compiler would silently ignore."""
+        return json_schema.prepare(schema)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -150,6 +150,9 @@ class Engine(Protocol):
     def unsupported(self) -> Mapping[str, str]:
         """Request parameters that this engine cannot honour, each with the reason."""
 
+    def check_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The schema as `generate` wants it; raises `EngineRefused` for one that cannot be followed."""
+
     async def close(self) -> None:
         """Close every connection."""
 

@@ -1,0 +1,202 @@
+"""An engine that dies, hangs or talks nonsense: what clients see, and that all is well when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import aiohttp
+import pytest
+
+
+@pytest.fixture(scope="module")
+def own(make_engine: Any, make_gateway: Any, until: Any) -> tuple[Any, Any]:
+    """An engine to be harmed, and its gateway."""
+    engine = make_engine()
+    gateway = make_gateway(engine.url)
+    until(gateway.is_ready, "the gateway is ready")
+    return engine, gateway
+
+
+async def _events(gateway: Any, begun: asyncio.Event) -> list[dict[str, Any]]:
+    asked = {"inputs": "Once upon a time", "parameters": {"max_new_tokens": 480}}
+    events = []
+    async with gateway.session() as session, session.post("/generate_stream", json=asked) as response:
+        async for line in response.content:
+            if line.startswith(b"data: "):
+                events.append(json.loads(line[6:]))
+                begun.set()
+    return events
+
+
+def _probe(engine: Any, which: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "berth_serving.engines.probe", which],
+        env={"BERTH_ENGINE_PORT": str(engine.port)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+async def test_killed_it_is_told_at_once_and_found_again(own: tuple[Any, Any], until: Any) -> None:
+    engine, gateway = own
+    begun = asyncio.Event()
+    running = asyncio.create_task(_events(gateway, begun))
+    await begun.wait()
+    engine.signal(signal.SIGKILL)
+    events = await running
+    assert events[-1]["error_type"] == "generation"
+    refused = await asyncio.to_thread(gateway.post, "/generate", {"inputs": "Hello"})
+    assert refused.status_code == 503
+    assert refused.json()["error_type"] == "healthcheck"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert not gateway.is_ready()
+    assert gateway.get("/health").status_code == 200, "the gateway itself is well"
+    assert gateway.metrics()["berth_engine_ready"] == 0
+    assert (await gateway.load_now())["berth_running_requests"] == 0
+    engine.popen.wait()
+    engine.again()
+    await asyncio.to_thread(until, gateway.is_ready, "ready again")
+    assert (
+        gateway.post("/generate", {"inputs": "Hello", "parameters": {"max_new_tokens": 1}}).status_code == 200
+    )
+    assert gateway.metrics()["berth_engine_losses_total"] == 1
+
+
+async def test_stopped_it_is_noticed_by_gateway_and_probe(own: tuple[Any, Any], until: Any) -> None:
+    engine, gateway = own
+    assert _probe(engine, "startup") == (0, "engine /health says 200\n")
+    assert _probe(engine, "liveness")[0] == 0
+    begun = asyncio.Event()
+    running = asyncio.create_task(_events(gateway, begun))
+    await begun.wait()
+    engine.signal(signal.SIGSTOP)
+    try:
+        code, reason = await asyncio.to_thread(_probe, engine, "liveness")
+        assert code == 1
+        assert reason.startswith("engine wedged")
+        events = await running
+        assert events[-1]["error_type"] == "generation"
+        refused = await asyncio.to_thread(gateway.post, "/v1/completions", {"prompt": "Hello"})
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "not_ready"
+    finally:
+        engine.signal(signal.SIGCONT)
+    await asyncio.to_thread(until, gateway.is_ready, "ready again")
+
+
+def test_the_probe_calls_a_busy_engine_alive(make_engine: Any, until: Any) -> None:
+    """An engine whose main loop computes longer than the probe waits: CPU time is progress."""
+    program = "import os, socket\ns = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\nprint(s.getsockname()[1], flush=True)\nwhile True: pass"
+    busy = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert busy.stdout is not None
+        port = int(busy.stdout.readline())
+        script = f"from berth_serving.engines import probe; print(probe.liveness({port}, {busy.pid}, 0.5))"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("(True, 'engine busy")
+    finally:
+        busy.kill()
+        busy.wait()
+        assert busy.stdout is not None
+        busy.stdout.close()
+
+
+def test_the_probe_stays_light() -> None:
+    script = "import sys, berth_serving.engines.probe; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert loaded.isdisjoint(
+        {"asyncio", "json", "http.client", "urllib.request", "logging", "msgspec", "aiohttp"}
+    )
+
+
+def test_the_engine_says_in_one_line_why_it_does_not_start(weights_file: Any, tmp_path: Any) -> None:
+    whole = weights_file.read_bytes()
+    cases = {
+        "missing": (None, "No such file"),
+        "text": (b"this is no model at all", "not a GGUF file"),
+        "pickle": (b"\x80\x04\x95" + b"\0" * 100, "not a GGUF file"),
+        "truncated": (whole[: len(whole) // 3], "could not load it"),
+        "old": (b"GGUF\x01\0\0\0" + b"\0" * 100, "GGUF version 1"),
+    }
+    for name, (content, expected) in cases.items():
+        file = tmp_path / name
+        if content is not None:
+            file.write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, "-m", "berth_serving.engines.llama_cpp"],
+            env={"BERTH_WEIGHTS": str(file), "BERTH_ENGINE_PORT": "18555"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in (1, 2)
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith(f"berth-engine: BERTH_WEIGHTS='{file}'"), last
+        assert expected in last
+        assert "Traceback" not in done.stderr
+
+
+def test_the_engine_ends_on_sigterm_while_it_streams(make_engine: Any, until: Any) -> None:
+    engine = make_engine()
+    until(lambda: _probe(engine, "startup")[0] == 0, "the engine is up")
+    import urllib.request  # noqa: PLC0415 - only here
+
+    asked = json.dumps({"prompt": "Once", "n_predict": 400, "stream": True, "ignore_eos": True}).encode()
+    with urllib.request.urlopen(urllib.request.Request(engine.url + "/completion", asked)) as stream:  # noqa: S310 - loopback
+        stream.readline()
+        engine.signal(signal.SIGTERM)
+        assert engine.exit_code(5) == 0
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"data: {not json}\n\n", b'data: {"error": {"message": "out of slots"}}\n\n', b""]
+)
+async def test_nonsense_from_the_engine_is_424(stand_in: Any, before_stand_in: Any, garbage: bytes) -> None:
+    gateway = await before_stand_in()
+    stand_in.free_running = True
+    stand_in.garbage = garbage
+    async with gateway.session() as session:
+        async with session.post("/generate", json={"inputs": "x"}) as response:
+            assert response.status == 424
+            assert (await response.json())["error_type"] == "generation"
+        stand_in.garbage = None
+        async with asyncio.timeout(30):
+            while not await _is_ready(session):
+                await asyncio.sleep(0.02)
+        async with session.post("/generate", json={"inputs": "x"}) as response:
+            assert response.status == 200
+
+
+async def _status(session: aiohttp.ClientSession, prompt: str) -> int:
+    async with session.post("/generate", json={"inputs": prompt}) as response:
+        return response.status
+
+
+async def _is_ready(session: aiohttp.ClientSession) -> bool:
+    async with session.get("/ready") as response:
+        return response.status == 200
+
+
+async def test_an_engine_that_falls_silent_counts_as_lost(stand_in: Any, before_stand_in: Any) -> None:
+    gateway = await before_stand_in(BERTH_ENGINE_STALL_SECONDS="0.3", BERTH_ENGINE_SLOTS="1")
+    async with gateway.session() as session, session.post("/generate", json={"inputs": "x"}) as response:
+        assert response.status == 424
+        assert "silent" in (await response.json())["error"]
+
+
+async def test_those_who_wait_are_told_when_the_engine_is_lost(stand_in: Any, before_stand_in: Any) -> None:
+    gateway = await before_stand_in(BERTH_ENGINE_SLOTS="1", BERTH_ENGINE_STALL_SECONDS="1")
+    async with gateway.session() as session, asyncio.TaskGroup() as group:
+        group.create_task(_status(session, "runs"))
+        await gateway.until_load(berth_running_requests=1)
+        waits = group.create_task(_status(session, "waits"))
+        await gateway.until_load(berth_queue_depth=1)
+    assert waits.result() == 503, "nothing was begun for it, so it may simply ask again"
