@@ -35,6 +35,8 @@ ELSEWHERE = (
     "push it, and name it in the stack's berth:images."
 )
 _PATIENCE_SECONDS = 900
+# What the host runs after an update (emptying its own caches, rebuilding its indexes) is not for our state.
+_NO_HOOKS = "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"
 _INDEX = re.compile(r"^'(?P<mirror>[^']+)/dists/(?P<suite>[^/']+)/InRelease' ")
 _INSTALL = re.compile(r"^Inst (?P<name>[a-z0-9][a-z0-9+.-]+) ", re.MULTILINE)
 _DOWNLOAD = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
@@ -138,9 +140,9 @@ class _Apt:
         self._folder = store.folder("apt")
         for part in ("lists/partial", "cache/archives/partial"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
-        (self._folder / "status").write_bytes(
-            b""
-        )  # as if nothing were installed: the closure is the whole one
+        # As if nothing were installed: then the closure is the whole one.
+        (self._folder / "status").write_bytes(b"")
+        (self._folder / "apt.conf").write_text(_NO_HOOKS)
         (self._folder / "sources.list").write_text(
             "".join(
                 # Only the package index: no translations, no contents, whatever else the host asks for.
@@ -221,7 +223,9 @@ class _Apt:
             "Acquire::Retries": "3",
         }
         flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-        return self._output(["apt-get", "-q", *flags, *arguments], purpose, cwd)
+        # Read last, so that it can take back what the host's configuration says.
+        ours = ["-c", str(self._folder / "apt.conf")]
+        return self._output(["apt-get", "-q", *ours, *flags, *arguments], purpose, cwd)
 
     def _output(self, command: list[str], purpose: str, cwd: Path | None = None) -> str:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from berth_images import BuiltImage, build, build_all, contents, prepare, roles
+from berth_images import BuiltImage, build, build_all, contents, find, prepare, roles
 from berth_images.errors import BuildError, FetchError, MissingToolError, UnknownRoleError
 from berth_images.layers import Layer
 from berth_images.oci import Archive
@@ -76,6 +76,7 @@ def test_what_is_built_is_found_without_a_tool_or_a_network(
     assert steps == []
     prepare(progress=steps.append)
     assert steps == []
+    assert find() == built
     assert build(ROLE) == built[ROLE]
 
 
@@ -185,6 +186,11 @@ def test_no_debian_is_said_with_what_to_do_instead(tmp_path: Path, monkeypatch: 
         MissingToolError, match=r"apt-get and dpkg-deb.*Debian 12 and 13.*Containerfile\.<role>"
     ):
         build_all([ROLE], store=Store(tmp_path / "images"))
+
+
+def test_what_was_never_built_is_not_found(fresh_store: Store, tmp_path: Path) -> None:
+    assert find(store=fresh_store) == {}
+    assert find(store=Store(tmp_path / "nowhere")) == {}
 
 
 def test_an_unknown_role_is_named_with_those_that_are() -> None:
