@@ -88,7 +88,7 @@ async def ask(
             left = deadline - time.monotonic()
             if left <= 0:
                 raise EndpointUnreachable(
-                    f"{url} gave no completion within {wait_seconds:g} s ({attempts} attempts); the last one: "
+                    f"{url} gave no completion within {wait_seconds:g} s ({attempts} attempts). The last one: "
                     f"{problem}. Is the model server Ready (kubectl get pods), and is the address right?"
                 )
             await asyncio.sleep(min(left, max(pause, retry_after)))
@@ -100,7 +100,7 @@ def refusal(url: str, status: int, text: str, key: str | None) -> EndpointRefuse
     if status == _UNAUTHORIZED:
         which = "the API key that was given" if key else "a request without an API key"
         return EndpointRefused(
-            f"{url} refused {which} (401): {excerpt(text)}. `./berth key local` prints a local one."
+            f"{url} refused {which} (401): {excerpt(text)}. `./berth key local` prints it."
         )
     return EndpointRefused(f"{url} answered {status}: {excerpt(text)}")
 

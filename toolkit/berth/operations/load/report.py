@@ -6,7 +6,7 @@ from typing import Any
 
 from berth.operations.load.capacity import Capacity
 from berth.operations.load.outcomes import Tally
-from berth.operations.load.scaling import PodTimes, Sample, ScalingWatch, State
+from berth.operations.load.scaling import SAMPLE_SECONDS, PodTimes, Sample, ScalingWatch, State
 from berth.operations.load.settings import LoadSettings, ScalingTarget
 
 Json = dict[str, Any]
@@ -111,7 +111,8 @@ def scaling_report(
     state, samples = watch.state, watch.samples
     fresh = [pod for uid, pod in state.pods.items() if uid not in known_pods]
     fresh.sort(key=lambda pod: pod.seen)
-    during = [sample for sample in samples if sample.at >= started]
+    # The sample just before the load shows what it found.
+    during = [sample for sample in samples if sample.at > started - SAMPLE_SECONDS]
     desires = [replicas for moment, replicas in state.desired_changes if moment >= started]
     depths = [sample.queue_depth for sample in during if sample.queue_depth is not None]
     seen = [f"{moment - started:+.0f} s: {text}" for moment, text in state.scaling_problems]

@@ -185,9 +185,7 @@ class _Load:
             return None
         async with self._telling("scaling down", longest):
             complete = await self._wait_for_replicas(watch, before, longest)
-        desired = next(
-            (m - over for m, n in reversed(state.desired_changes) if n <= before and m > over), None
-        )
+        desired = next((m - over for m, n in reversed(state.desired_changes) if n <= before), None)
         gone = max((pod.gone for pod in state.pods.values() if pod.gone is not None), default=None)
         return ScaleDown(
             complete=complete,

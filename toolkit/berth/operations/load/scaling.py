@@ -207,6 +207,7 @@ class ScalingWatch:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def _sample(self) -> None:
+        await self._first_look.wait()
         while len(self.samples) < MAX_SAMPLES:
             state = self.state
             self.samples.append(
