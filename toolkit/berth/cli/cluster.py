@@ -11,11 +11,14 @@ import click
 from berth.cli.console import ClusterProgress, Console
 from berth.cli.errors import UserError
 from berth.cli.local import consent_to_tools
+from berth.cli.paths import cluster_name
 
 if TYPE_CHECKING:
     from berth.localcluster import Cluster
 
-name_option = click.option("--name", default="berth", show_default=True, help="The cluster's name.")
+name_option = click.option(
+    "--name", default=cluster_name, help="The cluster's name; default $BERTH_CLUSTER, else berth."
+)
 
 
 def _cluster(name: str) -> Cluster:
@@ -125,7 +128,7 @@ def logs(name: str, component: str | None, lines: int) -> None:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def kubectl(words: tuple[str, ...]) -> None:
     """Run kubectl against the cluster `berth` (`--name NAME` first for another)."""
-    name = "berth"
+    name = cluster_name()
     if len(words) > 1 and words[0] == "--name":
         name, words = words[1], words[2:]
     command = list(_cluster(name).kubectl_command(*words))

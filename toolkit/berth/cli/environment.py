@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 
 from berth.cli.console import Console, curl
 from berth.cli.errors import UserError
@@ -110,15 +111,30 @@ def prepare(
 
 
 def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
-    kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    from berth.operations import node_address
+    from berth.operations.nodes import node_address
 
+    # The list form of KUBECONFIG is kubectl's; the file that has the context is the one that counts.
+    files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    kubeconfig = next((file for file in files.split(":") if _has_context(file, context)), None)
+    if kubeconfig is None:
+        raise UserError(
+            f"--context {context}: no context of that name in {files} ($KUBECONFIG, else ~/.kube/config)"
+        )
     connection = {
         "kubeconfig": kubeconfig,
         "context": context,
-        "nodeAddress": node_address(Path(kubeconfig.split(":")[0]), context),
+        "nodeAddress": asyncio.run(node_address(kubeconfig, context)),
     }
     return {"berth:connections": dict.fromkeys(stack.sites, connection)}
+
+
+def _has_context(file: str, context: str) -> bool:
+    try:
+        content = yaml.safe_load(Path(file).read_text())
+    except (OSError, yaml.YAMLError):
+        return False
+    contexts = content.get("contexts") if isinstance(content, dict) else None
+    return any(isinstance(one, dict) and one.get("name") == context for one in contexts or [])
 
 
 def _references(stack: Stack, console: Console, *, change: bool) -> dict[str, str]:

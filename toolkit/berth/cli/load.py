@@ -85,7 +85,7 @@ def load(
     settings = _settings(_chosen(outputs, model), prepared.request.config, key, prompts, options)
     report = asyncio.run(_run(settings, console))
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else render(report), nl=as_json)
-    if report.tally.failed:
+    if report.tally.failed - report.tally.by_status["429"]:
         raise click.exceptions.Exit(1)
 
 

@@ -12,6 +12,7 @@ import click
 
 from berth.cli.console import ClusterProgress, Console
 from berth.cli.errors import UserError
+from berth.cli.paths import cluster_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def prepare_ground(console: Console, *, yes: bool, simulated_gpus: int | None) -
     from berth.localcluster import Cluster
 
     consent_to_tools(yes=yes, console=console)
-    cluster = Cluster()
+    cluster = Cluster(cluster_name())
     with ThreadPoolExecutor(1, thread_name_prefix="images") as pool:
         images = pool.submit(berth_images.build_all, progress=lambda text: console.line("images", text))
         images.add_done_callback(
@@ -91,7 +92,7 @@ def present_ground(console: Console) -> Ground:
 
     from berth.localcluster import Cluster
 
-    cluster = Cluster()
+    cluster = Cluster(cluster_name())
     status = cluster.status()
     images = {role: image.reference for role, image in berth_images.find().items()}
     for role in berth_images.roles():
@@ -105,7 +106,7 @@ def existing_ground(console: Console) -> Ground | None:
     """Start the cluster that was made, and give it as ground; None where none was made."""
     from berth.localcluster import Cluster
 
-    cluster = Cluster()
+    cluster = Cluster(cluster_name())
     state = cluster.status().state
     if state == "absent":
         return None

@@ -22,3 +22,8 @@ def log_folder() -> Path:
     folder = cache_folder() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def cluster_name() -> str:
+    """Return the name of the local cluster that stacks and commands mean: `$BERTH_CLUSTER`, else `berth`."""
+    return os.environ.get("BERTH_CLUSTER") or "berth"

@@ -1,0 +1,181 @@
+"""The main job, as a person runs it: `up`, a completion, a changed setting, load, `down`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from berth.localcluster import Cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+class Berth:
+    """The command line of a copy of this checkout, so that its stack files can be changed."""
+
+    def __init__(self, checkout: Path, cluster: str) -> None:
+        self.checkout = checkout
+        rooms = [str(path.parent) for path in checkout.glob("*/pyproject.toml")]
+        self._environment = {**os.environ, "BERTH_CLUSTER": cluster, "PYTHONPATH": ":".join(rooms)}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "berth.cli", *words],
+            cwd=self.checkout, env=self._environment, capture_output=True, text=True, check=False,
+            timeout=600,
+        )  # fmt: skip
+
+    def json(self, *words: str) -> Any:
+        done = self.run(*words, "--json")
+        assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def berth(cluster: Cluster, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
+    checkout = tmp_path_factory.mktemp("checkout") / "berth"
+    ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "tests")
+    shutil.copytree(root, checkout, ignore=ignored)
+    command = Berth(checkout, cluster.name)
+    try:
+        yield command
+    finally:
+        command.run("down", "local")
+
+
+@pytest.fixture(scope="module")
+def deployed(berth: Berth) -> dict[str, Any]:
+    report: dict[str, Any] = berth.json("up", "local", "--yes")
+    return report
+
+
+def key(berth: Berth) -> str:
+    return berth.run("key", "local").stdout.strip()
+
+
+def endpoint(report: dict[str, Any]) -> str:
+    url: str = report["outputs"]["endpoints"]["local/smollm2"]
+    return url
+
+
+def operations(report: dict[str, Any]) -> set[str]:
+    return {step["op"] for step in report["steps"] if step["object"]}
+
+
+def test_up_ends_with_a_real_completion(deployed: dict[str, Any]) -> None:
+    assert deployed["ok"]
+    [completion] = deployed["completions"]
+    assert completion["endpoint"] == "local/smollm2"
+    assert completion["text"].strip()
+    assert completion["tokens"] > 1
+
+
+def test_clients_need_the_key(berth: Berth, deployed: dict[str, Any]) -> None:
+    body = {"messages": [{"role": "user", "content": "What is a harbour?"}], "max_tokens": 8}
+    url = endpoint(deployed) + "/v1/chat/completions"
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        assert client.post(url, json=body).status_code == 401
+        answer = client.post(url, json=body, headers={"Authorization": f"Bearer {key(berth)}"})
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"]
+
+
+def test_every_pod_runs_restricted(cluster: Cluster, deployed: dict[str, Any]) -> None:
+    for namespace in (deployed["outputs"]["namespace"], "berth-metrics"):
+        found = json.loads(cluster.kubectl("get", "namespace", namespace, "-o", "json"))
+        assert found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        pods = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"]
+        assert pods
+
+
+def test_up_again_changes_nothing(berth: Berth, deployed: dict[str, Any]) -> None:
+    assert deployed["ok"]
+    assert operations(berth.json("up", "local")) == {"same"}
+
+
+def test_the_key_appears_nowhere(berth: Berth, deployed: dict[str, Any]) -> None:
+    secret = key(berth)
+    assert len(secret) > 30
+    for words in (("preview", "local", "--diff"), ("outputs", "local"), ("up", "local", "--diff")):
+        done = berth.run(*words)
+        assert done.returncode == 0, done.stderr
+        assert secret not in done.stdout + done.stderr
+    assert secret not in json.dumps(deployed)
+
+
+def test_a_changed_setting_shows_as_exactly_that(
+    berth: Berth, cluster: Cluster, deployed: dict[str, Any]
+) -> None:
+    assert deployed["ok"]
+    file = berth.checkout / "stacks" / "Pulumi.local.yaml"
+    before = file.read_text()
+    assert "max: 3" in before
+    file.write_text(before.replace("max: 3", "max: 2"))
+    try:
+        previewed = berth.json("preview", "local")
+        assert {s["object"]: s["op"] for s in previewed["steps"] if s["object"] and s["op"] != "same"} == {
+            "HorizontalPodAutoscaler berth-local/smollm2": "update"
+        }
+        [step] = [s for s in previewed["steps"] if s["op"] == "update" and s["object"]]
+        assert step["diffReasons"] == ["spec.maxReplicas"]
+        applied = berth.json("up", "local")
+        assert [(s["urn"], s["op"]) for s in applied["steps"]] == [
+            (s["urn"], s["op"]) for s in previewed["steps"]
+        ]
+        hpa = json.loads(cluster.kubectl("get", "hpa", "smollm2", "-n", "berth-local", "-o", "json"))
+        assert hpa["spec"]["maxReplicas"] == 2
+    finally:
+        file.write_text(before)
+    assert berth.json("up", "local")["changeSummary"]["update"] == 1
+
+
+def test_a_wrong_setting_names_file_line_and_key(berth: Berth, deployed: dict[str, Any]) -> None:
+    assert deployed["ok"]
+    file = berth.checkout / "stacks" / "Pulumi.local.yaml"
+    before = file.read_text()
+    line = next(number for number, text in enumerate(before.splitlines(), 1) if "max: 3" in text)
+    file.write_text(before.replace("max: 3", "maxx: 3"))
+    try:
+        done = berth.run("preview", "local")
+    finally:
+        file.write_text(before)
+    assert done.returncode == 1
+    text = " ".join((done.stdout + done.stderr).split())
+    assert f"Pulumi.local.yaml:{line}" in text
+    assert "maxx" in text
+    assert "Traceback" not in text
+
+
+def test_load_over_capacity_scales_up_and_back(berth: Berth, deployed: dict[str, Any]) -> None:
+    assert deployed["ok"]
+    report = berth.json("load", "local", "--rate", "8", "--duration", "30")
+    assert report["requests"]["ok"] > 0
+    scaling = report["scaling"]
+    assert scaling["before"] == 1
+    assert scaling["peak_ready"] >= 2
+    assert all(pod["ready"] is not None for pod in scaling["new_replicas"])
+    assert scaling["scale_down"]["complete"]
+
+
+def test_down_leaves_nothing(berth: Berth, cluster: Cluster, deployed: dict[str, Any]) -> None:
+    assert deployed["ok"]
+    down = berth.json("down", "local")
+    assert operations(down) == {"delete"}
+    everything = cluster.kubectl(
+        "get", "namespaces,clusterroles,clusterrolebindings,apiservices,persistentvolumes", "-o", "name"
+    ) + cluster.kubectl("get", "rolebindings", "-n", "kube-system", "-o", "name")
+    assert not [name for name in everything.splitlines() if "berth-" in name or "smollm2" in name]
+    assert "external.metrics.k8s.io" not in everything
+    again = berth.run("down", "local")
+    assert again.returncode == 0, again.stderr
