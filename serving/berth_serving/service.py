@@ -83,35 +83,33 @@ class Service:
 
     async def _prepare(self, asked: Asked) -> EngineRequest:
         """Render, tokenize where it is needed, and check lengths."""
-        schema = asked.json_schema
-        if schema is not None:
-            try:
-                schema = self.engine.check_schema(schema)
-            except EngineRefused as error:
-                raise ValidationError(
-                    f"the JSON schema cannot be followed: {error}", param="schema"
-                ) from None
+        schema = self._checked_schema(asked)
         try:
-            prompt = asked.prompt
-            if asked.messages is not None:
-                prompt = await self._render(asked.messages)
-            if prompt is None:
-                raise ValidationError("the request has no prompt")
-            most_new = asked.max_new_tokens
-            if isinstance(prompt, str) and self._needs_count(asked, prompt):
-                prompt = await self.engine.tokenize(prompt)
+            prompt = await self._prompt(asked)
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the prompt: {error}") from None
         except EngineError as error:
             self.monitor.lose(str(error))
             raise NotReady(f"Model is not ready: {error}", retry_after=1) from None
+        most_new = asked.max_new_tokens
         if not isinstance(prompt, str):
-            if asked.truncate is not None:
-                prompt = prompt[-asked.truncate :]
             most_new = self._checked_length(asked, len(prompt))
         if most_new is None:
             raise ValidationError("the request has no length")
         return _engine_request(asked, prompt, most_new, schema)
+
+    async def _prompt(self, asked: Asked) -> str | Sequence[int]:
+        """Text where its length needs no look, else token ids, truncated if asked for."""
+        prompt = asked.prompt
+        if asked.messages is not None:
+            prompt = await self._render(asked.messages)
+        if prompt is None:
+            raise ValidationError("the request has no prompt")
+        if isinstance(prompt, str) and self._needs_count(asked, prompt):
+            prompt = await self.engine.tokenize(prompt)
+        if asked.truncate is not None and not isinstance(prompt, str):
+            prompt = prompt[-asked.truncate :]
+        return prompt
 
     def _checked_schema(self, asked: Asked) -> dict[str, Any] | None:
         try:
@@ -141,7 +139,8 @@ class Service:
         limits = self.limits
         if count > limits.max_input_tokens:
             raise ValidationError(
-                f"`inputs` must have at most {limits.max_input_tokens} tokens, given: {count}",
+                f"the prompt has {count} tokens; at most {limits.max_input_tokens} are taken "
+                "(MAX_INPUT_TOKENS)",
                 code="context_length_exceeded",
             )
         total = asked.max_length or limits.max_total_tokens
@@ -154,8 +153,8 @@ class Service:
             return total - count
         if count + asked.max_new_tokens > total:
             raise ValidationError(
-                f"`inputs` tokens + `max_new_tokens` must be at most {total}, "
-                f"given: {count} `inputs` tokens and {asked.max_new_tokens} `max_new_tokens`",
+                f"the prompt has {count} tokens and {asked.max_new_tokens} new ones are asked for; "
+                f"together at most {total} fit (MAX_TOTAL_TOKENS)",
                 code="context_length_exceeded",
             )
         return asked.max_new_tokens

@@ -1,4 +1,4 @@
-"""Real processes for the tests of serving: the engine with the real model, gateways before it, and a stand-in engine.
+"""Real processes for the tests of serving: the engine with the real model, gateways, and a stand-in engine.
 
 The stand-in is called so: it speaks llama.cpp's recorded shapes, and a test
 decides when it makes a token. It is used where a test needs to know exactly
@@ -162,7 +162,7 @@ class Gateway(Process):
     async def until_load(self, **wanted: Any) -> None:
         """Wait until /load says what is wanted."""
         async with asyncio.timeout(30):
-            while not wanted.items() <= (await self.load_now()).items():
+            while not wanted.items() <= (await self.load_now()).items():  # noqa: ASYNC110 - another process's state
                 await asyncio.sleep(0.01)
 
 
@@ -290,10 +290,10 @@ class StandIn:
         )
         return made
 
-    async def _health(self, request: web.Request) -> web.Response:
+    async def _health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    async def _props(self, request: web.Request) -> web.Response:
+    async def _props(self, _request: web.Request) -> web.Response:
         settings = {"n_ctx": TOTAL}
         return web.json_response(
             {"default_generation_settings": settings, "total_slots": 64, "bos_token": "", "eos_token": ""}
@@ -344,7 +344,7 @@ class StandIn:
 
     async def until(self, condition: Callable[[StandIn], bool]) -> None:
         async with asyncio.timeout(30):
-            while not condition(self):
+            while not condition(self):  # noqa: ASYNC110 - looks at plain state
                 await asyncio.sleep(0.005)
 
 

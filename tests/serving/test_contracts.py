@@ -90,7 +90,8 @@ def test_tgi_streams_events_framed_as_it_does(server: Any) -> None:
 
 
 def test_tgi_marks_the_end_of_text_as_special_and_leaves_it_out_of_the_text(server: Any) -> None:
-    prompt = "<|im_start|>user\nWhat is the capital of France? Answer in one word.<|im_end|>\n<|im_start|>assistant\n"
+    question = "What is the capital of France? Answer in one word."
+    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     body = {"inputs": prompt, "parameters": {"max_new_tokens": 40, "details": True}}
     answer = server.post("/generate", body).json()
     assert answer["details"]["finish_reason"] == "eos_token"
@@ -120,7 +121,7 @@ def test_prompts_are_counted_exactly(server: Any) -> None:
     assert server.post("/generate", {"prompt": " word" * 120, "max_length": 120}).status_code == 422
     over = server.post("/generate", {"inputs": " word" * 500, "parameters": {"max_new_tokens": 13}})
     assert over.status_code == 422
-    assert "given: 500 `inputs` tokens and 13 `max_new_tokens`" in over.json()["error"]
+    assert "500 tokens and 13 new ones" in over.json()["error"]
 
 
 WRONG_TGI = [
@@ -335,7 +336,8 @@ HOSTILE = {
     "bad path": b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
     "bad length": b"POST /generate HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
     "two lengths": b"POST /generate HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "bad chunk": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "huge header": b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 400_000,
     "connect": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -366,11 +368,19 @@ def test_hostile_bytes_never_make_a_5xx(server: Any, name: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"inputs":"\\ud800"}', b'{"inputs":"a","parameters":{"top_k":1e999}}',
-     b'{"inputs":"a","parameters":{"seed":123456789012345678901234567890}}', b'{"inputs":' + b"9" * 5000 + b"}",
-     b'{"messages":' * 2000],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"inputs":"\\ud800"}',
+        b'{"inputs":"a","parameters":{"top_k":1e999}}',
+        b'{"inputs":"a","parameters":{"seed":123456789012345678901234567890}}',
+        b'{"inputs":' + b"9" * 5000 + b"}",
+        b'{"messages":' * 2000,
+    ],
     ids=range(9),
-)  # fmt: skip
+)
 def test_malformed_json_is_422_or_400(server: Any, body: bytes) -> None:
     for path, status in (("/generate", 422), ("/v1/chat/completions", 400)):
         response = httpx.post(server.url + path, content=body, headers=server.headers, timeout=30)

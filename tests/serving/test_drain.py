@@ -50,7 +50,7 @@ async def test_running_and_waiting_streams_are_finished(stand_in: Any, before_st
     assert gateway.records()[-1]["message"] == "gateway ended"
 
 
-async def test_an_idle_gateway_goes_at_once(stand_in: Any, before_stand_in: Any) -> None:
+async def test_an_idle_gateway_goes_at_once(before_stand_in: Any) -> None:
     gateway = await before_stand_in()
     gateway.signal(signal.SIGTERM)
     assert await asyncio.to_thread(gateway.exit_code) == 0

@@ -7,10 +7,12 @@ import json
 import signal
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +93,13 @@ async def test_stopped_it_is_noticed_by_gateway_and_probe(own: tuple[Any, Any], 
     await asyncio.to_thread(until, gateway.is_ready, "ready again")
 
 
-def test_the_probe_calls_a_busy_engine_alive(make_engine: Any, until: Any) -> None:
+def test_the_probe_calls_a_busy_engine_alive() -> None:
     """An engine whose main loop computes longer than the probe waits: CPU time is progress."""
-    program = "import os, socket\ns = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\nprint(s.getsockname()[1], flush=True)\nwhile True: pass"
+    program = (
+        "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n"
+        "print(s.getsockname()[1], flush=True)\n"
+        "while True: pass"
+    )
     busy = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
         assert busy.stdout is not None
@@ -169,7 +175,7 @@ async def test_nonsense_from_the_engine_is_424(stand_in: Any, before_stand_in: A
             assert (await response.json())["error_type"] == "generation"
         stand_in.garbage = None
         async with asyncio.timeout(30):
-            while not await _is_ready(session):
+            while not await _is_ready(session):  # noqa: ASYNC110 - another process's state
                 await asyncio.sleep(0.02)
         async with session.post("/generate", json={"inputs": "x"}) as response:
             assert response.status == 200
@@ -185,14 +191,14 @@ async def _is_ready(session: aiohttp.ClientSession) -> bool:
         return response.status == 200
 
 
-async def test_an_engine_that_falls_silent_counts_as_lost(stand_in: Any, before_stand_in: Any) -> None:
+async def test_an_engine_that_falls_silent_counts_as_lost(before_stand_in: Any) -> None:
     gateway = await before_stand_in(BERTH_ENGINE_STALL_SECONDS="0.3", BERTH_ENGINE_SLOTS="1")
     async with gateway.session() as session, session.post("/generate", json={"inputs": "x"}) as response:
         assert response.status == 424
         assert "silent" in (await response.json())["error"]
 
 
-async def test_those_who_wait_are_told_when_the_engine_is_lost(stand_in: Any, before_stand_in: Any) -> None:
+async def test_those_who_wait_are_told_when_the_engine_is_lost(before_stand_in: Any) -> None:
     gateway = await before_stand_in(BERTH_ENGINE_SLOTS="1", BERTH_ENGINE_STALL_SECONDS="1")
     async with gateway.session() as session, asyncio.TaskGroup() as group:
         group.create_task(_status(session, "runs"))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-
 from berth_serving.local import LocalSettings, serve
 
 if TYPE_CHECKING:

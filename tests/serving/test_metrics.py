@@ -8,21 +8,41 @@ from typing import Any
 import httpx
 
 LESSON = (
-    "llm_request_count_total", "llm_request_latency_seconds_count", "llm_temperature", "llm_token_throughput_count",
-    "llm_gpu_memory_used_bytes", "llm_active_requests", "llm_token_count_count",
-)  # fmt: skip
+    "llm_request_count_total",
+    "llm_request_latency_seconds_count",
+    "llm_temperature",
+    "llm_token_throughput_count",
+    "llm_gpu_memory_used_bytes",
+    "llm_active_requests",
+    "llm_token_count_count",
+)
 TGI = (
-    "tgi_request_count", "tgi_request_success", 'tgi_request_failure{err="validation"}', "tgi_request_duration_count",
-    "tgi_request_validation_duration_count", "tgi_request_queue_duration_count",
-    "tgi_request_inference_duration_count", "tgi_request_mean_time_per_token_duration_count",
-    "tgi_request_generated_tokens_count", "tgi_request_input_length_count", "tgi_request_max_new_tokens_count",
-    "tgi_queue_size", "tgi_batch_current_size",
-)  # fmt: skip
+    "tgi_request_count",
+    "tgi_request_success",
+    'tgi_request_failure{err="validation"}',
+    "tgi_request_duration_count",
+    "tgi_request_validation_duration_count",
+    "tgi_request_queue_duration_count",
+    "tgi_request_inference_duration_count",
+    "tgi_request_mean_time_per_token_duration_count",
+    "tgi_request_generated_tokens_count",
+    "tgi_request_input_length_count",
+    "tgi_request_max_new_tokens_count",
+    "tgi_queue_size",
+    "tgi_batch_current_size",
+)
 OURS = (
-    "berth_queue_depth", "berth_running_requests", "berth_engine_slots", "berth_engine_ready", "berth_draining",
-    "berth_max_concurrent_requests", "berth_inter_token_latency_seconds_count", "berth_prompt_tokens_total",
-    "berth_generated_tokens_total", "berth_engine_losses_total",
-)  # fmt: skip
+    "berth_queue_depth",
+    "berth_running_requests",
+    "berth_engine_slots",
+    "berth_engine_ready",
+    "berth_draining",
+    "berth_max_concurrent_requests",
+    "berth_inter_token_latency_seconds_count",
+    "berth_prompt_tokens_total",
+    "berth_generated_tokens_total",
+    "berth_engine_losses_total",
+)
 
 
 def test_names_are_there_and_move(server: Any) -> None:
@@ -87,7 +107,7 @@ async def test_depth_and_running_agree_between_load_and_metrics(stand_in: Any, b
         stand_in.begun[0].released.release()
         for _ in range(200):
             stand_in.begun[0].released.release()
-        assert [status for status in await asyncio.gather(*tasks)] == [200] * 3
+        assert list(await asyncio.gather(*tasks)) == [200] * 3
 
 
 async def _ask(session: Any) -> int:

@@ -10,9 +10,10 @@ import contextlib
 import json
 import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 
 def body(prompt: str, tokens: int = 3) -> dict[str, Any]:
@@ -137,8 +138,8 @@ async def test_slow_headers_and_bodies_are_ended(stand_in: Any, before_stand_in:
         assert await reader.read() == b"", "headers that never end"
     writer.close()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    head = f"POST /generate HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gateway.key}\r\nContent-Length: 99\r\n\r\n"
-    writer.write(head.encode() + b'{"inputs"')
+    head = f"POST /generate HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gateway.key}\r\n"
+    writer.write(f"{head}Content-Length: 99\r\n\r\n".encode() + b'{"inputs"')
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 408 ")
     writer.close()

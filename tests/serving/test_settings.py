@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
 from berth_serving.engines.cpu import cpu_limit, threads
 from berth_serving.environment import SettingsError
 from berth_serving.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_defaults_hold_together() -> None:

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
 from berth_catalogue.models import model
 from berth_serving import weights
 from berth_serving.environment import SettingsError
 from berth_serving.weights import FetchSettings, WeightsError, fetch
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SOURCE = "packaged:smollm2-135m-instruct-q4_1"
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
