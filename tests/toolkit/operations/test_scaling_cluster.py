@@ -13,6 +13,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from berth.operations import node_address
 from berth.operations.errors import ClusterReadError
 from berth.operations.load import LoadSettings, Progress, ScalingTarget, render, run
 
@@ -190,3 +191,7 @@ async def test_a_target_that_is_not_there_is_named_before_anything_is_sent(
     with pytest.raises(ClusterReadError, match=said):
         await run(settings)
     assert not server.seen
+
+
+def test_the_node_address_is_that_of_a_ready_node(cluster: Any) -> None:
+    assert node_address(cluster.kubeconfig) == cluster.node_address

@@ -88,8 +88,8 @@ async def ask(
             left = deadline - time.monotonic()
             if left <= 0:
                 raise EndpointUnreachable(
-                    f"{url} gave no completion within {wait_seconds:g} s ({attempts} attempts). The last one: "
-                    f"{problem}. Is the model server Ready (kubectl get pods), and is the address right?"
+                    f"{url} gave no completion within {wait_seconds:g} s ({attempts} attempts). "
+                    f"The last one: {problem}. Is a model server Ready? Is the address right?"
                 )
             await asyncio.sleep(min(left, max(pause, retry_after)))
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -1,32 +1,42 @@
-"""Where the nodes of a cluster can be reached."""
+"""Where a cluster's nodes can be reached."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
 
 from berth.operations.errors import ClusterReadError
 from berth.operations.kube import KubeReader
 from berth.operations.kubeconfig import read_access
 
 
-async def node_address(kubeconfig: str, context: str = "") -> str:
-    """Return an address of a node, where NodePorts answer: an external one if there is any, else an internal one.
+def node_address(kubeconfig: Path, context: str = "") -> str:
+    """Return the internal address of a node that is Ready and takes pods: NodePorts answer there.
 
-    Args:
-        kubeconfig: path of a kubeconfig, or its contents.
-        context: of the kubeconfig; `""` is its current one.
+    Not to be called where an event loop runs. Whether this machine has a route to it, the cluster does not know.
 
     Raises:
-        KubeconfigError: the kubeconfig cannot be used.
-        ClusterReadError: the cluster does not answer, does not show its nodes, or none has an address.
+        KubeconfigError, ClusterReadError: the cluster cannot be read, or has no such node.
     """
+    return asyncio.run(_node_address(str(kubeconfig), context))
+
+
+async def _node_address(kubeconfig: str, context: str) -> str:
     async with KubeReader(await read_access(kubeconfig, context)) as reader:
         nodes = (await reader.get("/api/v1/nodes")).get("items") or []
-    found = {
-        entry["type"]: entry["address"]
-        for node in nodes
-        for entry in node.get("status", {}).get("addresses", [])
-    }
-    for kind in ("ExternalIP", "InternalIP"):
-        if kind in found:
-            return str(found[kind])
+    for node in sorted(nodes, key=lambda one: str(one["metadata"]["name"])):
+        if not _takes_pods(node):
+            continue
+        for address in node["status"].get("addresses") or []:
+            if address["type"] == "InternalIP":
+                return str(address["address"])
+    names = ", ".join(str(node["metadata"]["name"]) for node in nodes) or "none"
     raise ClusterReadError(
-        f"none of the {len(nodes)} nodes of the context {context or '(current)'} says an address; "
-        "set sites.<site>.nodeAddress in the stack's file"
+        f"No node of the context {context or '(the current one)'} of {kubeconfig} is Ready, takes pods and has an "
+        f"InternalIP; its nodes are: {names}. Set nodeAddress of the site to where NodePorts answer."
     )
+
+
+def _takes_pods(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    is_ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return is_ready and not node.get("spec", {}).get("unschedulable")
