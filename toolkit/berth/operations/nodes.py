@@ -12,7 +12,7 @@ from berth.operations.kubeconfig import read_access
 def node_address(kubeconfig: Path, context: str = "") -> str:
     """Return the internal address of a node that is Ready and takes pods: NodePorts answer there.
 
-    Not to be called where an event loop runs. Whether this machine has a route to it, the cluster does not know.
+    Not to be called where an event loop runs. Whether this machine has a route to it, no cluster knows.
 
     Raises:
         KubeconfigError, ClusterReadError: the cluster cannot be read, or has no such node.
@@ -31,8 +31,8 @@ async def _node_address(kubeconfig: str, context: str) -> str:
                 return str(address["address"])
     names = ", ".join(str(node["metadata"]["name"]) for node in nodes) or "none"
     raise ClusterReadError(
-        f"No node of the context {context or '(the current one)'} of {kubeconfig} is Ready, takes pods and has an "
-        f"InternalIP; its nodes are: {names}. Set nodeAddress of the site to where NodePorts answer."
+        f"No node of the context {context or '(the current one)'} of {kubeconfig} is Ready, takes pods and "
+        f"has an InternalIP; its nodes are: {names}. Set nodeAddress of the site to where NodePorts answer."
     )
 
 
