@@ -29,7 +29,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> ScratchImage:
     return ScratchImage("probe", program)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own(tmp_path_factory: pytest.TempPathFactory, probe: ScratchImage) -> Iterator[Cluster]:
     """A running cluster with the probe image in it."""
     cluster = Cluster("localcluster-tests")

@@ -109,7 +109,7 @@ def _use(monkeypatch: pytest.MonkeyPatch, go: Go) -> None:
 
 WRITES_OUTPUTS = """\
 [ "$1" = mod ] && exit 0
-for word; do case $word in */out/) for name in kube coredns pause; do echo built >"$word$name"; done;; esac; done
+for word; do case $word in */out/) for name in kube coredns pause; do echo built >$word$name; done; esac; done
 echo k8s.io/one; echo k8s.io/two"""
 
 

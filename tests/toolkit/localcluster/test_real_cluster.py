@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,6 @@ from berth.localcluster.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.cluster
 
@@ -256,13 +257,12 @@ def test_simulated_gpus_are_scheduled_and_called_simulated(
 
 
 def test_nobody_is_let_in_without_a_certificate(own: Cluster) -> None:
-    done = subprocess.run(
-        ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", f"{own.server}/version"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "401"
+    context = ssl.create_default_context(cafile=str(own.paths.pki / "cluster-ca.crt"))
+    request = urllib.request.Request(f"{own.server}/version")  # noqa: S310 (our own https URL)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, context=context, timeout=5)  # noqa: S310 (as above)
+    caught.value.close()
+    assert caught.value.code == 401
     assert own.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
@@ -336,3 +336,45 @@ def test_logs_are_there_by_component(own: Cluster) -> None:
 def test_what_kubectl_says_is_the_error(own: Cluster) -> None:
     with pytest.raises(ApiError, match='namespaces "nowhere" not found'):
         own.kubectl("get", "namespace", "nowhere")
+
+
+@pytest.fixture
+def open_cluster() -> Iterator[Cluster]:
+    """A second cluster, whose pods may leave this machine."""
+    cluster = Cluster("localcluster-tests-open", egress=True)
+    cluster.delete()
+    yield cluster
+    cluster.delete()
+
+
+@pytest.fixture
+def outside(neighbour: list[str], probe: ScratchImage) -> Iterator[str]:
+    """The URL of a server that this machine reaches by an interface which is no cluster's."""
+    url = "http://198.19.255.2:8080/"
+    with subprocess.Popen(
+        [*neighbour, str(probe.program), "serve", "198.19.255.2:8080", "outside"]
+    ) as server:
+        try:
+            assert wait_until(lambda: answers(url), 10)
+            yield url
+        finally:
+            server.kill()
+
+
+def test_pods_leave_this_machine_where_that_was_asked_for(
+    open_cluster: Cluster, web: str, probe: ScratchImage, outside: str, tmp_path: Path
+) -> None:
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    before = forwarding.read_text()
+    open_cluster.start()
+    open_cluster.import_image(probe.write(tmp_path))
+    apply(open_cluster, "default", pod("client", probe.reference, "serve", ":8080", "client"))
+    until_ready(open_cluster, "default", "client")
+    client = open_cluster.kubectl("get", "pod", "client", "-o", "jsonpath={.status.podIP}")
+    assert fetch(f"http://{client}:8080/get?{outside}") == "outside"
+    # The other cluster's pods still may not.
+    with pytest.raises(urllib.error.HTTPError, match="502") as caught:
+        fetch(f"{web}/get?{outside}")
+    caught.value.close()
+    open_cluster.delete()
+    assert forwarding.read_text() == before

@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING
 
 from .addresses import API_PORT, RANGE, ROUTE_PROTOCOL, SLOTS, Node, Plan
 from .commands import CommandError, run
-from .paths import run_folder
+from .paths import RUN, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NSFS = Path("/proc/self/ns/net")
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+_FORWARDING_WAS_OFF = RUN / "forwarding-was-off"
+"""There while this machine forwards only for our sake."""
+
+
+def _wants_forwarding(slot: int) -> Path:
+    """There while the slot's cluster has a way out."""
+    return run_folder(slot) / "egress"
 
 
 def namespace_file(node: Node) -> Path:
@@ -88,7 +98,7 @@ def _ensure_rules(plan: Plan, *, egress: bool) -> None:
     ]
     if egress:
         nat = f"{plan.chain}-OUT"
-        masquerade = f"-A {nat} -s {plan.network} ! -d {RANGE} -j MASQUERADE"
+        masquerade = f"-A {nat} -s {plan.network} ! -d {plan.network} -j MASQUERADE"
         rules += ["*nat", f":{nat} - [0:0]", masquerade, "COMMIT"]
     run("iptables-restore", "--noflush", "--wait", stdin="\n".join(rules) + "\n")
     for table, parent, chain in _jumps(plan):
@@ -97,7 +107,10 @@ def _ensure_rules(plan: Plan, *, egress: bool) -> None:
         if _fails("iptables", "--wait", "-t", table, "-C", parent, "-j", chain):
             run("iptables", "--wait", "-t", table, "-I", parent, "1", "-j", chain)
     if egress:
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        _wants_forwarding(plan.slot).touch()
+        if _FORWARDING.read_text().strip() == "0":
+            _FORWARDING_WAS_OFF.touch()
+            _FORWARDING.write_text("1")
 
 
 def _jumps(plan: Plan) -> list[tuple[str, str, str]]:
@@ -187,8 +200,12 @@ def remove_cluster(plan: Plan) -> None:
     for table, parent, chain in _jumps(plan):
         _remove_chain(table, parent, chain)
     if not any(link_exists(Plan(slot).bridge) for slot in range(SLOTS)):
-        run("ip", "route", "flush", "proto", ROUTE_PROTOCOL, "exact", str(RANGE), accept=(0, 2))
-        run("ip", "route", "delete", "unreachable", str(RANGE), "proto", ROUTE_PROTOCOL, accept=(0, 2))
+        absent = 2
+        run("ip", "route", "delete", "unreachable", str(RANGE), "proto", ROUTE_PROTOCOL, accept=(0, absent))
+    _wants_forwarding(plan.slot).unlink(missing_ok=True)
+    if _FORWARDING_WAS_OFF.exists() and not any(_wants_forwarding(slot).exists() for slot in range(SLOTS)):
+        _FORWARDING.write_text("0")
+        _FORWARDING_WAS_OFF.unlink()
 
 
 def _remove_chain(table: str, parent: str, chain: str) -> None:

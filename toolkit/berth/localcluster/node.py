@@ -139,6 +139,10 @@ state = "/run/containerd"
 oom_score = 0
 disabled_plugins = {json.dumps(_UNUSED_PLUGINS)}
 
+[debug]
+  # At `info` every probe by exec is a line.
+  level = "warn"
+
 [grpc]
   address = "{socket(node)}"
 
