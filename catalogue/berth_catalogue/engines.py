@@ -30,28 +30,11 @@ class Engine:
     date: str
 
 
-class UnknownEngineError(LookupError):
-    """No engine of that name is in the catalogue."""
-
-
 @functools.cache
 def engines() -> Mapping[str, Engine]:
     """All engines by name."""
     text = resources.files("berth_catalogue").joinpath("engines.yaml").read_text(encoding="utf-8")
     return {name: _engine(name, data) for name, data in yaml.safe_load(text)["engines"].items()}
-
-
-def engine(name: str) -> Engine:
-    """The engine of a name.
-
-    Raises:
-        UnknownEngineError: there is none; the message lists those there are.
-    """
-    try:
-        return engines()[name]
-    except KeyError:
-        known = ", ".join(sorted(engines()))
-        raise UnknownEngineError(f"engine '{name}' is not in the catalogue; there are: {known}") from None
 
 
 def _engine(name: str, data: dict[str, Any]) -> Engine:

@@ -160,7 +160,7 @@ class MetricsAdapter(pulumi.ComponentResource):
             rules=[
                 # Model servers are in any namespace; of their pods the labels, addresses and readiness are
                 # read.
-                rbac.PolicyRuleArgs(api_groups=[""], resources=["pods"], verbs=["get", "list", "watch"]),
+                rbac.PolicyRuleArgs(api_groups=[""], resources=["pods"], verbs=["list", "watch"]),
                 rbac.PolicyRuleArgs(
                     api_groups=["apiregistration.k8s.io"],
                     resources=["apiservices"],

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from berth_catalogue.engines import PLACEHOLDERS, UnknownEngineError, engine, engines
+from berth_catalogue.engines import PLACEHOLDERS, engines
 from berth_catalogue.images import load_images
 from berth_serving.settings import ENGINES
 
 
 @pytest.mark.parametrize("name", sorted(engines()))
 def test_an_engine_is_in_an_image_and_can_be_started(name: str) -> None:
-    found = engine(name)
+    found = engines()[name]
     image = load_images().images[found.image]
     assert found.command == tuple(image.entrypoint)
     assert name in ENGINES, "the gateway knows it"
@@ -21,8 +21,3 @@ def test_an_engine_is_in_an_image_and_can_be_started(name: str) -> None:
         assert importlib.util.find_spec(command[2])
     for text in found.environment.values():
         text.format(**dict.fromkeys(PLACEHOLDERS, "x"))
-
-
-def test_an_unknown_engine() -> None:
-    with pytest.raises(UnknownEngineError, match=r"'vlm' is not in the catalogue; there are: llama\.cpp"):
-        engine("vlm")

@@ -28,7 +28,7 @@ def adapt(render: Callable[..., Any]) -> Callable[..., Any]:
 def test_permissions_are_the_least(adapt: Callable[..., Any]) -> None:
     rendered = adapt()
     assert rendered.one("ClusterRole")["rules"] == [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
         {
             "apiGroups": ["apiregistration.k8s.io"],
             "resources": ["apiservices"],
