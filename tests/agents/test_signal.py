@@ -210,7 +210,7 @@ async def test_before_the_pods_are_known(bench: Bench) -> None:
 
 
 async def test_many_silent_gateways_are_answered_for_in_time(bench: Bench) -> None:
-    """1,000 gateways that hang are asked at most 256 at a time; what is not heard in time is silent."""
+    """1,000 gateways that hang are asked some at a time; what is not heard in time is silent."""
     hanging = await bench.gateway(2, 1)
     hanging.mode = "hang"
     template = bench.pods.all[0]

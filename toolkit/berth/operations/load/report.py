@@ -165,10 +165,7 @@ def _heading(report: LoadReport) -> list[str]:
     lines = [f"Load on {settings.endpoint}{settings.route}"]
     chosen = ""
     if report.capacity:
-        chosen = (
-            f": {settings.overload:g} times the {report.capacity.requests_per_second:.2f}/s that "
-            f"{report.capacity.clients} waiting clients got"
-        )
+        chosen = f" ({settings.overload:g} times the {report.capacity.requests_per_second:.2f}/s measured)"
     lines.append(
         f"{settings.arrivals} arrivals at {report.rate:.2f}/s for {settings.duration_seconds:g} s{chosen}"
     )
