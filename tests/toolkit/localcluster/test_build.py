@@ -1,7 +1,9 @@
 """Building, the compiler, packages, locks: what happens before there is a cluster."""
 
+import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,7 +110,7 @@ def _use(monkeypatch: pytest.MonkeyPatch, go: Go) -> None:
 
 
 WRITES_OUTPUTS = """\
-[ "$1" = mod ] && exit 0
+[ "$1" = list ] && printf 'one\\ntwo\\nthree\\n' && exit 0
 for word; do case $word in */out/) for name in kube coredns pause; do echo built >$word$name; done; esac; done
 echo k8s.io/one; echo k8s.io/two"""
 
@@ -121,7 +123,7 @@ def test_a_build_is_made_once_and_says_what_happens(
     made = build.build_binaries(heard)
     assert made["kubectl"].read_text() == "built\n"
     assert made["coredns"].read_text() == "built\n"
-    assert any(detail.startswith("compiled 2 packages") for detail in heard.details)
+    assert any(detail.startswith("compiled 2 of at most 3 packages") for detail in heard.details)
     assert build.build_binaries(again := Heard()) == made
     assert again.steps == []
     assert "k8s.io/two" in build.log_file().read_text()
@@ -131,11 +133,26 @@ def test_a_build_is_made_once_and_says_what_happens(
 def test_a_build_that_fails_names_the_log_and_leaves_nothing(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _use(monkeypatch, _go(tmp_path, '[ "$1" = mod ] && exit 0; echo "x.go:1: no such thing" >&2; exit 3'))
+    _use(monkeypatch, _go(tmp_path, '[ "$1" = list ] && exit 0; echo "x.go:1: no such thing" >&2; exit 3'))
     with pytest.raises(BuildError, match=r"ended with 3(.|\n)*no such thing") as caught:
         build.build_binaries()
     assert str(build.log_file()) in str(caught.value)
     assert [path.name for path in (cache / "bin").iterdir()] == [".lock"]
+
+
+def test_old_builds_that_no_cluster_runs_are_removed(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _use(monkeypatch, _go(tmp_path, WRITES_OUTPUTS))
+    unit = cache / "clusters" / "demo" / "units" / "node1.sh"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(f"supervise x {cache}/bin/0b/kubelet\n")
+    for name, age in (("0a", 15), ("0b", 15), ("0c", 13)):
+        (cache / "bin" / name).mkdir(parents=True)
+        os.utime(cache / "bin" / name, (0, time.time() - age * 24 * 3600))
+    made = build.build_binaries()
+    left = {folder.name for folder in (cache / "bin").iterdir() if folder.is_dir()}
+    assert left == {"0b", "0c", made.folder.name}
 
 
 @pytest.mark.usefixtures("cache")

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 from .commands import environment
 from .errors import BuildError, DownloadError, NoSpaceError
 from .locks import locked
-from .paths import SCRATCH_PREFIX, cache_folder, remove_remains
+from .paths import SCRATCH_PREFIX, cache_folder, clusters_folder, remove_remains
 from .progress import SILENT, Progress, Step
 from .toolchain import MODULE, Go, ensure_go, find_go
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 KUBE_PROGRAMS = (
     "kube-apiserver",
@@ -47,6 +47,7 @@ COLD_BUILD_BYTES = 6 * 1024**3
 WARM_BUILD_BYTES = 1024**3
 # Fewer than a build of the cluster leaves in Go's cache.
 _WARM_FILES = 1000
+_PRUNE_AFTER_SECONDS = 14 * 24 * 3600
 _METRICS_SERVER = "metricsserver"
 
 
@@ -141,15 +142,26 @@ def _ensure(
         with tempfile.TemporaryDirectory(dir=store, prefix=SCRATCH_PREFIX) as scratch:
             output = Path(scratch, "out")
             output.mkdir()
-            # A compiler that is killed must not fill /tmp: its scratch goes with ours.
-            _download_modules(go, scratch, step)
             flags = [f"-modfile={_patched_modules(go, scratch)}"] if programs == (_METRICS_SERVER,) else []
-            _compile(go, [*flags, "-o", f"{output}/", *(f"./{name}" for name in programs)], scratch, step)
+            targets = [f"./{name}" for name in programs]
+            total = _fetch_modules(go, [*flags, *targets], scratch, step)
+            command = ["build", "-v", *flags, "-ldflags", _linker_flags(), "-o", f"{output}/", *targets]
+            _run(go, command, scratch, step, lambda done: f"compiled {done} of at most {total} packages")
             if "kube" in programs:
                 for name in KUBE_PROGRAMS:
                     (output / name).symlink_to("kube")
             output.rename(target)
+        _prune(store, keep={target.name, _key(go, _MAIN), _key(go, (_METRICS_SERVER,))})
     return Binaries(target)
+
+
+def _prune(store: Path, keep: set[str]) -> None:
+    """Remove builds of two weeks ago that no cluster of this cache runs."""
+    scripts = [file.read_text() for file in clusters_folder().glob("*/units/*.sh")]
+    for folder in store.glob("[0-9a-f]*"):
+        old = time.time() - folder.stat().st_mtime > _PRUNE_AFTER_SECONDS
+        if old and folder.name not in keep and not any(str(folder) in script for script in scripts):
+            shutil.rmtree(folder)
 
 
 def _check_space(folder: Path) -> None:
@@ -178,10 +190,11 @@ def _go_environment(scratch: str) -> dict[str, str]:
     }
 
 
-def _download_modules(go: Go, scratch: str, step: Step) -> None:
+def _fetch_modules(go: Go, arguments: Sequence[str], scratch: str, step: Step) -> int:
+    """Fetch what the programs are built from, and return how many packages that is."""
     step.update("fetching Go modules")
     try:
-        _run(go, ["mod", "download"], scratch, step, "fetching")
+        return _run(go, ["list", "-deps", *arguments], scratch, step, lambda _: "fetching Go modules")
     except BuildError as error:
         raise DownloadError(
             f"could not fetch the Go modules that the cluster is built from: {error}\n"
@@ -189,22 +202,22 @@ def _download_modules(go: Go, scratch: str, step: Step) -> None:
         ) from None
 
 
-def _compile(go: Go, arguments: list[str], scratch: str, step: Step) -> None:
-    step.update("compiling")
-    _run(go, ["build", "-v", "-ldflags", _linker_flags(), *arguments], scratch, step, "compiled")
+def _run(go: Go, arguments: Sequence[str], scratch: str, step: Step, happens: Callable[[int], str]) -> int:
+    """Run go and return how many packages it named; ``happens`` says what that number means.
 
-
-def _run(go: Go, arguments: list[str], scratch: str, step: Step, verb: str) -> None:
-    """Run go; each line it prints is a package (build -v) or a complaint, and goes to the log."""
+    Each line that it prints is a package or a complaint; all go to the log.
+    """
     log = log_file()
     log.parent.mkdir(parents=True, exist_ok=True)
     started, packages = time.monotonic(), 0
+    said = started
     with log.open("a") as file:
         file.write(f"\n$ {go.binary} {' '.join(arguments)}\n")
-        file.flush()
         for line in _lines(go, arguments, scratch):
             if line is None:
-                step.update(f"{verb} {packages} packages, {time.monotonic() - started:.0f} s")
+                if time.monotonic() - said >= 1:
+                    said = time.monotonic()
+                    step.update(f"{happens(packages)}, {said - started:.0f} s")
                 continue
             if line.startswith(_FAILED):
                 raise BuildError(
@@ -214,6 +227,8 @@ def _run(go: Go, arguments: list[str], scratch: str, step: Step, verb: str) -> N
             file.write(line)
             file.flush()
             packages += not line.startswith(("#", "go: "))
+    step.update(f"{happens(packages)}, {time.monotonic() - started:.0f} s")
+    return packages
 
 
 _FAILED = "\0failed "
@@ -223,7 +238,7 @@ def _last(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
 
 
-def _lines(go: Go, arguments: list[str], scratch: str) -> Iterator[str | None]:
+def _lines(go: Go, arguments: Sequence[str], scratch: str) -> Iterator[str | None]:
     """The lines that go prints; None once a second while it is silent; last how it failed, if it did."""
     with subprocess.Popen(
         # It ends with us, also where we are killed and cannot end it.

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import lifecycle, preflight, units
 from .addons import METRICS_SERVER, OPTIONAL
-from .build import Binaries, build_binaries, build_metrics_server, built_binaries, kubernetes_version
+from .build import build_binaries, build_metrics_server, built_binaries, kubernetes_version
 from .config import Config, choose, reclaim
 from .errors import ApiError, ClusterError, ClusterNotRunningError
 from .health import dns_problem, node_problem
 from .images import ScratchImage, Store
 from .lifecycle import Parts
 from .locks import locked
-from .packages import Packages, fetch_packages, unpacked
+from .packages import fetch_packages, unpacked
 from .paths import ClusterPaths, clusters_folder
 from .progress import SILENT, Progress
 
@@ -98,7 +97,8 @@ class Cluster:
             DownloadError, BuildError, ClusterStartError, BusyError: it may be called again.
         """
         preflight.require()
-        binaries, packages = _ingredients(progress)
+        # The packages first: where they cannot be had, minutes of building would be in vain.
+        packages, binaries = fetch_packages(progress), build_binaries(progress)
         with locked(self.paths.lock, f"starting the cluster {self.name!r}"):
             config = Config.read(self.paths)
             if config is None:
@@ -337,26 +337,3 @@ def _problems(parts: Parts) -> list[str]:
     if problem := dns_problem(parts.plan):
         found.append(f"DNS: {problem}")
     return found
-
-
-def _ingredients(progress: Progress) -> tuple[Binaries, Packages]:
-    """Build and fetch side by side: one needs the processors, the other the network."""
-    if (packages := unpacked()) is not None:
-        return build_binaries(progress), packages
-    failed: list[BaseException] = []
-
-    def fetch() -> None:
-        try:
-            fetch_packages(progress)
-        except BaseException as error:  # noqa: BLE001 (raised again below, in the caller's thread)
-            failed.append(error)
-
-    thread = threading.Thread(target=fetch, name="fetch-packages")
-    thread.start()
-    try:
-        binaries = build_binaries(progress)
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
-    return binaries, fetch_packages(progress)

@@ -178,7 +178,8 @@ def fetch_packages(progress: Progress = SILENT) -> Packages:
 
 def _download(folder: Path, apt: Path) -> None:
     env = {**os.environ, **environment()}
-    download = ("env", "-C", folder, "apt-get", "-o", "APT::Sandbox::User=root", "-q")
+    patience = ("-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20")
+    download = ("env", "-C", folder, "apt-get", "-o", "APT::Sandbox::User=root", *patience, "-q")
     try:
         try:
             run(*download, "download", *UNPACKED, env=env, timeout=600)
