@@ -45,9 +45,8 @@ class Bench:
             check=False,
         )
         if done.returncode:
-            sys.exit(
-                f"berth {' '.join(words)}: exit code {done.returncode}\n{done.stderr[-3000:]}\n{done.stdout[-2000:]}"
-            )
+            said = f"{done.stderr[-3000:]}\n{done.stdout[-2000:]}"
+            sys.exit(f"berth {' '.join(words)}: exit code {done.returncode}\n{said}")
         return done.stdout
 
     def timed(self, name: str, *words: str) -> str:

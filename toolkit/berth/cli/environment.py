@@ -100,7 +100,9 @@ def prepare(
     from berth.cli import local
 
     if need is Need.CHANGE:
-        ground: local.Ground | None = local.prepare_ground(console, yes=yes, simulated_gpus=gpus)
+        ground: local.Ground | None = local.prepare_ground(
+            console, yes=yes, simulated_gpus=gpus, metrics_server=stack.scales_on_cpu
+        )
     elif need is Need.EXISTING:
         ground = local.existing_ground(console)
     else:
@@ -123,7 +125,7 @@ def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
     connection = {
         "kubeconfig": kubeconfig,
         "context": context,
-        "nodeAddress": asyncio.run(node_address(kubeconfig, context)),
+        "nodeAddress": node_address(Path(kubeconfig), context),
     }
     return {"berth:connections": dict.fromkeys(stack.sites, connection)}
 

@@ -50,7 +50,9 @@ def consent_to_tools(*, yes: bool, console: Console | None = None) -> None:
     install_tools(missing, ClusterProgress(console or Console(), "tools"))
 
 
-def prepare_ground(console: Console, *, yes: bool, simulated_gpus: int | None) -> Ground:
+def prepare_ground(
+    console: Console, *, yes: bool, simulated_gpus: int | None, metrics_server: bool
+) -> Ground:
     """Build what is missing, start or heal the cluster, and put the images into it.
 
     The compiler keeps both cores busy for minutes the first time; images are made beside it.
@@ -74,6 +76,8 @@ def prepare_ground(console: Console, *, yes: bool, simulated_gpus: int | None) -
         console.line(
             "cluster", f"{simulated_gpus} simulated GPUs on the node; there is no hardware behind them"
         )
+    if metrics_server:
+        cluster.ensure_addon("metrics-server", ClusterProgress(console, "cluster"))
     for image in built.values():
         if not cluster.has_image(image.reference):
             with console.step("images", f"importing {image.reference}"):

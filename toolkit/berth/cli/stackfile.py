@@ -44,6 +44,17 @@ class Stack:
         return tuple(sites) if isinstance(sites, dict) else ()
 
     @property
+    def scales_on_cpu(self) -> bool:
+        """Whether an autoscaler of the stack needs metrics-server."""
+        models = self.config.get("berth:models")
+        autoscaling = (
+            model.get("autoscaling")
+            for model in (models.values() if isinstance(models, dict) else ())
+            if isinstance(model, dict)
+        )
+        return any(isinstance(one, dict) and one.get("metric") == "cpu" for one in autoscaling)
+
+    @property
     def images(self) -> Mapping[str, Any]:
         """What the file says of images; empty where it says nothing."""
         images = self.config.get("berth:images")
