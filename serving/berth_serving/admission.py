@@ -52,14 +52,22 @@ class Admission:
         Raises:
             Overloaded: when there is none; carries Retry-After.
         """
+        self.require_place()
+        self.in_flight += 1
+        return Place(self)
+
+    def require_place(self) -> None:
+        """Look whether there is a place, without taking it.
+
+        Raises:
+            Overloaded: there is none.
+        """
         if self.in_flight >= self.capacity:
             raise Overloaded(
                 f"Model is overloaded: {self.in_flight} requests are in flight, "
                 f"{self.capacity} allowed (MAX_CONCURRENT_REQUESTS)",
                 retry_after=self.retry_after(),
             )
-        self.in_flight += 1
-        return Place(self)
 
     def retry_after(self) -> int:
         """Whole seconds until the present queue is served at the observed rate, 1 to 60.

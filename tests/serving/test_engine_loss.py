@@ -9,7 +9,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from berth_serving.engines import llama_cpp
 
 if TYPE_CHECKING:
     import aiohttp
@@ -206,3 +208,31 @@ async def test_those_who_wait_are_told_when_the_engine_is_lost(before_stand_in: 
         waits = group.create_task(_status(session, "waits"))
         await gateway.until_load(berth_queue_depth=1)
     assert waits.result() == 503, "nothing was begun for it, so it may simply ask again"
+
+
+def test_the_engine_exports_its_own_metrics(engine: Any, server: Any) -> None:
+    """Whose names the catalogue and the probe rely on."""
+    assert server.is_ready()
+    text = httpx.get(engine.url + "/metrics").text
+    for name in ("requests_processing", "requests_deferred", "tokens_predicted_total", "prompt_tokens_total"):
+        assert f"\nllamacpp:{name} " in text
+
+
+def test_an_engine_that_never_comes_round_ends_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Its watchdog: the probe lets an engine live that burns CPU, so an endless loop is its own to notice."""
+
+    class Ended(BaseException):
+        pass
+
+    def silent(*_: object) -> int:
+        raise TimeoutError
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(llama_cpp, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(llama_cpp.probe, "get", silent)
+    monkeypatch.setattr(llama_cpp.os, "_exit", end)
+    environment = {"BERTH_WEIGHTS": str(tmp_path), "BERTH_ENGINE_STALL_SECONDS": "1"}
+    with pytest.raises(Ended):
+        llama_cpp.watch(llama_cpp.EngineSettings.from_environment(environment))

@@ -12,6 +12,10 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from berth_serving.errors import Overloaded
+from berth_serving.gateway.exchange import BodyBudget, Exchange
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -128,6 +132,27 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_slot_freed(
         await gateway.until_load(berth_running_requests=0)
         outcome = 'berth_requests_total{outcome="client_gone",route="/generate_stream"}'
         assert gateway.metrics()[outcome] == 1
+
+
+async def test_bodies_that_would_fill_the_memory_are_turned_away() -> None:
+    def exchange(pieces: list[bytes]) -> Exchange:
+        async def receive() -> dict[str, Any]:
+            piece = pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+        scope = {"method": "POST", "path": "/", "headers": []}
+        return Exchange(scope, receive, receive, write_timeout=1)
+
+    budget = BodyBudget(100)
+    first = exchange([b"x" * 40, b"x" * 40])
+    assert len(await first.body(100, 1, budget)) == 80
+    second = exchange([b"x" * 15, b"x" * 15])
+    with pytest.raises(Overloaded):
+        await second.body(100, 1, budget)
+    assert (first.held, second.held) == (80, 15)
+    budget.give(first.held)
+    budget.give(second.held)
+    budget.take(100)
 
 
 async def test_slow_headers_and_bodies_are_ended(stand_in: Any, before_stand_in: Any) -> None:

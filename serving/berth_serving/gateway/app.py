@@ -25,7 +25,7 @@ from berth_serving.errors import (
     Unauthenticated,
     ValidationError,
 )
-from berth_serving.gateway.exchange import JSON, Exchange
+from berth_serving.gateway.exchange import JSON, BodyBudget, Exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,6 +46,7 @@ _VERSION = "0.1.0"
 _OPEN = frozenset({"/health", "/ready"})
 _NO_BUFFERING = (b"x-accel-buffering", b"no")
 _RETRY_ELSEWHERE = 1
+_HELD_BYTES = 64 * 1024 * 1024
 _OUTCOMES: dict[type[RequestError], str] = {
     errors.ValidationError: "validation",
     errors.Unauthenticated: "authentication",
@@ -77,6 +78,7 @@ class Gateway:
         self._metrics = service.metrics
         self._created = int(time.time())
         self._scopes: set[Interruptible] = set()
+        self._budget = BodyBudget(max(_HELD_BYTES, 4 * settings.payload_limit))
         self.in_flight = 0
         self.last_request = 0.0
         self.draining = False
@@ -103,6 +105,7 @@ class Gateway:
         try:
             await self._answer_or_refuse(exchange)
         finally:
+            self._budget.give(exchange.held)
             if not probe:
                 self.in_flight -= 1
             self._account(exchange)
@@ -244,7 +247,10 @@ class Gateway:
     async def _body(self, exchange: Exchange) -> dict[str, Any]:
         self._metrics.llm_requests.inc()
         self._metrics.tgi_received()
-        return parse_object(await exchange.body(self._settings.payload_limit, self._settings.body_timeout))
+        # Before anything is read: whoever is to be turned away must not fill the memory first.
+        self._service.admission.require_place()
+        settings = self._settings
+        return parse_object(await exchange.body(settings.payload_limit, settings.body_timeout, self._budget))
 
     async def _generate(self, exchange: Exchange) -> None:
         """`/`, `/generate` and `/generate_stream`: the key that is present says whose contract it is."""

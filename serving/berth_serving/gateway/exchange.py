@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from berth_serving.errors import ClientGone, PayloadTooLarge, RequestTimeout
+from berth_serving.errors import ClientGone, Overloaded, PayloadTooLarge, RequestTimeout
 from berth_serving.gateway.protocol import abort
 from berth_serving.interrupt import Interruptible
 
@@ -27,6 +27,31 @@ JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (b"content-type", b"text/event-stream")
 
 
+class BodyBudget:
+    """Bytes of request bodies that may be in memory together, so that a flood of large ones cannot fill it.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Take `size` bytes.
+
+        Raises:
+            Overloaded: fewer are left.
+        """
+        if size > self._left:
+            raise Overloaded("Model is overloaded: too many bytes of requests are held", retry_after=1)
+        self._left -= size
+
+    def give(self, size: int) -> None:
+        """Give them back."""
+        self._left += size
+
+
 class Exchange:
     """A request and its response.
 
@@ -37,6 +62,7 @@ class Exchange:
         status: what was answered, 0 before that.
         outcome: one of `metrics.OUTCOMES`.
         facts: what the log line says about it.
+        held: bytes of the body, taken from the budget; whoever ends the exchange gives them back.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, write_timeout: float) -> None:
@@ -55,19 +81,21 @@ class Exchange:
         self.ended = False
         self.outcome = "ok"
         self.facts: dict[str, Any] = {}
+        self.held = 0
 
     def header(self, name: bytes) -> str | None:
         """A request header, or None."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    async def body(self, limit: int, seconds: float) -> bytes:
+    async def body(self, limit: int, seconds: float, budget: BodyBudget) -> bytes:
         """The whole body.
 
         Raises:
             PayloadTooLarge: more than `limit` bytes, announced or sent.
             RequestTimeout: it took longer than `seconds`.
             ClientGone: the client left before it was whole.
+            Overloaded: too many bytes of other bodies are held.
         """
         announced = self.headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
@@ -83,6 +111,8 @@ class Exchange:
                     size += len(message["body"])
                     if size > limit:
                         raise self._too_large(limit)
+                    budget.take(len(message["body"]))
+                    self.held = size
                     pieces.append(message["body"])
                     if not message["more_body"]:
                         return b"".join(pieces)
