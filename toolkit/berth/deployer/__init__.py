@@ -8,6 +8,7 @@ cluster.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from .errors import (
     Refused,
     Unreachable,
 )
-from .program import Programs
+from .program import Interpreter
 from .render import render
 from .report import Diagnostic, Event, Op, PropertyChange, Report, Step
 from .request import RunRequest
@@ -31,7 +32,7 @@ from .values import UNKNOWN, Secret
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from .command import Command
 
@@ -46,6 +47,7 @@ __all__ = [
     "DeployError",
     "Diagnostic",
     "Event",
+    "Interpreter",
     "LockLost",
     "Locked",
     "Op",
@@ -69,28 +71,42 @@ __all__ = [
 ]
 
 
-def _command(name: str, request: RunRequest, on_event: OnEvent | None) -> Command:
+@contextlib.contextmanager
+def _command(
+    name: str, request: RunRequest, interpreter: Interpreter | None, on_event: OnEvent | None = None
+) -> Iterator[Command]:
     """A command whose interpreter imports the SDK while this one imports gRPC and the rest."""
     if request.offline and name != "preview":
         raise ConfigError(f"{name} cannot be done offline; only a preview can")
     began = time.monotonic()
-    programs = Programs(request.python)
+    used = interpreter or Interpreter(request.python)
     if not request.kubeconfigs or name in {"preview", "up"}:
-        programs.start()
-    from .command import Command  # noqa: PLC0415 - see above; and `berth --help` need not pay for it
+        used.start()
+    try:
+        from .command import Command  # noqa: PLC0415 - see above; and `berth --help` need not pay for it
 
-    return Command(name, request, programs, began, on_event)
+        yield Command(name, request, used, began, on_event)
+    finally:
+        if interpreter is None:
+            used.close()
 
 
-async def preview(request: RunRequest, *, on_event: OnEvent | None = None) -> Report:
+async def preview(
+    request: RunRequest, *, on_event: OnEvent | None = None, interpreter: Interpreter | None = None
+) -> Report:
     """What an `up` would do. Changes nothing, in no cluster.
 
     Problems of the program or of a cluster are diagnostics of the report, whose `ok` is then false.
-    """
-    command = _command("preview", request, on_event)
-    from . import deploy  # noqa: PLC0415 - see _command
 
-    return await deploy.preview(command)
+    Args:
+        request: what to preview.
+        on_event: told what happens, as it happens.
+        interpreter: a warm one to share between several commands; its `python` is used, not the request's.
+    """
+    with _command("preview", request, interpreter, on_event) as command:
+        from . import deploy  # noqa: PLC0415 - see _command
+
+        return await deploy.preview(command)
 
 
 async def up(
@@ -99,6 +115,7 @@ async def up(
     on_event: OnEvent | None = None,
     confirm: Confirm | None = None,
     stop: asyncio.Event | None = None,
+    interpreter: Interpreter | None = None,
 ) -> Report:
     """Bring the stack into the state that its program describes.
 
@@ -110,14 +127,15 @@ async def up(
         on_event: told what happens, as it happens.
         confirm: asked with the plan's report before anything changes; without it nobody is asked.
         stop: set it for an orderly end: what is under way is dropped, and the Lease is given back.
+        interpreter: as for `preview`.
 
     Raises:
         ConfigError: the request itself is wrong. Everything else is a diagnostic of the report.
     """
-    command = _command("up", request, on_event)
-    from . import deploy  # noqa: PLC0415 - see _command
+    with _command("up", request, interpreter, on_event) as command:
+        from . import deploy  # noqa: PLC0415 - see _command
 
-    return await deploy.up(command, confirm, stop)
+        return await deploy.up(command, confirm, stop)
 
 
 async def down(
@@ -126,25 +144,26 @@ async def down(
     on_event: OnEvent | None = None,
     confirm: Confirm | None = None,
     stop: asyncio.Event | None = None,
+    interpreter: Interpreter | None = None,
 ) -> Report:
     """Delete every object of the stack, in reverse order of dependency, and its record.
 
     The program need not work any more: it is asked only which clusters the stack is on, and not even that
     where the request hands over `kubeconfigs`. Arguments and errors as for `up`.
     """
-    command = _command("down", request, on_event)
-    from . import deploy  # noqa: PLC0415 - see _command
+    with _command("down", request, interpreter, on_event) as command:
+        from . import deploy  # noqa: PLC0415 - see _command
 
-    return await deploy.down(command, confirm, stop)
+        return await deploy.down(command, confirm, stop)
 
 
-async def outputs(request: RunRequest) -> Mapping[str, Any]:
+async def outputs(request: RunRequest, *, interpreter: Interpreter | None = None) -> Mapping[str, Any]:
     """The outputs that the last successful `up` left; a secret one is a `Secret`, to be opened by `.value`.
 
     Raises:
         DeployError: the stack is not deployed, or its clusters cannot be found or reached.
     """
-    command = _command("outputs", request, None)
-    from . import deploy  # noqa: PLC0415 - see _command
+    with _command("outputs", request, interpreter) as command:
+        from . import deploy  # noqa: PLC0415 - see _command
 
-    return await deploy.outputs(command)
+        return await deploy.outputs(command)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import secrets
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .errors import ClusterError, LockLost, ProgramError
 from .lease import Hold, who
 from .monitor import Monitor
 from .planning import Plan, Planner
+from .program import private_folder
 from .report import Diagnostic, Event, Op, Report, Step, output_changes, redacted
 from .request import Context, RunRequest
 from .session import Session
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .client import Api
-    from .program import Ended, Programs
+    from .program import Ended, Interpreter
 
     OnEvent = Callable[[Event], None]
 
@@ -45,7 +47,7 @@ class Command:
         self,
         name: str,
         request: RunRequest,
-        programs: Programs,
+        interpreter: Interpreter,
         began: float,
         on_event: OnEvent | None = None,
     ) -> None:
@@ -56,7 +58,8 @@ class Command:
             self.redactor.add(request.config.get(key, ""))
         clusters = Clusters(self._state, self._retrying, self.redactor.add)
         self.context = Context(request, self.redactor, clusters, on_event or (lambda _: None))
-        self.programs = programs
+        self.interpreter = interpreter
+        self.folder = private_folder()
         self.holds: list[Hold] = []
         self.output = ""
         self.session: Session | None = None  # of the run that changes things
@@ -82,8 +85,8 @@ class Command:
         request = self.request
         program = request.program.resolve()
         try:
-            async with Monitor(session, self.programs.folder / f"{self._runs}.sock") as monitor:
-                ended = await self.programs.run(
+            async with Monitor(session, self.folder / f"{self._runs}.sock") as monitor:
+                ended = await self.interpreter.run(
                     {
                         "program": str(program),
                         "root": str((request.root or _root_of(program)).resolve()),
@@ -206,7 +209,7 @@ class Command:
                         with contextlib.suppress(ClusterError):
                             await cluster.state.remove_namespace_if_unused()
         finally:
-            await self.programs.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
             await self.context.clusters.close()
 
     def report(self, session: Session | None, steps: list[Step], *, ok: bool) -> Report:

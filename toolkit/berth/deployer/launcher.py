@@ -92,6 +92,10 @@ class _Zygote:
         for name in self._modules.pop(pipe).decode().split():
             if name not in sys.modules:
                 with contextlib.suppress(Exception):
+                    # Pulumi's packages are lazy modules: one that gets a submodule before it has run would
+                    # later put that module in the place of the class of the same name. Asking for an
+                    # attribute that is not there makes it run.
+                    getattr(sys.modules.get(name.rpartition(".")[0]), "_run_now", None)
                     importlib.import_module(name)
         gc.collect()
         gc.freeze()
@@ -268,7 +272,6 @@ def main() -> int:
         return 1
     gc.collect()
     gc.freeze()
-    _send(control, {"ready": True})
     child = _Zygote(control).serve()
     if child is None:
         return 0

@@ -45,9 +45,16 @@ class _Run:
     exit: asyncio.Future[int]
     output: bytearray = field(default_factory=bytearray)
 
+    def fail(self, error: ProgramError) -> None:
+        """Whoever waits for this run gets the error."""
+        for future in (self.pid, self.exit):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody waiting is no mistake
 
-class Programs:
-    """One warm interpreter that runs programs, each in a fork of its own.
+
+class Interpreter:
+    """One warm Python that runs programs, each in a fork of its own; any number of commands may share it.
 
     Args:
         python: the interpreter; the one that runs the deployer without it.
@@ -58,12 +65,14 @@ class Programs:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._runs: dict[int, _Run] = {}
-        self._ready: asyncio.Future[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self.folder = _private_folder()
+        self._number = 0
+        self._heard = b""
+        self._problem = ""
 
     def start(self) -> None:
-        """Start the interpreter; it imports the SDK while the caller goes on."""
+        """Start the interpreter, once; it imports the SDK while the caller goes on."""
+        if self._process is not None:
+            return
         ours, theirs = socket.socketpair()
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_PROGRAMS}
         try:
@@ -80,31 +89,27 @@ class Programs:
         finally:
             theirs.close()
         self._control = ours
-        self._ready = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read(ours.dup()))
 
-    async def _read(self, control: socket.socket) -> None:
-        control.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=control)
-        problem = "the process that runs programs was killed"
-        try:
-            while line := await reader.readline():
-                message = json.loads(line)
-                if "failed" in message:
-                    problem = message["failed"]
-                self._heard(message)
-        finally:
-            writer.close()
-            error = ProgramError(problem)
-            futures = [self._ready] + [f for run in self._runs.values() for f in (run.pid, run.exit)]
-            for future in futures:
-                if future is not None and not future.done():
-                    future.set_exception(error)
-                    future.exception()  # whoever waits gets it; nobody waiting is no mistake
+    def _read(self) -> None:
+        """Take in what the interpreter says; called when there is something, and at its end."""
+        control = self._control
+        chunk = b""
+        if control is not None:
+            with contextlib.suppress(OSError):
+                chunk = control.recv(65536, socket.MSG_DONTWAIT)
+        if not chunk:
+            self._problem = self._problem or "the process that runs programs was killed"
+            if control is not None:
+                asyncio.get_running_loop().remove_reader(control)
+        *lines, self._heard = (self._heard + chunk).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+        if self._problem:
+            for run in self._runs.values():
+                run.fail(ProgramError(self._problem))
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
-        if "ready" in message and self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
+    def _take(self, message: Mapping[str, Any]) -> None:
+        self._problem = message.get("failed", self._problem)
         run = self._runs.get(message.get("run", -1))
         if run is None:
             return
@@ -127,42 +132,49 @@ class Programs:
         Raises:
             ProgramError: the interpreter does not start or was killed.
         """
-        await self._until_ready()
-        loop = asyncio.get_running_loop()
-        number = len(self._runs)
-        run = self._runs[number] = _Run(loop.create_future(), loop.create_future())
-        readers = [await self._send({**request, "run": number}, run)]
-        pid = await run.pid
-        try:
-            hung = await self._watch(run, pid, idle_seconds, idle_since)
-            code = await run.exit
-        finally:
-            if not run.exit.done():
-                await asyncio.shield(_stop(run, pid))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):  # a program's own child may hold the pipe open
-                    await asyncio.gather(*readers)
-            for reader in readers:
-                reader.cancel()
-        return Ended(code, run.output.decode(errors="replace"), hung)
-
-    async def _until_ready(self) -> None:
-        if self._ready is None:
-            self.start()
-        assert self._ready is not None  # noqa: S101 - for the type checker; start() sets it
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await asyncio.shield(self._ready)
-        except TimeoutError:
-            raise ProgramError(
-                f"{self._python} did not import pulumi within {_START_SECONDS:.0f} s"
-            ) from None
-
-    async def _send(self, request: Mapping[str, Any], run: _Run) -> asyncio.Task[None]:
-        read, write = os.pipe()
-        data = json.dumps(request).encode()
+        self.start()
         control = self._control
         assert control is not None  # noqa: S101 - for the type checker; start() sets it
+        loop = asyncio.get_running_loop()
+        run = _Run(loop.create_future(), loop.create_future())
+        self._number += 1
+        number = self._number
+        self._runs[number] = run
+        loop.add_reader(control, self._read)
+        collector: asyncio.Task[None] | None = None
+        try:
+            collector = await self._send(control, {**request, "run": number}, run)
+            pid = await self._begun(run)
+            try:
+                hung = await self._watch(run, pid, idle_seconds, idle_since)
+                code = await run.exit
+            finally:
+                if not run.exit.done():
+                    await asyncio.shield(_stop(run, pid))
+        finally:
+            del self._runs[number]
+            if not self._runs:
+                loop.remove_reader(control)
+            if collector is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):  # a program's own child may hold the pipe open
+                        await asyncio.shield(collector)
+                collector.cancel()
+        return Ended(code, run.output.decode(errors="replace"), hung)
+
+    async def _begun(self, run: _Run) -> int:
+        """The program's process id; it comes when the interpreter has imported the SDK."""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                return await asyncio.shield(run.pid)
+        except TimeoutError:
+            raise ProgramError(f"{self._python}: no pulumi within {_START_SECONDS:.0f} s") from None
+
+    async def _send(
+        self, control: socket.socket, request: Mapping[str, Any], run: _Run
+    ) -> asyncio.Task[None]:
+        read, write = os.pipe()
+        data = json.dumps(request).encode()
 
         def send() -> None:
             socket.send_fds(control, [struct.pack("!I", len(data))], [write, write])
@@ -171,7 +183,8 @@ class Programs:
         try:
             await asyncio.get_running_loop().run_in_executor(None, send)
         except OSError:
-            raise ProgramError("the process that runs programs was killed") from None
+            self._read()
+            raise ProgramError(self._problem) from None
         finally:
             os.close(write)
         return asyncio.create_task(_collect(read, run.output))
@@ -198,21 +211,14 @@ class Programs:
         await _stop(run, pid)
         return _innermost(where) or "it does not say where"
 
-    async def close(self) -> None:
-        """End the interpreter and every program in it."""
-        for run in self._runs.values():
-            if not run.exit.done() and run.pid.done() and not run.pid.exception():
-                await _stop(run, run.pid.result())
+    def close(self) -> None:
+        """End the interpreter and with it every program that still runs."""
         if self._control is not None:
             self._control.close()
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+            self._control = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 async def _stop(run: _Run, pid: int) -> None:
@@ -247,7 +253,7 @@ def _innermost(stack: str) -> str:
     return (own or frames or [""])[0]
 
 
-def _private_folder() -> Path:
+def private_folder() -> Path:
     """A folder for sockets that only this user may enter, with a path short enough for them."""
     try:
         folder = tempfile.mkdtemp(prefix="berth-")
