@@ -76,7 +76,7 @@ def test_images_are_imported_and_run_restricted(
 ) -> None:
     weights = load_images().images["weights-smollm2"].weights
     assert weights is not None
-    code = "import os, sys; import starlette, uvloop, berth_serving; print(os.getuid(), sys.version_info[:2])"
+    code = "import os, sys; import uvicorn, uvloop, berth_serving; print(os.getuid(), sys.version_info[:2])"
     pods = {
         "gateway": pod("gateway", built["model-server"], command=["python3", "-c", code]),
         "fetcher": pod(

@@ -36,7 +36,6 @@ EXPECTED = frozenset(
         "berth.localcluster.errors.ClusterError",
         "berth.operations.errors.OperationsError",
         "berth_images.errors.ImagesError",
-        "berth_serving.errors.ServingError",
         "berth_stacks.errors.SettingsError",
     }
 )
