@@ -61,8 +61,8 @@ class StandInServer:
             self.refusals -= 1
             return web.json_response({"error": "starting", "error_type": "unready"}, status=503)
         body = await request.json()
-        if body.get("parameters", {}).get("max_new_tokens") == 1:  # asked once before a load
-            return web.json_response({"generated_text": "x", "details": {"generated_tokens": 1}})
+        if body.get("max_tokens") == 1:  # asked once before a load
+            return self._said("x", 1)
         return await self._misbehave(request, body)
 
     async def _misbehave(self, request: web.Request, body: dict[str, Any]) -> web.Response | None:
@@ -84,6 +84,11 @@ class StandInServer:
             )
         return None
 
+    @staticmethod
+    def _said(text: str, tokens: int) -> web.Response:
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "length"}
+        return web.json_response({"choices": [choice], "usage": {"completion_tokens": tokens}})
+
     async def _work(self, seconds: float) -> None:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -97,8 +102,6 @@ class StandInServer:
         if refusal is not None:
             return refusal
         await self._work(self.gap * self.tokens)
-        if self.mode == "not a completion":
-            return web.json_response(["what"])
         return web.json_response(
             {"generated_text": "word " * self.tokens, "details": {"generated_tokens": self.tokens}}
         )
@@ -119,6 +122,14 @@ class StandInServer:
         return await self._send_events(request, events, done=False)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        if not (await request.json()).get("stream"):
+            refusal = await self._admit(request)
+            if refusal is not None:
+                return refusal
+            await self._work(self.gap * self.tokens)
+            if self.mode == "not a completion":
+                return web.json_response(["what"])
+            return self._said("word " * self.tokens, self.tokens)
         events: list[dict[str, Any]] = [
             {"choices": [{"delta": {"role": "assistant"}, "finish_reason": None}]}
         ]

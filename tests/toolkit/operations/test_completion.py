@@ -21,7 +21,7 @@ async def test_returns_what_the_model_said(server: Any, key: str) -> None:
     assert answer.attempts == 1
     assert 0 < answer.seconds <= answer.waited_seconds
     assert server.seen == [
-        ("/generate", {"inputs": "Hello", "parameters": {"max_new_tokens": 8, "details": True}})
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8})
     ]
 
 
@@ -76,7 +76,7 @@ async def test_what_is_no_model_server_is_said_at_once(server: Any, key: str) ->
     with pytest.raises(EndpointRefused, match="no address"):
         await ask("localhost:8000", key, "Hello")
     server.mode = "not a completion"
-    with pytest.raises(EndpointRefused, match="generated_text is missing"):
+    with pytest.raises(EndpointRefused, match="content is missing"):
         await ask(server.url, key, "Hello")
 
 

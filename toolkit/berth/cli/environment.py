@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")
 # A resource that is not ready at once is no news; one that is not after this long is.
 WAIT_SECONDS = 5.0
-PROOF_PROMPT = "What is a berth in a harbour? Answer in one sentence."
+PROOF_PROMPT = "What is the capital of France?"
+PROOF_TOKENS = 60
 
 stack_argument = click.argument("stack")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
@@ -248,7 +249,9 @@ def _prove(console: Console, where: str, url: str, key: str) -> dict[str, Any]:
     from berth.operations import ask
 
     with console.step("proof", f"asking {where} at {url}"):
-        answer = asyncio.run(ask(url, key, PROOF_PROMPT))
+        answer = asyncio.run(ask(url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS))
+    if not answer.text.strip():
+        raise UserError(f"{where} at {url} answered, but with no text: the model does not work", exit_code=1)
     return {
         "endpoint": where,
         "url": url,

@@ -48,7 +48,9 @@ async def ask(
     wait_seconds: float = 60.0,
     request_seconds: float = 30.0,
 ) -> Answer:
-    """Ask `POST <endpoint>/generate` until it answers.
+    """Ask `POST <endpoint>/v1/chat/completions` until it answers.
+
+    As a chat, since models are tuned for their own template: the bare prompt gets odd answers, or none.
 
     While nobody listens, or the answer is 429, 502, 503 or 504, it asks again, for `wait_seconds` in all.
     Proxies of the environment are not used: what is asked is this address.
@@ -57,8 +59,8 @@ async def ask(
         EndpointUnreachable: no completion came within `wait_seconds`; the message says what came instead.
         EndpointRefused: the endpoint refused the request: a wrong key, no such route, an invalid prompt.
     """
-    url = endpoint.rstrip("/") + "/generate"
-    body = {"inputs": prompt, "parameters": {"max_new_tokens": max_new_tokens, "details": True}}
+    url = endpoint.rstrip("/") + "/v1/chat/completions"
+    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": max_new_tokens}
     started = time.monotonic()
     deadline = started + wait_seconds
     attempts, pause = 0, _FIRST_PAUSE
@@ -114,14 +116,14 @@ def excerpt(text: str) -> str:
 def _completion(url: str, response: httpx.Response) -> tuple[str, int]:
     try:
         found: Any = response.json()
-        text = found["generated_text"]
-    except (ValueError, KeyError, TypeError) as error:
+        text = found["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError) as error:
         raise EndpointRefused(
-            f"{url} answered 200, but not as a model server does (generated_text is missing): "
+            f"{url} answered 200, but not as a model server does (choices[0].message.content is missing): "
             f"{excerpt(response.text)}"
         ) from error
-    details = found.get("details") or {}
-    return str(text), int(details.get("generated_tokens") or 0)
+    usage = found.get("usage") or {}
+    return str(text or ""), int(usage.get("completion_tokens") or 0)
 
 
 def _seconds(retry_after: str | None) -> float:
