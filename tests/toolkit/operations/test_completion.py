@@ -21,7 +21,10 @@ async def test_returns_what_the_model_said(server: Any, key: str) -> None:
     assert answer.attempts == 1
     assert 0 < answer.seconds <= answer.waited_seconds
     assert server.seen == [
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8})
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "temperature": 0},
+        )
     ]
 
 

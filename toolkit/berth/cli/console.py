@@ -109,5 +109,5 @@ def curl(url: str, stack: str | None = None) -> str:
     return (
         f"  curl {url}/v1/chat/completions \\\n{key}"
         "    -H 'Content-Type: application/json' -d \\\n"
-        """    '{"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 30}'"""
+        """    '{"messages": [{"role": "user", "content": "What is Kubernetes?"}], "temperature": 0}'"""
     )

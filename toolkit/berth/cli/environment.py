@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")
 # A resource that is not ready at once is no news; one that is not after this long is.
 WAIT_SECONDS = 5.0
-PROOF_PROMPT = "What is the capital of France?"
+PROOF_PROMPT = "What is Kubernetes?"
 PROOF_TOKENS = 60
 
 stack_argument = click.argument("stack")

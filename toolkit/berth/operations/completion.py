@@ -60,7 +60,12 @@ async def ask(
         EndpointRefused: the endpoint refused the request: a wrong key, no such route, an invalid prompt.
     """
     url = endpoint.rstrip("/") + "/v1/chat/completions"
-    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": max_new_tokens}
+    # Greedy: whoever reads the answer wants the model's best, and the same one each time.
+    body = {
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_new_tokens,
+        "temperature": 0,
+    }
     started = time.monotonic()
     deadline = started + wait_seconds
     attempts, pause = 0, _FIRST_PAUSE
