@@ -152,7 +152,8 @@ async def test_generated_name_stays_the_same_through_an_alias(stack: Stack) -> N
     renamed = """
         class Group(pulumi.ComponentResource):
             def __init__(self):
-                super().__init__("demo:index:Group", "group", None, pulumi.ResourceOptions(providers=[provider]))
+                own = pulumi.ResourceOptions(providers=[provider])
+                super().__init__("demo:index:Group", "group", None, own)
                 k8s.core.v1.ConfigMap("new", metadata={"namespace": name}, opts=pulumi.ResourceOptions(
                     parent=self,
                     aliases=[pulumi.Alias(name="old", parent=pulumi.ROOT_STACK_RESOURCE)],
@@ -173,7 +174,8 @@ async def test_renaming_without_an_alias_keeps_the_object(stack: Stack) -> None:
     fine(await stack.up('configmap("same", {"a": "1"})'))
     uid = stack.get("configmap/same", ".metadata.uid")
     other = """
-        k8s.core.v1.ConfigMap("another", metadata={"name": "same", "namespace": name}, data={"a": "1"}, opts=on)
+        metadata = {"name": "same", "namespace": name}
+        k8s.core.v1.ConfigMap("another", metadata=metadata, data={"a": "1"}, opts=on)
     """
     assert fine(await stack.up(other)).changes == []
     assert stack.get("configmap/same", ".metadata.uid") == uid

@@ -186,6 +186,7 @@ class Clusters:
     ) -> None:
         self._make_state, self._on_retry, self._learn = make_state, on_retry, learn_secret
         self._targets: dict[tuple[str | None, ...], kubeconfig.Target] = {}
+        self._apis: list[Api] = []
         self._opening: dict[kubeconfig.Target, asyncio.Task[Access]] = {}
         self._by_uid: dict[str, Cluster] = {}
 
@@ -213,6 +214,7 @@ class Clusters:
 
     async def _open(self, target: kubeconfig.Target) -> Access:
         api = Api(target, self._on_retry)
+        self._apis.append(api)
         namespace = None
         try:
             namespace = await api.get(NAMESPACES, "", "kube-system")
@@ -233,9 +235,9 @@ class Clusters:
         """Close every connection."""
         for task in self._opening.values():
             task.cancel()
-        for found in await asyncio.gather(*self._opening.values(), return_exceptions=True):
-            if isinstance(found, Access):
-                await found.api.close()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        for api in self._apis:
+            await api.close()
 
 
 def owner(live: Mapping[str, Any]) -> str:

@@ -121,7 +121,7 @@ async def _up(command: Command, confirm: Confirm | None) -> Report:
         return command.report(None, [], ok=False)
     clusters = _active(command, session)
     await command.take_leases(clusters)
-    if await _moved_on(command, plan):
+    if await _moved_on(command, session, plan):
         session, plan, ok = await command.plan(for_up=True)
         if not ok:
             return _nothing_done(command)
@@ -149,11 +149,12 @@ def _active(command: Command, session: Session) -> list[Cluster]:
     return found or everywhere[:1]
 
 
-async def _moved_on(command: Command, plan: Plan) -> bool:
+async def _moved_on(command: Command, session: Session, plan: Plan) -> bool:
     """Read the records again, now that nobody else may write; whether another run ended in the meantime."""
     moved = False
     for cluster in command.context.clusters.all:
         await cluster.read(again=True)
+        await cluster.list_members(*declared_kinds(session.declared.get(cluster.uid, {})))
         run = cluster.state.record.run.get("id", "") if cluster.state.record else ""
         moved = moved or run != plan.runs.get(cluster.uid, "")
     return moved

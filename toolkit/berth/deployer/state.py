@@ -48,7 +48,8 @@ def record_name(project: str, stack: str) -> str:
     name = re.sub(r"[^a-z0-9.]+", "-", wanted.lower()).strip("-.")[:_NAME_LIMIT]
     name = re.sub(r"-?\.[-.]*", ".", name)
     plain = name == wanted and name.count(".") == 1  # with more dots, two stacks could share the name
-    return name if plain else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    exact = hashlib.sha256(f"{project}/{stack}".encode()).hexdigest()
+    return name if plain else f"{name}-{exact[:8]}"
 
 
 def applyset_id(name: str, namespace: str) -> str:
