@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what needs no cluster first: most mistakes show there, in seconds."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+
+
+@pytest.fixture(scope="session")
+def _session_loop() -> asyncio.AbstractEventLoop:
+    # Never closed: the SDK's mocks leave a loop in each of its threads, which would end with it, unclosed.
+    return asyncio.new_event_loop()
+
+
+@pytest.fixture
+def pulumi_loop(_session_loop: asyncio.AbstractEventLoop) -> None:
+    """Give Pulumi's SDK a current event loop: asynchronous tests leave the thread without one."""
+    asyncio.set_event_loop(_session_loop)
 
 
 @pytest.fixture(scope="session")

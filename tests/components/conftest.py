@@ -135,3 +135,8 @@ def serve(render: Callable[[Callable[[], object]], Rendered]) -> Callable[..., R
 def base_args() -> Callable[[Json], Json]:
     """The base args with changes by dotted path."""
     return changed
+
+
+@pytest.fixture(autouse=True)
+def _loop(pulumi_loop: None) -> None:
+    """Let every test here run Pulumi programs, whichever tests ran before."""

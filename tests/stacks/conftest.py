@@ -93,3 +93,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
 def overlay() -> Callable[..., dict[str, str]]:
     """What the command lays over a stack's file."""
     return _overlay
+
+
+@pytest.fixture(autouse=True)
+def _loop(pulumi_loop: None) -> None:
+    """Let every test here run Pulumi programs, whichever tests ran before."""
