@@ -239,6 +239,14 @@ class StackState:
         except ApiError as error:
             if error.status not in {CONFLICT, FORBIDDEN}:
                 raise
+            return
+        # Whoever looks after a `down` finds nothing. It is no error when the cluster takes longer than that.
+        deadline = asyncio.get_running_loop().time() + _NAMESPACE_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            after = await self.api.get(NAMESPACES, "", self.namespace)
+            if after is None or after["metadata"]["uid"] != metadata["uid"]:
+                return
+            await asyncio.sleep(0.2)
 
 
 def explain_forbidden(error: ApiError, namespace: str) -> Exception:
