@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -65,6 +66,22 @@ def test_help_installs_no_pulumi(checkout: Path, tmp_path: Path) -> None:
     installed = {path.name for path in checkout.glob(".venv/lib/python3*/site-packages/*")}
     assert "click" in installed
     assert not {"pulumi", "grpc", "uvicorn"} & installed
+
+
+def test_a_lock_covers_what_it_was_resolved_from() -> None:
+    script = (ROOT / "berth").read_text()
+    pins = {
+        name: set(re.findall(r"^\S+==\S+", (ROOT / f"locks/{name}.txt").read_text(), re.MULTILINE))
+        for name in ("cli", "serve", "up", "dev")
+    }
+    for name, own in pins.items():
+        function = re.search(r"covered_by\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
+        assert function
+        shell = f"{function[0]}; covered_by {name}"
+        said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+        assert name in said.split()
+        for covered in said.split():
+            assert pins[covered] <= own, f"{name} does not cover {covered}"
 
 
 def test_killed_while_installing_it_goes_on_the_next_time(checkout: Path, tmp_path: Path) -> None:
