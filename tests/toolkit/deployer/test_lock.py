@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 from berth.deployer import Interpreter, Report, render, up
 from berth.deployer.client import LEASES, Api
 from berth.deployer.kubeconfig import load
-from berth.deployer.lease import Hold, is_dead_here, this_process
+from berth.deployer.lease import DURATION, Hold, is_dead_here, this_process
 
 if TYPE_CHECKING:
     from .conftest import Stack
@@ -86,7 +87,7 @@ async def test_a_run_that_loses_its_lease_stops(stack: Stack, monkeypatch: pytes
     fine(await stack.up('configmap("one", {"a": "1"})'))
 
 
-async def test_a_lease_that_expires_is_taken_over(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_that_expires_is_taken_over(stack: Stack) -> None:
     fine(await stack.up('configmap("one", {"a": "1"})'))
     api = Api(load(str(stack.kubeconfig)))
     hold = Hold(api, "berth-system", f"demo.{stack.name}", "the stack", "dead")
@@ -96,12 +97,11 @@ async def test_a_lease_that_expires_is_taken_over(stack: Stack, monkeypatch: pyt
     await api.merge(LEASES, "berth-system", name, old)
     fine(await stack.up())
 
-    monkeypatch.setattr("berth.deployer.lease.DURATION", 4.0)
-    monkeypatch.setattr("berth.deployer.lease.RENEW", 0.5)
     await hold.take(lambda _: None)  # a holder elsewhere that fell silent: it is waited for, not refused
-    elsewhere = {"metadata": {"annotations": {"berth.dev/holder": '{"boot": "another machine"}'}}}
-    await api.merge(LEASES, "berth-system", name, elsewhere)
-    await asyncio.sleep(1.5)
+    silent = (api.now() - dt.timedelta(seconds=DURATION - 4)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    elsewhere = {"berth.dev/holder": '{"boot": "another machine"}'}
+    fell = {"spec": {"renewTime": silent}, "metadata": {"annotations": elsewhere}}
+    await api.merge(LEASES, "berth-system", name, fell)
     stack.events.clear()
     fine(await stack.up())
     assert any("its last run fell silent" in event for event in stack.events)

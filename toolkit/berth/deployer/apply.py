@@ -36,13 +36,24 @@ _PROPAGATIONS = {"foreground": "Foreground", "background": "Background", "orphan
 
 
 class NotReady(ClusterError):  # noqa: N818 - reads as the state it reports
-    """An object was applied and did not become ready; the text says why."""
+    """An object was applied and did not become ready; the text says why.
+
+    Attributes:
+        outcome: what was done before the waiting.
+    """
 
     code = "not-ready"
+    outcome: Outcome | None = None
 
 
 async def apply(
-    desired: Desired, access: Access, *, resume: bool, wait: bool, tell: Callable[[str], None]
+    desired: Desired,
+    access: Access,
+    *,
+    resume: bool,
+    wait: bool,
+    tell: Callable[[str], None],
+    enough: Callable[[], bool],
 ) -> Outcome:
     """Bring the object into the wanted state and wait until it is ready.
 
@@ -52,6 +63,7 @@ async def apply(
         resume: wait for unchanged objects, too: the last run did not end well, perhaps while it waited.
         wait: false for an object that something else in the program has to follow first.
         tell: told what is being waited for, whenever that changes.
+        enough: whether to stop waiting, since the run has failed elsewhere; the next run waits again.
 
     Raises:
         Refused: the object is somebody else's or protected.
@@ -69,7 +81,14 @@ async def apply(
         limit = desired.waiting.limit
         if outcome.step.op is Op.UPDATE and timeouts.get("update"):
             limit = seconds(timeouts["update"])
-        ready = await _until_ready(desired, access, after, limit, tell)
+        try:
+            ready = await _until_ready(desired, access, after, limit, tell=tell, enough=enough)
+        except NotReady as error:
+            outcome.step.note = "not ready"
+            error.outcome = outcome
+            raise
+        if enough():
+            outcome.step.note = "perhaps not ready: not waited for any longer, since something else failed"
         changes = outcome.step.changes
         outcome.outputs = finish(desired, outcome.step, ready, live, [])
         outcome.step.changes = changes
@@ -177,9 +196,11 @@ async def _until_ready(
     access: Access,
     live: dict[str, Any],
     limit: float,
+    *,
     tell: Callable[[str], None],
+    enough: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Wait until the object is ready; returns it as it is then.
+    """Wait until the object is ready, or nobody wants to wait any more; returns it as it is then.
 
     Raises:
         NotReady: it failed, vanished, or the time is over.
@@ -187,17 +208,20 @@ async def _until_ready(
     assert desired.kind is not None  # noqa: S101 - for the type checker; _find_kind has seen to it
     loop = asyncio.get_running_loop()
     key, api = desired.key, access.api
-    deadline, pause, looks = loop.time() + limit, _FIRST_LOOK, 0
+    deadline, pause, looks, told = loop.time() + limit, _FIRST_LOOK, 0, ""
     while True:
         status = await desired.waiting.check(key.group, live, api)
-        if status.ready:
+        if status.ready or enough():
             return live
         if status.failed or loop.time() > deadline:
             raise NotReady(await _explain_not_ready(desired, access, live, status, limit))
         looks += 1
-        detail = await why.briefly(live, api) if looks % _DETAIL_EVERY == 0 else ""
-        if looks % _DETAIL_EVERY in {0, 1}:
-            tell(status.waiting + (f"; {detail}" if detail else ""))
+        if looks == 1 or looks % _DETAIL_EVERY == 0:
+            detail = await why.briefly(live, api) if looks > 1 else ""
+            text = status.waiting + (f"; {detail}" if detail else "")
+            if text != told:
+                tell(text)
+            told = text
         await asyncio.sleep(min(pause, max(deadline - loop.time(), 0.0) + 0.01))
         pause = min(pause * _SLOWER, _SLOWEST_LOOK)
         now = await api.get(desired.kind, key.namespace, key.name)

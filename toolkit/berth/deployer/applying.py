@@ -78,7 +78,14 @@ class Applier:
             await delete(access.api, prior.kind, prior.live, tell)
         awaited = (desired.key.group, desired.key.kind) not in NEEDS_PODS
         wait = awaited or desired.resource.urn not in self._plan.followed
-        return await apply(desired, access, resume=self._resume, wait=wait, tell=tell)
+        return await apply(
+            desired,
+            access,
+            resume=self._resume,
+            wait=wait,
+            tell=tell,
+            enough=lambda: self.stopping,
+        )
 
     async def _wait_for_what_comes(self, desired: Desired, access: Access) -> None:
         """A namespace or a kind that the program itself creates comes first, also without `depends_on`."""

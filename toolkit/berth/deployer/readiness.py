@@ -250,7 +250,7 @@ class Waiting:
             for path, wanted in self.conditions:
                 found = _at(live, path)
                 if found is None or (wanted is not None and str(found) != wanted):
-                    words = f"is {found!r}, not {wanted!r}" if wanted is not None else "is not there"
+                    words = "is not there" if found is None else f"is {found!r}, not {wanted!r}"
                     return Status(waiting=f"{'.'.join(map(str, path))} {words}")
             return READY
         rule = _RULES.get((group, live["kind"]))

@@ -151,6 +151,9 @@ class Session:
             _refuse_options(resource, request)
             ident, outputs = await self._dispatch(resource)
         except DeployError as error:
+            done: Outcome | None = getattr(error, "outcome", None)
+            if done is not None:
+                self.steps[urn] = done.step
             self._fail(error, urn)
             return response(urn, "", {}, failed=True)
         return response(urn, ident, outputs)
