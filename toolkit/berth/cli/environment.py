@@ -110,7 +110,8 @@ def prepare(
         ground = local.present_ground(console)
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
-    return Prepared(request_for(stack, _local_overlay(stack, ground), secrets), key)
+    overlay = _local_overlay(stack, ground)
+    return Prepared(request_for(stack, overlay, secrets, offline=not ground.running), key)
 
 
 def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Ground:
     kubeconfig: Path
     node_address: str
     images: Mapping[str, str]
+    running: bool = True
 
 
 def consent_to_tools(*, yes: bool, console: Console | None = None) -> None:
@@ -103,7 +104,10 @@ def present_ground(console: Console) -> Ground:
         if role not in images:
             console.line("images", f"{role} is not built yet: its tag is not known")
             images[role] = f"berth.local/{role}:not-built-yet"
-    return Ground(cluster.kubeconfig, status.node_address or NO_ADDRESS, images)
+    running = status.state in {"running", "broken"}
+    if not running:
+        console.line("cluster", f"{cluster.name} is {status.state}: planned without it; `up` starts it")
+    return Ground(cluster.kubeconfig, status.node_address or NO_ADDRESS, images, running)
 
 
 def existing_ground(console: Console) -> Ground | None:

@@ -88,13 +88,16 @@ def find_stack(name: str) -> Stack:
     return Stack(name, file, config if isinstance(config, dict) else {})
 
 
-def request_for(stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, Any]) -> RunRequest:
+def request_for(
+    stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, Any], *, offline: bool = False
+) -> RunRequest:
     """Return what the deployer needs to run a stack.
 
     Args:
         stack: the stack.
         overlay: values by config key (`berth:images`), objects as such; they replace the file's.
         secrets: the same for secret values.
+        offline: whether to plan without asking any cluster.
     """
     from berth.deployer import RunRequest, load_config
 
@@ -106,6 +109,7 @@ def request_for(stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, 
         stack=stack.name,
         root=ROOT,
         config=merged,
+        offline=offline,
         secret_keys=(frozenset(secret_keys) - overlay.keys()) | secrets.keys(),
     )
 

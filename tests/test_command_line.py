@@ -1,0 +1,95 @@
+"""The command line where there is no cluster: what it says, prints and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from berth.cli.app import COMMANDS, EXPECTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def berth(tmp_path: Path) -> Berth:
+    return Berth(tmp_path)
+
+
+class Berth:
+    """The command line with a cache of its own, so without any cluster or image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = folder / "cache"
+        self._environment = {**os.environ, "BERTH_CACHE": str(self.cache), "BERTH_CLUSTER": "nonesuch"}
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "berth.cli", *words],
+            env=self._environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(berth: Berth, command: str) -> None:
+    done = berth(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: berth {command}")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_every_expected_error_exists() -> None:
+    for name in EXPECTED:
+        module, kind = name.rsplit(".", 1)
+        subprocess.run([sys.executable, "-c", f"from {module} import {kind}"], check=True)
+
+
+def test_a_preview_without_a_cluster_plans_every_object(berth: Berth) -> None:
+    done = berth("preview", "local", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = json.loads(done.stdout)
+    assert {step["op"] for step in report["steps"] if step["object"]} == {"create"}
+    assert "planned without it" in done.stderr
+    assert "not built yet" in done.stderr
+
+
+def test_down_and_outputs_without_a_cluster_say_so(berth: Berth) -> None:
+    down = berth("down", "local")
+    assert down.returncode == 0
+    assert "nothing to remove" in down.stderr
+    outputs = berth("outputs", "local", "--json")
+    assert (outputs.returncode, outputs.stdout) == (2, "")
+    assert "no local cluster" in outputs.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("up", "lokal"), "Did you mean 'local'?"),
+        (("preview", "onprem", "--context", "nobody"), "no context of that name"),
+        (("up", "onprem", "--simulated-gpus", "2"), "only a local stack simulates hardware"),
+        (("cluster", "status", "--name", "No Name"), "cluster name 'No Name'"),
+        (("images", "build", "nothing"), "no image 'nothing'"),
+        (("key", "../up"), "no stack's name"),
+        (("test", "nowhere"), "rooms with tests"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_mistakes_are_named_without_a_traceback(berth: Berth, words: tuple[str, ...], said: str) -> None:
+    done = berth(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_the_key_file_is_private(berth: Berth) -> None:
+    assert berth("preview", "local").returncode == 0
+    file = berth.cache / "keys" / "local"
+    assert file.stat().st_mode & 0o777 == 0o600
+    printed = berth("key", "local").stdout.strip()
+    assert printed == file.read_text().strip()
+    assert len(printed) > 30
