@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from . import manifest as m
 from . import why
+from .client import FIELD_MANAGER
 from .cluster import owner
-from .compare import differences, immutable_fields
+from .compare import differences, immutable_fields, wanted_changes
 from .errors import NOT_FOUND, ApiError, ClusterError
 from .plan import (
     REREADS,
     Outcome,
-    check_owner,
     explain,
     finish,
     new_step,
+    read,
     refuse_protected,
 )
 from .readiness import DEFAULT_SECONDS, Status, seconds
@@ -128,11 +129,12 @@ async def _bring_about(
     assert kind is not None  # noqa: S101 - for the type checker; _find_kind has seen to it
     reasons: list[str] = []
     before: Mapping[str, Any] | None = None
+    member = access.cluster.members.get(key)
+    # What was listed when the Lease was taken will do, unless its fields are to be taken over as they are.
+    live = member.live if member and not desired.resource.ignore else await read(desired, access)
     for _ in range(REREADS + 1):
-        live = await access.api.get(kind, key.namespace, key.name)
         before = before or live
         if live is not None:
-            check_owner(desired, access, live)
             reasons = reasons or await _forced_replacement(desired, access, live)
         try:
             if live is not None and reasons:
@@ -145,6 +147,7 @@ async def _bring_about(
                 reasons = fields
             elif not error.is_stale and not (error.is_field_conflict and desired.resource.ignore):
                 raise explain(desired, access, error) from None
+            live = await read(desired, access)
         else:
             return before, after, reasons
     raise ClusterError(f"{key} on {access.cluster.label} changes faster than it can be read")
@@ -182,13 +185,32 @@ def _outcome(
     after: dict[str, Any],
     reasons: list[str],
 ) -> Outcome:
-    changes = differences(live, after) if live is not None else []
+    if after["_created"] and not reasons:
+        live = None  # it was deleted since it was listed
+    changes = differences(live, after) if live is not None and not _untouched(desired, live, after) else []
     op = Op.CREATE if live is None else Op.UPDATE if changes else Op.SAME
     step = new_step(desired, access, Op.REPLACE if reasons else op)
     step.replace_reasons = tuple(reasons)
     if live is not None and owner(live) != access.cluster.state.id:
         step.note = "taken over: it existed already"
     return Outcome(step, finish(desired, step, after, live, changes))
+
+
+def _untouched(desired: Desired, live: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether our apply changed nothing; what others changed since the object was listed is not our doing.
+
+    Our entry in the managed fields alone does not tell: it names fields, not values, and its time is in
+    whole seconds.
+    """
+    if live["metadata"].get("uid") != after["metadata"].get("uid"):
+        return False
+    return bool(_own_entry(live) == _own_entry(after)) and not wanted_changes(live, desired.manifest)
+
+
+def _own_entry(live: Mapping[str, Any]) -> Any:
+    entries = live["metadata"].get("managedFields") or []
+    ours = (e for e in entries if e.get("manager") == FIELD_MANAGER and e.get("operation") == "Apply")
+    return next(ours, None)
 
 
 async def _until_ready(

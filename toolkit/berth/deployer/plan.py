@@ -100,8 +100,12 @@ async def plan(desired: Desired, access: Access) -> Outcome:
         outcome.step.cluster = access.cluster.label
         outcome.needs = ("kind", desired.key.group_kind)
         return outcome
+    member = access.cluster.members.get(desired.key)
+    live = member.live if member else None
+    # Of what is not ours nothing is known yet; the dry run tells whether there is anything to look at.
+    if live is None and (desired.has_unknown or desired.resource.ignore):
+        live = await read(desired, access)
     for _ in range(REREADS):
-        live = await _live(desired, access)
         if desired.has_unknown:
             return _by_inputs(desired, access, live)
         try:
@@ -109,20 +113,25 @@ async def plan(desired: Desired, access: Access) -> Outcome:
                 desired.kind, desired.to_apply(live), dry_run=True, force=desired.force
             )
         except ApiError as error:
+            live = live or (await read(desired, access) if error.status != NOT_FOUND else None)
             if error.is_stale or (error.is_field_conflict and live is not None and desired.resource.ignore):
-                access.cluster.members.pop(desired.key, None)  # what was listed is out of date
+                live = await read(desired, access)  # what was listed is out of date
                 continue
             return await _refused(desired, access, live, error)
+        if not after["_created"]:
+            live = live or await read(desired, access)
         return await _asked(desired, access, live, after)
     raise ClusterError(f"{desired.key} on {access.cluster.label} changes faster than it can be read")
 
 
-async def _live(desired: Desired, access: Access) -> Mapping[str, Any] | None:
-    """The live object, as listed or read now; refuses one that is not ours."""
-    member = access.cluster.members.get(desired.key)
-    if member is not None:
-        return member.live
-    assert desired.kind is not None  # noqa: S101 - for the type checker; plan() has checked it
+async def read(desired: Desired, access: Access) -> Mapping[str, Any] | None:
+    """The live object, read now; refuses one that is not ours.
+
+    Raises:
+        Refused: it is somebody else's.
+    """
+    if desired.kind is None:
+        return None
     live = await access.api.get(desired.kind, desired.key.namespace, desired.key.name)
     if live is not None:
         check_owner(desired, access, live)
@@ -164,14 +173,13 @@ async def _asked(
     desired: Desired, access: Access, live: Mapping[str, Any] | None, after: dict[str, Any]
 ) -> Outcome:
     """The plan by a dry run that worked."""
+    live = None if after["_created"] else live
     created = live is None
     changes: list[Change] = []
     if live is not None:
         changes = differences(live, after)
         if changes:  # perhaps what was listed is out of date: a controller writes, too
-            assert desired.kind is not None  # noqa: S101 - for the type checker; plan() has checked it
-            fresh = await access.api.get(desired.kind, desired.key.namespace, desired.key.name)
-            live = fresh or live
+            live = await read(desired, access) or live
             changes = differences(live, after)
         reasons = desired.must_replace(changes)
         if reasons:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster, Member
 
 _AT_ONCE = 16
+_TO_PODS = frozenset({"APIService", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ def _needs(doomed: list[Doomed]) -> dict[int, set[int]]:
         if item.key.kind == "CustomResourceDefinition"
     }
     before: dict[int, set[int]] = {index: set() for index in range(len(doomed))}
+    for (uid, _), index in namespaces.items():
+        # A namespace goes only while every API answers: so before the definitions of kinds, and after
+        # whatever hands requests to pods that are about to go.
+        for (other, _), definition in definitions.items():
+            before[definition] |= {index} if other == uid else set()
+        before[index] |= {i for i, d in enumerate(doomed) if d.cluster.uid == uid and d.key.kind in _TO_PODS}
     for index, item in enumerate(doomed):
         wanted = {by_urn.get(urn) for urn in m.noted_list(item.member.live, m.DEPENDS_ON)}
         wanted.add(namespaces.get((item.cluster.uid, item.key.namespace)))

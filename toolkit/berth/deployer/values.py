@@ -29,6 +29,7 @@ UNKNOWN_STRING = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 HIDDEN = "[secret]"
 NOT_KNOWN = "[unknown]"
+_MARK = "\x00"  # stands for a secret until all are replaced, so that none is found in the mark itself
 _SHORTEST_SECRET = 4  # characters; hiding every "1" or "dev" would make text unreadable, paths hide those
 _SHORTEST_LINE = 12  # characters of one line of a secret with several lines, such as a private key
 _EXACT_INTEGERS = 2**53  # doubles are exact up to here
@@ -241,7 +242,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._needles: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._longest_first: list[str] = []
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._needles)} needles)"
@@ -274,16 +275,16 @@ class Redactor:
             clear = base64.b64decode(text, validate=True).decode()
             if all(char.isprintable() or char.isspace() for char in clear):
                 self._add_text(clear)
-        self._pattern = None
+        self._longest_first = []
 
     def text(self, text: str) -> str:
         """The text without any secret."""
-        if not self._needles:
-            return text
-        if self._pattern is None:
-            longest_first = sorted(self._needles, key=lambda needle: (-len(needle), needle))
-            self._pattern = re.compile("|".join(re.escape(needle) for needle in longest_first))
-        return self._pattern.sub(HIDDEN, text)
+        if len(self._longest_first) != len(self._needles):
+            self._longest_first = sorted(self._needles, key=lambda needle: (-len(needle), needle))
+        for needle in self._longest_first:  # one by one: faster than a pattern of many alternatives
+            if needle in text:
+                text = text.replace(needle, _MARK)
+        return text.replace(_MARK, HIDDEN)
 
     def value(self, value: Any) -> Any:
         """The JSON value with every string in it, keys too, without any secret."""
