@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from berth.cli.app import COMMANDS, EXPECTED
+from berth.cli.app import COMMANDS, EXPECTED, FAILURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,11 @@ class Berth:
         self.cache = folder / "cache"
         self._environment = {**os.environ, "BERTH_CACHE": str(self.cache), "BERTH_CLUSTER": "nonesuch"}
 
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, interpreter: tuple[str, ...] = ("-m", "berth.cli")
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "berth.cli", *words],
+            [sys.executable, *interpreter, *words],
             env=self._environment, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
@@ -43,7 +45,7 @@ def test_every_command_explains_itself(berth: Berth, command: str) -> None:
 
 
 def test_every_expected_error_exists() -> None:
-    for name in EXPECTED:
+    for name in EXPECTED | FAILURES:
         module, kind = name.rsplit(".", 1)
         subprocess.run([sys.executable, "-c", f"from {module} import {kind}"], check=True)
 
@@ -84,6 +86,24 @@ def test_mistakes_are_named_without_a_traceback(berth: Berth, words: tuple[str, 
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_without_root_nothing_is_changed(berth: Berth) -> None:
+    # The interpreter may lie where only root can run it, so the user is pretended, not the answer.
+    pretend = "import os; os.geteuid = lambda: 65534; from berth.cli.app import main; main()"
+    done = berth("up", "local", "--yes", interpreter=("-c", pretend))
+    assert done.returncode == 2, done.stderr
+    assert "needs root" in done.stderr
+    assert "Nothing was changed" in done.stderr
+    assert not berth.cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named(berth: Berth) -> None:
+    berth.cache.write_text("a file where a folder should be")
+    done = berth("preview", "local")
+    assert done.returncode == 2, done.stderr
+    assert str(berth.cache) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_key_file_is_private(berth: Berth) -> None:

@@ -38,9 +38,9 @@ _READ_SIZE = 1 << 20
 def cache_root() -> Path:
     """The user's cache folder of Berth: $BERTH_CACHE, else $XDG_CACHE_HOME/berth, else ~/.cache/berth."""
     if chosen := os.environ.get("BERTH_CACHE"):
-        return Path(chosen)
+        return Path(chosen).absolute()
     if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen) / "berth"
+        return Path(chosen).absolute() / "berth"
     return Path.home() / ".cache" / "berth"
 
 

@@ -99,6 +99,15 @@ def test_every_pod_runs_restricted(cluster: Cluster, deployed: dict[str, Any]) -
         assert pods
 
 
+def test_kubectl_gets_every_word(berth: Berth, deployed: dict[str, Any]) -> None:
+    assert deployed["ok"]
+    done = berth.run(
+        "cluster", "kubectl", "exec", "-n", "berth-local", "deployment/smollm2", "-c", "gateway",
+        "--", "python3", "-c", "print('through')",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "through"), done.stderr
+
+
 def test_up_again_changes_nothing(berth: Berth, deployed: dict[str, Any]) -> None:
     assert deployed["ok"]
     assert operations(berth.json("up", "local")) == {"same"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,15 @@ def test_a_start_that_is_killed_anywhere_can_be_deleted(second: Cluster, millise
     second.delete()
     assert leftovers(second) == []
     assert not second.paths.root.exists()
+
+
+def test_a_cluster_whose_folder_was_removed_by_hand_can_be_deleted(second: Cluster) -> None:
+    second.start()
+    running = [process.pid for process in second.processes()]
+    assert running
+    shutil.rmtree(second.paths.root, ignore_errors=True)
+    second.delete()
+    assert not set(running) & set(all_pids())
 
 
 def test_two_deletes_are_as_good_as_one(second: Cluster) -> None:

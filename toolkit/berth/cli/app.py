@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -39,6 +40,36 @@ EXPECTED = frozenset(
         "berth_stacks.errors.SettingsError",
     }
 )
+
+
+# Of those, what is no wrong input and no lack of this machine, but work that failed.
+FAILURES = frozenset(
+    {
+        "berth.localcluster.errors.ApiError",
+        "berth.localcluster.errors.BuildError",
+        "berth.localcluster.errors.BusyError",
+        "berth.localcluster.errors.CleanupError",
+        "berth.localcluster.errors.ClusterStartError",
+        "berth.localcluster.errors.ImageError",
+        "berth.operations.errors.ClusterReadError",
+        "berth.operations.errors.EndpointError",
+        "berth_images.errors.BuildError",
+        "berth_images.errors.RegistryError",
+    }
+)
+
+_NO_FOLDER = "a file is where a folder should be: set BERTH_CACHE to another folder, and run this again"
+
+# What the system may refuse, and what to do about it.
+ENVIRONMENT = {
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
+    errno.ENOSPC: "the disk is full: free some space, or set BERTH_CACHE to another disk, and run this again",
+    errno.EDQUOT: "your quota is used up: free some space, or set BERTH_CACHE, and run this again",
+    errno.EROFS: "that is read-only: set BERTH_CACHE to a folder that can be written, and run this again",
+    errno.EACCES: "you may not write there: set BERTH_CACHE to a folder of your own, and run this again",
+    errno.EPERM: "you may not do that: set BERTH_CACHE to a folder of your own, or run this as root",
+}
 
 
 class LazyGroup(click.Group):
@@ -93,9 +124,17 @@ def _expected(error: BaseException) -> bool:
     return any(f"{kind.__module__}.{kind.__qualname__}" in EXPECTED for kind in type(error).__mro__)
 
 
+def _exit_code(error: BaseException) -> int:
+    named: int | None = getattr(error, "exit_code", None)
+    if named is not None:
+        return named
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    return 1 if names & FAILURES else 2
+
+
 def _unexpected(error: BaseException) -> NoReturn:
-    trace = log_folder() / "crash.log"
     try:
+        trace = log_folder() / "crash.log"
         trace.write_text("".join(traceback.format_exception(error)))
         where = f"the details are in {trace}"
     except OSError:
@@ -118,8 +157,14 @@ def main() -> NoReturn:
         # The reader (head, less) has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            _unexpected(error)
+        where = f": {error.filename}" if error.filename else ""
+        click.echo(f"berth: {error.strerror}{where}; {ENVIRONMENT[error.errno]}", err=True)
+        sys.exit(2)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a person
         if not _expected(error):
             _unexpected(error)
         click.echo(f"berth: {error}", err=True)
-        sys.exit(getattr(error, "exit_code", 2))
+        sys.exit(_exit_code(error))

@@ -124,8 +124,16 @@ def logs(name: str, component: str | None, lines: int) -> None:
     click.echo(one.logs(component, lines))
 
 
-@cluster.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+class PassThrough(click.Command):
+    """A command that takes every word as it stands: options, `--help` and `--` are another program's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words, parse none."""
+        ctx.params["words"] = tuple(args)
+        return []
+
+
+@cluster.command(cls=PassThrough)
 def kubectl(words: tuple[str, ...]) -> None:
     """Run kubectl against the cluster `berth` (`--name NAME` first for another)."""
     name = cluster_name()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import json
 import os
@@ -15,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from berth.cli import local
 from berth.cli.console import Console, curl
 from berth.cli.errors import UserError
 from berth.cli.key import ensure_key
-from berth.cli.stackfile import Stack, find_stack, request_for
+from berth.cli.stackfile import PROJECT, Stack, find_stack, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from berth.cli.local import Ground
     from berth.deployer import Event, Report, RunRequest
 
 # What a pod of a cluster of the user's own sees as its clients: private networks.
@@ -61,7 +62,7 @@ class NothingThereError(UserError):
     """Nothing of the stack can be deployed, for want of a cluster."""
 
 
-def _local_overlay(stack: Stack, ground: Ground) -> dict[str, Any]:
+def _local_overlay(stack: Stack, ground: local.Ground) -> dict[str, Any]:
     """Return the config values that only this machine knows."""
     connection = {"kubeconfig": str(ground.kubeconfig), "nodeAddress": ground.node_address}
     return {
@@ -84,22 +85,24 @@ def prepare(
         need: what may be made; a preview takes what is there.
     """
     stack = find_stack(name)
+    if gpus is not None and context:
+        raise UserError("--simulated-gpus: only the local cluster simulates hardware, not that of --context")
     if not stack.is_local:
         if gpus is not None:
             raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{name}' is none")
         overlay = _context_overlay(stack, context) if context else {}
         return Prepared(request_for(stack, overlay, {}))
+    if need is Need.CHANGE and not context:
+        local.require_machine()
     key = ensure_key(name)
     secrets = {"berth:apiKeys": {"local": key}}
     if context:
         overlay = {
             **_context_overlay(stack, context),
-            "berth:images": {"refs": _references(stack, console, change=need is Need.CHANGE)},
+            "berth:images": {**stack.images, "refs": _references(stack, console, need)},
             "berth:clients": {"cidrs": list(PRIVATE_NETWORKS)},
         }
         return Prepared(request_for(stack, overlay, secrets), key)
-    from berth.cli import local
-
     if need is Need.CHANGE:
         ground: local.Ground | None = local.prepare_ground(
             console, yes=yes, simulated_gpus=gpus, metrics_server=stack.scales_on_cpu
@@ -141,7 +144,7 @@ def _has_context(file: str, context: str) -> bool:
     return any(isinstance(one, dict) and one.get("name") == context for one in contexts or [])
 
 
-def _references(stack: Stack, console: Console, *, change: bool) -> dict[str, str]:
+def _references(stack: Stack, console: Console, need: Need) -> dict[str, str]:
     """Return the images for a cluster that is not ours: those the file names, else pushed to its registry."""
     references = stack.images.get("refs")
     if isinstance(references, dict) and references:
@@ -153,13 +156,20 @@ def _references(stack: Stack, console: Console, *, change: bool) -> dict[str, st
             "berth:images: {registry: HOST/PATH} (Berth pushes there), or {refs: {<role>: <reference>}}"
         )
     import berth_images
-    from berth_images.publish import push
+    from berth_images.errors import NotFoundError
+    from berth_images.publish import pin, push
 
+    if need is not Need.CHANGE:
+        found = berth_images.find()
+        references = {role: f"{registry}/{role}:not-built-yet" for role in berth_images.roles()}
+        if need is Need.LOOK:
+            for role, image in found.items():
+                tagged = f"{registry}/{role}:{image.reference.rsplit(':', 1)[1]}"
+                with contextlib.suppress(NotFoundError):
+                    tagged = pin(tagged).reference
+                references[role] = tagged
+        return references
     built = berth_images.build_all(progress=lambda text: console.line("images", text))
-    if not change:
-        return {
-            role: f"{registry}/{role}:{image.reference.rsplit(':', 1)[1]}" for role, image in built.items()
-        }
     return {
         role: push(image, registry, progress=lambda text: console.line("images", text))
         for role, image in built.items()
@@ -235,9 +245,11 @@ def up(
             _prove(console, where, url, prepared.key) for where, url in _endpoints(report.outputs).items()
         ]
     _finish(report, as_json=as_json, diff=diff, extra={"completions": proofs})
-    if not as_json:
-        for proof in proofs:
+    for proof in proofs:
+        if "error" not in proof and not as_json:
             click.echo(_proof_text(proof, stack))
+    if failed := [str(proof["error"]) for proof in proofs if "error" in proof]:
+        raise UserError("everything was deployed, but " + "; ".join(failed), exit_code=1)
 
 
 def _endpoints(outputs: Mapping[str, Any]) -> dict[str, str]:
@@ -248,15 +260,18 @@ def _endpoints(outputs: Mapping[str, Any]) -> dict[str, str]:
 def _prove(console: Console, where: str, url: str, key: str) -> dict[str, Any]:
     """Ask the model one question through its Service: a deployment that cannot answer has failed."""
     from berth.operations import ask
+    from berth.operations.errors import EndpointError
 
-    with console.step("proof", f"asking {where} at {url}"):
-        answer = asyncio.run(ask(url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS))
+    proof: dict[str, Any] = {"endpoint": where, "url": url, "prompt": PROOF_PROMPT}
+    try:
+        with console.step("proof", f"asking {where} at {url}"):
+            answer = asyncio.run(ask(url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS))
+    except EndpointError as error:
+        return {**proof, "error": str(error)}
     if not answer.text.strip():
-        raise UserError(f"{where} at {url} answered, but with no text: the model does not work", exit_code=1)
+        return {**proof, "error": f"{where} at {url} answered, but with no text: the model does not work"}
     return {
-        "endpoint": where,
-        "url": url,
-        "prompt": PROOF_PROMPT,
+        **proof,
         "text": answer.text,
         "tokens": answer.tokens,
         "seconds": answer.seconds,
@@ -303,6 +318,8 @@ def down(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
         prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.EXISTING)
     except NothingThereError as nothing:
         console.line("stack", f"{nothing}; nothing to remove")
+        if as_json:
+            click.echo(json.dumps(deployer.Report("down", PROJECT, stack).to_json(), indent=2))
         return
     report = asyncio.run(_stoppable(deployer.down, prepared.request, console))
     _finish(report, as_json=as_json, diff=diff)

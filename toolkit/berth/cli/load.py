@@ -126,7 +126,7 @@ def _settings(
         "cluster", {}
     )
     target = ScalingTarget(
-        kubeconfig=str(Path(connection["kubeconfig"]).expanduser()),
+        kubeconfig=connection["kubeconfig"],
         context=connection.get("context") or "",
         namespace=model["namespace"],
         deployment=model["deployment"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,14 @@ from berth.cli.errors import UserError
 from berth.cli.paths import cluster_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from berth_images import BuiltImage
+
+
+# Findings of the preflight without which there is no cluster; tools can be installed, memory may suffice.
+NEEDED = frozenset({"root", "machine", "cgroups", "space", "addresses"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,43 @@ class Ground:
     node_address: str
     images: Mapping[str, str]
     running: bool = True
+
+
+class _Beside:
+    """Images made beside the compiler, in a thread that ends with this process; they can be made again."""
+
+    def __init__(self, make: Callable[[], dict[str, BuiltImage]], console: Console) -> None:
+        self._made: dict[str, BuiltImage] | None = None
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(make, console), name="images", daemon=True)
+        self._thread.start()
+
+    def _run(self, make: Callable[[], dict[str, BuiltImage]], console: Console) -> None:
+        try:
+            self._made = make()
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._failed = error
+            console.line("images", f"failed: {error}")
+
+    def result(self) -> dict[str, BuiltImage]:
+        """Wait for the images; raises what making them raised."""
+        self._thread.join()
+        if self._made is None:
+            raise self._failed or RuntimeError("the images' thread ended without a word")
+        return self._made
+
+
+def require_machine() -> None:
+    """Refuse a machine that can run no cluster, before anything is changed.
+
+    Raises:
+        UserError: what is missing, and what to do. Missing tools are asked for later.
+    """
+    from berth.localcluster import preflight
+
+    for found in preflight():
+        if not found.ok and found.name in NEEDED:
+            raise UserError(f"{found.name}: {found.detail}; {found.remedy}. Nothing was changed.")
 
 
 def consent_to_tools(*, yes: bool, console: Console | None = None) -> None:
@@ -64,14 +107,12 @@ def prepare_ground(
 
     consent_to_tools(yes=yes, console=console)
     cluster = Cluster(cluster_name())
-    with ThreadPoolExecutor(1, thread_name_prefix="images") as pool:
-        images = pool.submit(berth_images.build_all, progress=lambda text: console.line("images", text))
-        images.add_done_callback(
-            lambda done: console.line("images", f"failed: {done.exception()}") if done.exception() else None
-        )
-        # In the main thread, so that Ctrl-C reaches the compiler.
-        cluster.start(ClusterProgress(console, "cluster"))
-        built = images.result()
+    images = _Beside(
+        lambda: berth_images.build_all(progress=lambda text: console.line("images", text)), console
+    )
+    # In the main thread, so that Ctrl-C reaches the compiler.
+    cluster.start(ClusterProgress(console, "cluster"))
+    built = images.result()
     if simulated_gpus is not None:
         cluster.simulate_gpus(simulated_gpus)
         console.line(
@@ -104,7 +145,7 @@ def present_ground(console: Console) -> Ground:
         if role not in images:
             console.line("images", f"{role} is not built yet: its tag is not known")
             images[role] = f"berth.local/{role}:not-built-yet"
-    running = status.state in {"running", "broken"}
+    running = status.state in {"running", "broken"} and bool(status.node_address)
     if not running:
         console.line("cluster", f"{cluster.name} is {status.state}: planned without it; `up` starts it")
     return Ground(cluster.kubeconfig, status.node_address or NO_ADDRESS, images, running)

@@ -12,9 +12,9 @@ def cache_folder() -> Path:
     """Return the user's cache folder for Berth: `$BERTH_CACHE`, else the platform's."""
     named = os.environ.get("BERTH_CACHE")
     if named:
-        return Path(named)
+        return Path(named).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "berth"
+    return (Path(base).absolute() if base else Path.home() / ".cache") / "berth"
 
 
 def log_folder() -> Path:

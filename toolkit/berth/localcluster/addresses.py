@@ -30,6 +30,7 @@ MAX_NODES = 32
 ROUTE_PROTOCOL = "198"
 
 API_PORT = 6443
+_LIKE_A_DEFAULT_ROUTE = 8
 ETCD_CLIENT_PORT = 12379
 ETCD_PEER_PORT = 12380
 
@@ -149,6 +150,10 @@ def overlapping(plan: Plan, routes: Iterable[str]) -> str | None:
         if route == "default":
             continue
         network = ipaddress.ip_network(route, strict=False)
+        # A VPN that takes all traffic halves the Internet (0.0.0.0/1, 128.0.0.0/1): that is a default route,
+        # and ours, being longer, win over it.
+        if network.prefixlen < _LIKE_A_DEFAULT_ROUTE:
+            continue
         if isinstance(network, IPv4Network) and network.overlaps(plan.network):
             return route
     return None

@@ -297,7 +297,7 @@ def _patched_modules(go: Go, scratch: str) -> Path:
         path.chmod(0o755)  # the module cache is read-only, and so is its copy
     generated.write_text(without_shard_info(generated.read_text()))
     module = Path(scratch, "patched.mod")
-    module.write_text((MODULE / "go.mod").read_text() + f"\nreplace {name} => {copy}\n")
+    module.write_text((MODULE / "go.mod").read_text() + f'\nreplace {name} => "{copy}"\n')
     shutil.copy(MODULE / "go.sum", module.with_suffix(".sum"))
     return module
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from .errors import CleanupError
+from .errors import CleanupError, UnsupportedMachineError
 from .processes import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
@@ -41,7 +41,22 @@ def missing_controllers(root: Path = ROOT) -> list[str]:
 
 
 def ensure(name: str, root: Path = ROOT) -> None:
-    """Make the group ``name`` below the root of every hierarchy, with the controllers that kubelet needs."""
+    """Make the group ``name`` below the root of every hierarchy, with the controllers that kubelet needs.
+
+    Raises:
+        UnsupportedMachineError: the kernel does not allow it, as in a container that may not write there.
+    """
+    try:
+        _ensure(name, root)
+    except OSError as error:
+        raise UnsupportedMachineError(
+            f"the cgroup {name} cannot be made below {root}: {error.strerror or error} ({error.filename}). "
+            "In a container this needs the host's cgroup namespace and a writable /sys/fs/cgroup; else use "
+            "another machine, or a cluster that you have: `berth up local --context NAME`"
+        ) from None
+
+
+def _ensure(name: str, root: Path) -> None:
     for hierarchy in hierarchies(root):
         group = hierarchy / name
         if version(root) == _UNIFIED:

@@ -272,7 +272,8 @@ def stop(paths: ClusterPaths) -> None:
     Raises:
         CleanupError: something could not be removed.
     """
-    for script in sorted(paths.units.glob("*.sh")):
+    # By their names, since processes outlive a folder that somebody removed by hand.
+    for script in sorted(paths.units.glob("*.sh")) or _expected_units(paths):
         units.stop(script)
     for slot in _slots(paths):
         plan = Plan(slot)
@@ -281,6 +282,11 @@ def stop(paths: ClusterPaths) -> None:
             cgroups.remove(plan.node(index, paths.root.name).cgroup)
         shutil.rmtree(run_folder(slot), ignore_errors=True)
     _remove_shared()
+
+
+def _expected_units(paths: ClusterPaths) -> list[Path]:
+    names = [controlplane.UNIT, *(node.unit_name(index) for index in range(1, MAX_NODES + 1))]
+    return [paths.units / f"{name}.sh" for name in names]
 
 
 def _slots(paths: ClusterPaths) -> list[int]:

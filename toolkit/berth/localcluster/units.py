@@ -232,9 +232,14 @@ def stop(script: Path) -> None:
 
 
 def _running(script: Path) -> list[Identity]:
-    """The processes whose last argument is ``script``: a unit's head, its process 1, and that one's forks."""
-    pids = [pid for pid in processes.all_pids() if processes.arguments(pid)[-1:] == [str(script)]]
+    """The processes that run ``script``: a unit's head, its process 1, that one's forks; no editor."""
+    pids = [pid for pid in processes.all_pids() if _runs(processes.arguments(pid), str(script))]
     return [identity for pid in pids if (identity := Identity.of(pid)) is not None]
+
+
+def _runs(arguments: list[str], script: str) -> bool:
+    program = Path(arguments[0]).name if arguments else ""
+    return program in {"nsenter", "unshare", "bash"} and arguments[-1] == script
 
 
 def members(namespaces: Collection[int | None]) -> list[int]:
