@@ -237,7 +237,15 @@ class ModelServer(pulumi.ComponentResource):
             )
         return core.Service(
             f"{self._prefix}-service",
-            metadata=self._metadata("", filled(annotations)),
+            metadata=self._metadata(
+                "",
+                # It waits for its first endpoint only, so it does not outlive a rollout that is stuck.
+                combine(
+                    lambda own, given: {**own, **given},
+                    pods.awaited(self._settings.patience_first),
+                    annotations,
+                ),
+            ),
             spec=core.ServiceSpecArgs(
                 type=access.service_type,
                 selector=self._selector,
@@ -275,7 +283,7 @@ class ModelServer(pulumi.ComponentResource):
         settings = self._settings
         return apps.Deployment(
             f"{self._prefix}-deployment",
-            metadata=self._metadata(),
+            metadata=self._metadata("", pods.awaited(settings.patience)),
             spec=apps.DeploymentSpecArgs(
                 replicas=settings.replicas,
                 selector=meta.LabelSelectorArgs(match_labels=self._selector),
@@ -285,11 +293,7 @@ class ModelServer(pulumi.ComponentResource):
                         max_surge=settings.max_surge, max_unavailable=settings.max_unavailable
                     ),
                 ),
-                # Engine and gateway may each take the whole start-up budget before the rollout counts as
-                # stuck.
-                progress_deadline_seconds=combine(
-                    lambda budget: max(600, 2 * int(budget) + 120), settings.startup
-                ),
+                progress_deadline_seconds=settings.progress,
                 template=core.PodTemplateSpecArgs(
                     metadata=meta.ObjectMetaArgs(
                         labels=self._pod_labels(), annotations=self._pod_annotations()

@@ -138,7 +138,8 @@ class ProbesArgs(TypedDict):
     """When a replica counts as started, ready and alive, in seconds."""
 
     startup_seconds: NotRequired[pulumi.Input[int]]
-    """Budget for loading the model. Default: twice the measured load, at least 60."""
+    """Budget for loading the model. Default: twice the measured load, at least 60. `pulumi up` waits as long
+    as all replicas (10 where autoscaled) may take to be replaced with it, at least 600, at most a day."""
     measured_load_seconds: NotRequired[pulumi.Input[float]]
     """How long loading took where it was measured; a budget below twice that is refused."""
     readiness_period_seconds: NotRequired[pulumi.Input[int]]

@@ -19,6 +19,9 @@ AFTER_DRAIN_SECONDS = 5
 GATEWAY_RESOURCES = {"cpu_request": "100m", "memory_request": "128Mi", "memory_limit": "512Mi"}
 WEIGHTS_RESOURCES = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}
 _HOUR = 3600
+_DAY = 24 * _HOUR
+_AUTOSCALED = 10
+"""Replicas that a rollout is given time for where an autoscaler owns their number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,9 @@ class ServerSettings:
     liveness_period: pulumi.Input[int]
     max_surge: pulumi.Input[int]
     max_unavailable: pulumi.Input[int]
+    progress: pulumi.Input[int]
+    patience: pulumi.Input[int]
+    patience_first: pulumi.Input[int]
     api_keys: pulumi.Input[Mapping[str, str]] | None
     api_keys_secret: pulumi.Input[str] | None
     pull_secrets: pulumi.Input[Sequence[str]]
@@ -87,6 +93,8 @@ def read(given: Arguments, name: str) -> ServerSettings:
     max_input, max_total = _tokens(given)
     startup, readiness_period, liveness_period = _probes(given)
     max_surge, max_unavailable = _rollout(given)
+    # Engine and gateway may each take the whole start-up budget before the rollout counts as stuck.
+    progress = combine(lambda budget: max(600, 2 * int(budget) + 120), startup)
     api_keys, api_keys_secret, anonymous = _keys(given)
     model = given.group("model", declared.ModelArgs)
     variant = given.read("variant", checks.dns_label, "main")
@@ -151,6 +159,9 @@ def read(given: Arguments, name: str) -> ServerSettings:
         liveness_period=liveness_period,
         max_surge=max_surge,
         max_unavailable=max_unavailable,
+        progress=progress,
+        patience=combine(_patience, progress, grace, replicas, max_surge, max_unavailable),
+        patience_first=combine(_patience, progress, grace, 1, 1, 0),
         api_keys=api_keys,
         api_keys_secret=api_keys_secret,
         pull_secrets=given.read("image_pull_secrets", checks.list_of(checks.dns_label), NOBODY),
@@ -372,6 +383,15 @@ def _rollout(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]]:
         return unavailable
 
     return surge, combine(moves, unavailable, surge)
+
+
+def _patience(progress: int, grace: int, replicas: int | None, surge: int, unavailable: int) -> int:
+    """Seconds that a rollout may take in all: one batch of pods after another starts, and ends.
+
+    Generous, since the Deployment's own progress deadline says earlier that it is stuck; at most a day.
+    """
+    batches = -(-int(replicas or _AUTOSCALED) // int(surge + unavailable))
+    return min(_DAY, batches * int(progress + grace))
 
 
 def _keys(given: Arguments) -> tuple[pulumi.Input[Mapping[str, str]] | None, pulumi.Input[str] | None, bool]:

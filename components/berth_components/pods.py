@@ -122,6 +122,11 @@ def checksum(*configs: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def awaited(seconds: pulumi.Input[int]) -> dict[str, pulumi.Input[str]]:
+    """The annotation that makes Pulumi wait so long for an object; by itself it gives up after 600 s."""
+    return {"pulumi.com/timeoutSeconds": whole(seconds)}
+
+
 def spread(
     selected: Mapping[str, pulumi.Input[str]], topology: str, rule: pulumi.Input[str]
 ) -> core.TopologySpreadConstraintArgs:

@@ -282,6 +282,32 @@ def test_the_whole_start_up_budget_is_there(serve: Callable[..., Any], budget: i
     assert rendered.one("Deployment")["spec"]["progressDeadlineSeconds"] > 2 * budget
 
 
+@pytest.mark.parametrize(
+    ("changes", "batches"),
+    [
+        ({}, 2),
+        ({"replicas": 7, "rollout.max_surge": 2, "rollout.max_unavailable": 1}, 3),
+        ({"replicas": None, "autoscaled": True}, 10),
+    ],
+)
+def test_pulumi_waits_for_every_batch_of_pods(serve: Callable[..., Any], changes: Json, batches: int) -> None:
+    for startup in (60, 7200):
+        rendered = serve({**changes, "probes.startup_seconds": startup})
+        deployment = rendered.one("Deployment")
+        (pod,) = rendered.pods
+        each = deployment["spec"]["progressDeadlineSeconds"] + pod["terminationGracePeriodSeconds"]
+        # The Service has its first endpoint after one batch.
+        for found, count in ((deployment, batches), (rendered.one("Service"), 1)):
+            waited = int(found["metadata"]["annotations"]["pulumi.com/timeoutSeconds"])
+            assert 600 <= waited == min(24 * 3600, count * each)
+
+
+def test_an_annotation_of_the_caller_wins(serve: Callable[..., Any]) -> None:
+    given = {"pulumi.com/timeoutSeconds": "900", "example.com/internal": "true"}
+    service = serve({"service.annotations": given, "access.public_reason": "a demonstration"}).one("Service")
+    assert service["metadata"]["annotations"] == {**given, "berth.dev/public-reason": "a demonstration"}
+
+
 @pytest.mark.parametrize("measured", [0.7, 29.9, 31.0, 400.0])
 def test_the_start_up_budget_is_twice_the_measured_load(serve: Callable[..., Any], measured: float) -> None:
     (pod,) = serve({"probes.measured_load_seconds": measured}).pods
