@@ -292,28 +292,33 @@ async def test_a_foreign_apiservice_is_named_and_left_alone(
     world: Any, eventually: Callable[..., Any]
 ) -> None:
     world.kube.own_apiservice("keda", "keda-operator-metrics-apiserver")
-    adapter = await world.adapter(ready=False)
+    # Ready all the same: a deployment that moves the adapter waits for that before it changes the APIService.
+    adapter = await world.adapter()
 
     async def named() -> bool:
-        return (
-            "belongs to keda/keda-operator-metrics-apiserver"
-            in (await adapter.get("/readyz", anonymous=True))[1]
-        )
+        status, text = await adapter.get("/healthz?verbose", anonymous=True)
+        return status == 200 and "belongs to keda/keda-operator-metrics-apiserver" in text
 
     await eventually(named)
+    assert await adapter.ready()
     assert any(entry["level"] == "error" and entry.get("state") == "foreign" for entry in adapter.log)
     assert "caBundle" not in world.kube.apiservice["spec"]
     assert not world.kube.applies
     world.kube.own_apiservice()  # its owner gave it up
-    await eventually(adapter.ready)
+
+    async def trusted() -> bool:
+        return "caBundle" in world.kube.apiservice["spec"]
+
+    await eventually(trusted)
+    assert (await adapter.get("/healthz?verbose", anonymous=True))[1] == "ok\n"
 
 
 async def test_an_insecure_apiservice_is_named(world: Any, eventually: Callable[..., Any]) -> None:
     world.kube.apiservice["spec"]["insecureSkipTLSVerify"] = True
-    adapter = await world.adapter(ready=False)
+    adapter = await world.adapter()
 
     async def named() -> bool:
-        return "insecureSkipTLSVerify: true" in (await adapter.get("/readyz", anonymous=True))[1]
+        return "insecureSkipTLSVerify: true" in (await adapter.get("/healthz?verbose", anonymous=True))[1]
 
     await eventually(named)
     assert not world.kube.applies

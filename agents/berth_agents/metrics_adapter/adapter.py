@@ -44,7 +44,7 @@ class Adapter:
         self._reader = GatewayReader(session, settings.gateway_port)
         self._gateways = Gateways(client, self._reader.forget)
         queue = QueueSignal(self._gateways, self._reader)
-        self._api = MetricsApi(queue, self._tls, self._unready)
+        self._api = MetricsApi(queue, self._tls, self._unready, lambda: self._registration.problem)
         self._settled = False
         self._stopping = False
         self._problems: dict[str, str] = {}
@@ -54,8 +54,12 @@ class Adapter:
         self._stopping = True
 
     def _unready(self) -> list[str]:
-        """Say everything that stands in the way of being asked."""
-        found = [self._gateways.problem, self._registration.problem]
+        """Say everything that stands in the way of being asked.
+
+        Not who owns the APIService: a moved adapter's new pods have to be Ready before a deployment changes
+        it, so each would wait for the other.
+        """
+        found = [self._gateways.problem]
         if not self._settled:
             found.append(
                 f"the certificate is not settled: {self._problems.get('certificate', 'not looked at yet')}"

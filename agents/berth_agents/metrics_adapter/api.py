@@ -41,10 +41,17 @@ class MetricsApi:
         signal: answers the metrics.
         tls: knows whether a connection's client certificate still counts.
         unready: says why the adapter is not ready, one line each; none when it is.
+        unasked: says why the API server asks somebody else, if it does; shown by `/healthz?verbose`.
     """
 
-    def __init__(self, signal: QueueSignal, tls: ServingTls, unready: Callable[[], list[str]]) -> None:
-        self._signal, self._tls, self._unready = signal, tls, unready
+    def __init__(
+        self,
+        signal: QueueSignal,
+        tls: ServingTls,
+        unready: Callable[[], list[str]],
+        unasked: Callable[[], str | None],
+    ) -> None:
+        self._signal, self._tls, self._unready, self._unasked = signal, tls, unready, unasked
         self._refusal_logged = float("-inf")
 
     def application(self) -> web.Application:
@@ -74,7 +81,7 @@ class MetricsApi:
         app.router.add_get(f"/apis/{GROUP}", _constant({"kind": "APIGroup", "apiVersion": "v1", **group}))
         app.router.add_get(f"/apis/{GROUP}/{VERSION}", _constant(resources))
         app.router.add_get(f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{{metric}}", self._metric)
-        app.router.add_get("/healthz", _alive)
+        app.router.add_get("/healthz", self._health)
         app.router.add_get("/livez", _alive)
         app.router.add_get("/readyz", self._ready)
         return app
@@ -152,6 +159,13 @@ class MetricsApi:
                 "items": [item],
             }
         )
+
+    async def _health(self, request: web.Request) -> web.Response:
+        """Answer ok, for the process lives; `?verbose` adds what somebody should look at."""
+        if "verbose" not in request.query:
+            return await _alive(request)
+        found = [*(f"not ready: {reason}" for reason in self._unready()), self._unasked()]
+        return web.Response(text="".join(f"{line}\n" for line in ("ok", *found) if line))
 
     async def _ready(self, _: web.Request) -> web.Response:
         reasons = self._unready()
