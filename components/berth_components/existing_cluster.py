@@ -54,6 +54,11 @@ class ExistingCluster(pulumi.ComponentResource):
         self.register_outputs({"context": self.context, "provider": self.provider})
 
 
+def is_contents(kubeconfig: str) -> bool:
+    """Whether it is a kubeconfig's contents, YAML of many lines or JSON, and not a path."""
+    return "\n" in kubeconfig or "{" in kubeconfig
+
+
 def _hide_contents(kubeconfig: str) -> str | pulumi.Output[str]:
     # A path is no secret, and is better seen in a preview; contents carry keys and tokens.
-    return pulumi.Output.secret(kubeconfig) if "\n" in kubeconfig or "{" in kubeconfig else kubeconfig
+    return pulumi.Output.secret(kubeconfig) if is_contents(kubeconfig) else kubeconfig

@@ -1,5 +1,6 @@
 """The program of every stack: its settings, made into components."""
 
+import os.path
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from berth_components import (
     ModelServer,
     RestrictedNamespace,
 )
+from berth_components.existing_cluster import is_contents
 
 from berth_stacks import build
 from berth_stacks.load import Loaded, load
@@ -47,8 +49,10 @@ def _declare(loaded: Loaded) -> dict[str, dict[str, Any]]:
         if site.cluster is None:
             raise AssertionError(f"the rules let a site without a cluster pass: {key}")
         kubeconfig = site.cluster.kubeconfig
-        path = kubeconfig if "\n" in kubeconfig else str(Path(kubeconfig).expanduser())
-        access: ExistingClusterArgs = {"kubeconfig": path}
+        if not is_contents(kubeconfig):
+            # The provider knows no "~".
+            kubeconfig = os.path.expanduser(kubeconfig)  # noqa: PTH111 - Path would also rewrite the rest
+        access: ExistingClusterArgs = {"kubeconfig": kubeconfig}
         if site.cluster.context:
             access["context"] = site.cluster.context
         cluster = ExistingCluster(key, access)

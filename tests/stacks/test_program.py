@@ -66,6 +66,21 @@ def test_onprem(run: Callable[..., Any], root: Path, overlay: Callable[..., dict
     assert done.one("Service", "smollm2")["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_kubeconfigs_contents_stay_as_they_are_and_secret(
+    run: Callable[..., Any], root: Path, overlay: Callable[..., dict[str, str]], indent: int | None
+) -> None:
+    """One line of JSON, as machines write it, is no path: its "//" would become "/"."""
+    clusters = [{"name": "c", "cluster": {"server": "https://198.18.0.2:6443"}}]
+    contents = json.dumps({"apiVersion": "v1", "kind": "Config", "clusters": clusters}, indent=indent)
+    connections = {"local": {"kubeconfig": contents, "nodeAddress": "198.18.0.2"}}
+    extra = {**overlay(), "berth:connections": json.dumps(connections)}
+    done = run((root / "stacks/Pulumi.local.yaml").read_text(), extra)
+    provider = next(r.inputs for r in done.resources if r.typ == "pulumi:providers:kubernetes")
+    assert SECRET in provider["kubeconfig"]
+    assert provider["kubeconfig"]["value"] == contents
+
+
 def test_the_key_is_a_secret_everywhere(run: Callable[..., Any], root: Path) -> None:
     done = run((root / "stacks/Pulumi.local.yaml").read_text())
     (secret,) = [r for r in done.resources if r.typ == "kubernetes:core/v1:Secret"]
