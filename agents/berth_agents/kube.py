@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -183,8 +183,13 @@ class KubeClient:
             if not page.get("metadata", {}).get("continue"):
                 return
 
-    async def watch(self, path: str, params: Params, resource_version: str) -> AsyncIterator[Json]:
-        """Yield watch events, bookmarks among them, until the API server ends it after `WATCH_SECONDS`."""
+    async def watch(
+        self, path: str, params: Params, resource_version: str, on_open: Callable[[], None]
+    ) -> AsyncIterator[Json]:
+        """Yield watch events, bookmarks among them, until the API server ends it after `WATCH_SECONDS`.
+
+        `on_open` is called once the API server has accepted the watch, which may be long before an event.
+        """
         query = {
             **params,
             "watch": "true",
@@ -193,6 +198,7 @@ class KubeClient:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         async with self._answer("GET", path, query, read_seconds=WATCH_SECONDS + 15) as response:
+            on_open()
             async for line in _lines(response.content):
                 try:
                     event = json.loads(line)

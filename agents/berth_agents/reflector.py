@@ -19,6 +19,9 @@ GONE = 410  # the resourceVersion is older than what the API server remembers
 RELIST_SECONDS = 600
 # A watch that ended sooner than this ended for a reason that may return at once.
 SHORT_WATCH_SECONDS = 5
+# What is kept counts for so long after the API server was last heard. Longer than an idle watch lasts (60 s,
+# and 75 s where a connection died silently), so a watch without events needs no exception.
+STALE_SECONDS = 90.0
 
 
 class Reflector(Generic[T]):
@@ -29,6 +32,7 @@ class Reflector(Generic[T]):
         params: query of list and watch, e.g. `{"labelSelector": "a=b"}`.
         reduce: makes the copy that is kept of an object; `None` leaves the object out.
         on_gone: told the uid of each object that is no longer kept.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -38,32 +42,48 @@ class Reflector(Generic[T]):
         params: Params,
         reduce: Callable[[Json], T | None],
         on_gone: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._path, self._params = client, path, params
-        self._reduce, self._on_gone = reduce, on_gone
+        self._reduce, self._on_gone, self._clock = reduce, on_gone, clock
         self._objects: dict[str, T] = {}
         self._version = ""
-        self._listed_at = 0.0
-        self.listed = False
-        self.problem = f"{path} was not listed yet"
+        self._listed_at = self._heard_at = 0.0
+        self._listed = False
+        self._failure = f"{path} was not listed yet"
 
     @property
     def objects(self) -> dict[str, T]:
         """What is kept now, by uid. Not to be changed."""
         return self._objects
 
+    @property
+    def problem(self) -> str | None:
+        """Why what is kept cannot be trusted: never listed, or not heard of for `STALE_SECONDS`."""
+        if not self._listed:
+            return self._failure
+        age = self._clock() - self._heard_at
+        if age <= STALE_SECONDS:
+            return None
+        return f"{self._path} was last heard of {age:.0f} s ago: {self._failure}"
+
+    def _heard(self) -> None:
+        self._heard_at = self._clock()
+        self._failure = "the watch is silent"
+
     async def run(self) -> None:
         """Keep the copies current until cancelled."""
         backoff = Backoff()
         while True:
-            started = time.monotonic()
+            started = self._clock()
             try:
                 if not self._version or started - self._listed_at > RELIST_SECONDS:
                     await self._list()
                 await self._watch()
             except KubeError as error:
                 self._failed(error)
-            if time.monotonic() - started >= SHORT_WATCH_SECONDS:
+            if self._clock() - started >= SHORT_WATCH_SECONDS:
                 backoff.reset()
             await asyncio.sleep(backoff.next())
 
@@ -72,10 +92,10 @@ class Reflector(Generic[T]):
             self._version = ""
             log.info("The watch is too old; listing again", extra={"path": self._path})
             return
-        self.problem = str(error)
+        self._failure = str(error)
         log.warning(
             "List or watch failed; trying again",
-            extra={"path": self._path, "error": str(error), "listed": self.listed},
+            extra={"path": self._path, "error": str(error), "listed": self._listed},
         )
 
     async def _list(self) -> None:
@@ -91,10 +111,11 @@ class Reflector(Generic[T]):
         self._objects = found
         for uid in gone:
             self._on_gone(uid)
-        self._version, self._listed_at, self.listed = version, time.monotonic(), True
+        self._version, self._listed_at, self._listed = version, self._clock(), True
+        self._heard()
 
     async def _watch(self) -> None:
-        async for event in self._client.watch(self._path, self._params, self._version):
+        async for event in self._client.watch(self._path, self._params, self._version, self._heard):
             kind, item = event.get("type"), event.get("object") or {}
             if kind == "ERROR":
                 raise ApiRefused(
@@ -105,6 +126,7 @@ class Reflector(Generic[T]):
                 )
             self._apply(str(kind), item)
             self._version = item["metadata"]["resourceVersion"]
+            self._heard()
 
     def _apply(self, kind: str, item: dict[str, Any]) -> None:
         if kind == "BOOKMARK":

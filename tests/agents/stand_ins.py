@@ -163,6 +163,7 @@ class StandInKube:
     failing: set[str] = field(default_factory=set)
     lists: int = 0
     watches: int = 0
+    bookmarks: bool = True
     applies: list[tuple[str | None, Json]] = field(default_factory=list)
     version: int = 100
     _events: list[tuple[int, Json]] = field(default_factory=list)
@@ -271,7 +272,8 @@ class StandInKube:
         await response.prepare(request)
         try:
             bookmark = {"metadata": {"resourceVersion": request.query["resourceVersion"]}, "kind": "Pod"}
-            await response.write(json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n")
+            if self.bookmarks:
+                await response.write(json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n")
             while event := await listener.get():
                 await response.write(json.dumps(event).encode() + b"\n")
         finally:

@@ -1,5 +1,6 @@
 """The gateways of the cluster, as its pods say."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -45,10 +46,18 @@ class Gateways:
 
     Args:
         on_gone: told the uid of each pod that is deleted or no longer carries the label.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, client: KubeClient, on_gone: Callable[[str], None]) -> None:
-        self._reflector = Reflector(client, "/api/v1/pods", {"labelSelector": SELECTED}, gateway_of, on_gone)
+    def __init__(
+        self,
+        client: KubeClient,
+        on_gone: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reflector = Reflector(
+            client, "/api/v1/pods", {"labelSelector": SELECTED}, gateway_of, on_gone, clock=clock
+        )
 
     async def run(self) -> None:
         """Keep them current until cancelled."""
@@ -56,8 +65,8 @@ class Gateways:
 
     @property
     def problem(self) -> str | None:
-        """Why the pods are not known yet, or `None` once they were listed."""
-        return None if self._reflector.listed else self._reflector.problem
+        """Why the pods are not known, yet or any more; `None` while they are."""
+        return self._reflector.problem
 
     def matching(self, namespace: str, selector: Selector) -> list[Gateway]:
         """Return the gateways of a namespace whose pod's labels the selector takes, Ready or not."""

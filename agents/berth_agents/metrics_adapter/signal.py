@@ -85,7 +85,7 @@ class QueueSignal:
         """
         where = f"namespace {namespace}, label selector {selector_text!r}"
         if self._gateways.problem:
-            raise NoSignal(503, f"The gateways are not known yet: {self._gateways.problem}")
+            raise NoSignal(503, f"The gateways are not known: {self._gateways.problem}")
         matching = self._gateways.matching(namespace, selector)
         if not matching:
             raise NoSignal(
