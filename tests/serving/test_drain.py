@@ -18,11 +18,6 @@ async def stream(session: aiohttp.ClientSession, prompt: str, tokens: int) -> li
         return [json.loads(line[6:]) async for line in response.content if line.startswith(b"data: ")]
 
 
-async def _status(session: aiohttp.ClientSession, prompt: str) -> int:
-    async with session.post("/generate", json={"inputs": prompt}) as response:
-        return response.status
-
-
 async def test_running_and_waiting_streams_are_finished(stand_in: Any, before_stand_in: Any) -> None:
     gateway = await before_stand_in(BERTH_ENGINE_SLOTS="4", MAX_CONCURRENT_REQUESTS="32")
     async with gateway.session() as session, asyncio.TaskGroup() as group:
@@ -56,21 +51,40 @@ async def test_an_idle_gateway_goes_at_once(before_stand_in: Any) -> None:
     assert await asyncio.to_thread(gateway.exit_code) == 0
 
 
-async def test_when_the_time_is_over_a_stream_says_so(stand_in: Any, before_stand_in: Any) -> None:
+async def _refusal(session: aiohttp.ClientSession, path: str, asked: dict[str, Any]) -> Any:
+    """Status, Retry-After and body."""
+    async with session.post(path, json=asked) as response:
+        return response.status, response.headers.get("retry-after"), await response.json()
+
+
+async def test_when_the_time_is_over_each_is_told_what_became_of_it(
+    stand_in: Any, before_stand_in: Any
+) -> None:
     gateway = await before_stand_in(BERTH_DRAIN_SECONDS="1", BERTH_ENGINE_SLOTS="1")
     async with gateway.session() as session, asyncio.TaskGroup() as group:
         running = group.create_task(stream(session, "endless", 50))
         await stand_in.until(lambda one: len(one.begun) == 1)
         stand_in.begun[0].released.release()
-        waiting = group.create_task(_status(session, "waits"))
-        await gateway.until_load(berth_queue_depth=1)
+        waiting = [
+            group.create_task(_refusal(session, "/generate", {"inputs": "waits"})),
+            group.create_task(_refusal(session, "/generate_stream", {"inputs": "waits"})),
+            group.create_task(_refusal(session, "/v1/completions", {"prompt": "waits"})),
+        ]
+        await gateway.until_load(berth_queue_depth=3)
         gateway.signal(signal.SIGTERM)
     last = running.result()[-1]
     assert last["error_type"] == "generation"
     assert "shut down" in last["error"]
-    assert waiting.result() == 424
+    for task in waiting:
+        status, retry_after, body = task.result()
+        assert (status, retry_after) == (503, "1"), "nothing was begun for it, so it may simply ask again"
+        assert "shutting down" in str(body["error"])
+    assert waiting[0].result()[2]["error_type"] == "healthcheck"
+    assert waiting[2].result()[2]["error"]["code"] == "not_ready"
+    assert len(stand_in.begun) == 1, "no slot that the break-off freed went to one of them"
     assert await asyncio.to_thread(gateway.exit_code) == 0
-    assert any(record["message"] == "drain time over" for record in gateway.records())
+    over = next(record for record in gateway.records() if record["message"] == "drain time over")
+    assert (over["broken_off"], over["sent_elsewhere"]) == (1, 3)
 
 
 async def test_a_second_signal_ends_it_at_once(stand_in: Any, before_stand_in: Any) -> None:

@@ -77,12 +77,14 @@ class Gateway:
         self._keys = keys
         self._metrics = service.metrics
         self._created = int(time.time())
-        self._scopes: set[Interruptible] = set()
+        # What is under way, and whether the engine has begun it.
+        self._scopes: dict[Interruptible, bool] = {}
         self._budget = BodyBudget(max(_HELD_BYTES, 4 * settings.payload_limit))
         self.in_flight = 0
         self.last_request = 0.0
         self.draining = False
         self.closed = False
+        self._over = False
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"POST": self._generate},
             "/generate": {"POST": self._generate},
@@ -115,12 +117,17 @@ class Gateway:
         self.draining = True
         self._metrics.draining.set(1)
 
-    def interrupt_all(self) -> int:
-        """End everything under way because the drain's time is over; how many that were."""
-        count = len(self._scopes)
-        for scope in tuple(self._scopes):
-            scope.interrupt(OutOfTime())
-        return count
+    def interrupt_all(self) -> tuple[int, int]:
+        """End everything under way because the drain's time is over.
+
+        What the engine has begun is broken off; what still waits for it has lost nothing and is told to ask
+        again. How many that were of each.
+        """
+        self._over = True
+        begun = sum(self._scopes.values())
+        for scope, has_begun in tuple(self._scopes.items()):
+            scope.interrupt(OutOfTime() if has_begun else _elsewhere())
+        return begun, len(self._scopes) - begun
 
     # -- what surrounds every request --------------------------------------------------------------
 
@@ -150,7 +157,7 @@ class Gateway:
                 raise Unauthenticated("a valid API key is needed: send `Authorization: Bearer <key>`")
             exchange.facts["key"] = name
             if self.closed:
-                raise NotReady("this server is shutting down; ask again", retry_after=_RETRY_ELSEWHERE)
+                raise _elsewhere()
         methods = self._routes.get(exchange.path)
         if methods is None:
             raise NoSuchRoute(f"no such path; served: {', '.join(self._routes)}")
@@ -282,14 +289,17 @@ class Gateway:
         self._metrics.llm_temperature.set(asked.temperature if asked.sampling else 0.0)
         try:
             async with exchange.while_connected() as scope:
-                self._scopes.add(scope)
+                if self._over:
+                    raise _elsewhere()
+                self._scopes[scope] = False
                 try:
                     async with self._service.generation(
                         asked, exchange.path, exchange.received
                     ) as generation:
+                        self._scopes[scope] = True
                         await self._write(exchange, asked, answer, generation)
                 finally:
-                    self._scopes.discard(scope)
+                    del self._scopes[scope]
         except OutOfTime:
             error = Drained("Request failed during generation: the server had to shut down")
             await self._break_off(exchange, answer, error)
@@ -374,3 +384,7 @@ class Gateway:
             (b"x-prompt-tokens", b"%d" % finished.input_tokens),
             (b"x-generated-tokens", b"%d" % finished.output_tokens),
         ]
+
+
+def _elsewhere() -> NotReady:
+    return NotReady("this server is shutting down; ask again", retry_after=_RETRY_ELSEWHERE)

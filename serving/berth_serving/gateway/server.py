@@ -10,7 +10,8 @@ connection is sent here):
 3. From half of BERTH_DRAIN_SECONDS on, a new request gets 503 with Retry-After:
    what it began could not be promised to end.
 4. At BERTH_DRAIN_SECONDS whatever still runs is broken off with an error in its
-   own words. Exit code 0 all the same; the log says how many.
+   own words, and whatever still waits gets that 503. Exit code 0 all the same;
+   the log says how many.
 
 A second SIGTERM, or SIGINT after either, ends the process at once.
 """
@@ -175,8 +176,11 @@ async def _drain(gateway: Gateway, api: _Server, settings: GatewaySettings) -> N
         if time.monotonic() - began >= settings.drain_seconds / 2:
             gateway.closed = True
         await asyncio.sleep(_TICK_SECONDS)
-    broken = gateway.interrupt_all()
-    log.warning("drain time over", extra={"seconds": settings.drain_seconds, "broken_off": broken})
+    broken, sent_away = gateway.interrupt_all()
+    log.warning(
+        "drain time over",
+        extra={"seconds": settings.drain_seconds, "broken_off": broken, "sent_elsewhere": sent_away},
+    )
     end = time.monotonic() + _FAREWELL_SECONDS
     while gateway.in_flight and time.monotonic() < end:  # noqa: ASYNC110 - bounded by a time, nobody signals
         await asyncio.sleep(_TICK_SECONDS)
