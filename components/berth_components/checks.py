@@ -169,9 +169,12 @@ def cidr(value: Any) -> str:
     return value
 
 
-def is_everybody(value: str) -> bool:
-    """Whether an address range is the whole internet."""
-    return ipaddress.ip_network(value).prefixlen == 0
+def is_everybody(cidrs: Sequence[str]) -> bool:
+    """Whether address ranges hold the whole internet of IPv4 or IPv6, also when it is cut into pieces."""
+    networks = [ipaddress.ip_network(cidr) for cidr in cidrs]
+    four = ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv4Network))
+    six = ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv6Network))
+    return any(n.prefixlen == 0 for n in four) or any(n.prefixlen == 0 for n in six)
 
 
 def sha256(value: Any) -> str:

@@ -250,7 +250,9 @@ class ModelServer(pulumi.ComponentResource):
                 type=access.service_type,
                 selector=self._selector,
                 external_traffic_policy=access.external_traffic_policy,
-                load_balancer_source_ranges=access.cidrs if access.service_type == "LoadBalancer" else None,
+                load_balancer_source_ranges=(
+                    filled(access.cidrs) if access.service_type == "LoadBalancer" else None
+                ),
                 ports=[
                     core.ServicePortArgs(
                         name="http",
@@ -342,8 +344,9 @@ class ModelServer(pulumi.ComponentResource):
             node_selector=filled(placement.node_selector),
             tolerations=filled(placement.tolerations),
             topology_spread_constraints=[
-                pods.spread(self._selector, topology, placement.spread)
-                for topology in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+                pods.spread(self._selector, "kubernetes.io/hostname", placement.spread),
+                # Required, it would rule out every node without a zone label.
+                pods.spread(self._selector, "topology.kubernetes.io/zone", "preferred"),
             ],
             image_pull_secrets=pods.pull_secrets(settings.pull_secrets),
             init_containers=[self._weights_container(), self._engine_container()],

@@ -181,7 +181,8 @@ class PlacementArgs(TypedDict):
     runtime_class: NotRequired[pulumi.Input[str]]
     """A RuntimeClass that exists, such as nvidia. Default: the node's."""
     spread: NotRequired[pulumi.Input[str]]
-    """Replicas over nodes and zones: preferred (default), or required (a pod waits rather than share)."""
+    """Replicas over nodes: preferred (default), or required (a pod waits rather than unbalance them). Over
+    zones always preferred: required, a node without a zone label could take no pod."""
 
 
 class ServiceArgs(TypedDict):
@@ -204,13 +205,14 @@ class AccessArgs(TypedDict):
     """Who may come in; everybody else is kept out."""
 
     client_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
-    """Address ranges of clients."""
+    """Address ranges of clients. Needed with NodePort and LoadBalancer, whose clients are in no namespace."""
     client_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces of clients in the cluster."""
     metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces that read metrics: the metrics adapter's, Prometheus'."""
     public_reason: NotRequired[pulumi.Input[str]]
-    """Why the whole internet may come in; without it 0.0.0.0/0 and ::/0 are refused."""
+    """Why the whole internet may come in. Without it 0.0.0.0/0 and ::/0 are refused, in pieces too, and so is
+    a NodePort or LoadBalancer without client_cidrs."""
 
 
 class ModelServerArgs(TypedDict):

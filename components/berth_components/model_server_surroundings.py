@@ -54,10 +54,21 @@ def read_access(given: Arguments) -> Access:
     def somebody(cidrs: Sequence[str], namespaces: Sequence[str], reason: str | None) -> Sequence[str]:
         if not cidrs and not namespaces:
             raise access.refuse("client_cidrs", [], "at least one of client_cidrs and client_namespaces")
-        everybody = [cidr for cidr in cidrs if checks.is_everybody(cidr)]
-        if everybody and not reason:
+        if checks.is_everybody(cidrs) and not reason:
             raise access.refuse(
-                "client_cidrs", everybody[0], "the ranges of the clients", "or say why in public_reason"
+                "client_cidrs",
+                ", ".join(cidrs) + ", which is everybody",
+                "the ranges of the clients",
+                "or say why in public_reason",
+            )
+        # A load balancer without ranges takes the whole internet. Behind either, a client from outside is in
+        # no namespace.
+        if kind != "ClusterIP" and not cidrs and not reason:
+            raise access.refuse(
+                "client_cidrs",
+                "empty",
+                f"the ranges of the clients where the Service's type is {kind}",
+                "or say in public_reason why everybody may reach it",
             )
         return cidrs
 

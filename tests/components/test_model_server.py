@@ -422,6 +422,25 @@ def test_a_load_balancer_takes_clients_only(serve: Callable[..., Any]) -> None:
     assert service["externalTrafficPolicy"] == "Local"
 
 
+def test_a_public_load_balancer_needs_its_reason(serve: Callable[..., Any]) -> None:
+    access = {"client_namespaces": ["apps"], "public_reason": "a demonstration"}
+    service = serve({"service.type": "LoadBalancer", "access": access}).one("Service")["spec"]
+    assert "loadBalancerSourceRanges" not in service
+    assert serve({"access": {"client_namespaces": ["apps"]}}).one("Service")["spec"]["type"] == "ClusterIP"
+
+
+@pytest.mark.parametrize(
+    ("spread", "over_nodes"), [("preferred", "ScheduleAnyway"), ("required", "DoNotSchedule")]
+)
+def test_nodes_without_a_zone_stay_eligible(serve: Callable[..., Any], spread: str, over_nodes: str) -> None:
+    (pod,) = serve({"placement.spread": spread}).pods
+    rules = {c["topologyKey"]: c["whenUnsatisfiable"] for c in pod["topologySpreadConstraints"]}
+    assert rules == {
+        "kubernetes.io/hostname": over_nodes,
+        "topology.kubernetes.io/zone": "ScheduleAnyway",
+    }
+
+
 def test_accelerators_are_requested_limited_and_tolerated(serve: Callable[..., Any]) -> None:
     (pod,) = serve(GPU).pods
     resources = pod["initContainers"][1]["resources"]

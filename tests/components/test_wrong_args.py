@@ -127,6 +127,20 @@ SERVER: list[tuple[Json, str, list[str]]] = [
     ({"access.client_cidrs": "10.0.0.0/8"}, "access.client_cidrs", ["list"]),
     ({"access.client_cidrs": ["0.0.0.0/0"]}, "access.client_cidrs", ["0.0.0.0/0", "public_reason"]),
     ({"access.client_cidrs": ["::/0"]}, "access.client_cidrs", ["::/0", "public_reason"]),
+    (
+        {"access.client_cidrs": ["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"]},
+        "access.client_cidrs",
+        ["128.0.0.0/1", "everybody", "public_reason"],
+    ),
+    ({"access.client_cidrs": ["10.0.0.0/8", "::/1", "8000::/1"]}, "access.client_cidrs", ["everybody"]),
+    *(
+        (
+            {"access": {"client_namespaces": ["apps"]}, "service.type": kind},
+            "access.client_cidrs",
+            ["empty", kind, "public_reason"],
+        )
+        for kind in ("LoadBalancer", "NodePort")
+    ),
     ({"access.metrics_namespaces": ["*"]}, "access.metrics_namespaces", ["lower-case"]),
     ({"api_keys": None}, "api_keys", ["missing", "exactly one"]),
     ({"api_keys_secret": "keys"}, "api_keys", ["api_keys and api_keys_secret", "exactly one"]),

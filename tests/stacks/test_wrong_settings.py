@@ -62,6 +62,12 @@ WRONG: list[tuple[str, str, int, list[str]]] = [
     ("cidrs: [198.18.0.0/15]", "cidrs: [198.18.0.1/15]", 6, ["cidrs[0] is '198.18.0.1/15'", "host bits"]),
     ("cidrs: [198.18.0.0/15]", "cidrs: []", 6, ["clients.cidrs", "clients.namespaces"]),
     ("cidrs: [198.18.0.0/15]", "cidrs: [0.0.0.0/0]", 6, ["0.0.0.0/0", "clients.publicReason"]),
+    (
+        "cidrs: [198.18.0.0/15]",
+        "namespaces: [apps]",
+        5,
+        ["clients.cidrs is empty", "NodePort", "clients.publicReason"],
+    ),
     ("    chat:", "    Chat:", 8, ["key 'Chat'", "lower-case"]),
     (
         "smollm2-135m-instruct-q4_1",
