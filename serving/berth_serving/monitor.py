@@ -1,6 +1,9 @@
 """Whether the engine can be trusted with a request: proven by an answer, doubted at a sign, proven again.
 
 starting ──one token answered──▶ ready ──refused, stalled, silent──▶ lost ──one token answered──▶ ready
+
+A single answer that makes no sense is a doubt: the engine is asked for a token while it goes on with the
+rest, and lost if none comes.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from berth_serving.engines.protocol import EngineError, EngineGarbled, EngineRequest, Finished, TokenEvent
@@ -52,7 +56,8 @@ class EngineMonitor:
         self._settings = settings
         self._on_ready = on_ready
         self._on_lost = on_lost
-        self._doubt = asyncio.Event()
+        self._look = asyncio.Event()
+        self._doubted = False
         self._last_token = 0.0
         self.ready = False
         self.reason = "the engine has not answered yet"
@@ -71,6 +76,11 @@ class EngineMonitor:
         """A token came: proof of life that needs no check."""
         self._last_token = time.monotonic()
 
+    def doubt(self) -> None:
+        """Somebody got an answer that makes no sense: check now whether the engine still answers a prompt."""
+        self._doubted = True
+        self._look.set()
+
     def lose(self, reason: str) -> None:
         """Somebody met an engine that is gone or stuck; nothing is sent to it until it is proven again."""
         if not self.ready:
@@ -79,7 +89,7 @@ class EngineMonitor:
         self.reason = reason
         log.warning("engine lost", extra={"reason": reason})
         self._on_lost(reason)
-        self._doubt.set()
+        self._look.set()
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -104,7 +114,8 @@ class EngineMonitor:
                 await asyncio.sleep(pause)
                 pause = min(_RETRY_MOST, pause * 2)
                 continue
-            self._doubt.clear()
+            self._look.clear()
+            self._doubted = False
             self.ready = True
             log.info("engine proven", extra={"slots": self.description.slots})
             self._on_ready()
@@ -133,17 +144,24 @@ class EngineMonitor:
 
     async def _watch(self) -> None:
         silences = 0
-        while self.ready:
-            try:
+        while True:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_CHECK_SECONDS):
-                    await self._doubt.wait()
-            except TimeoutError:
-                began = time.monotonic()
-                try:
-                    await self._engine.health()
-                    silences = 0
-                except EngineError as error:
-                    alive = self._last_token > began
-                    silences = 0 if alive else silences + 1
-                    if silences >= _SILENCES:
-                        self.lose(str(error))
+                    await self._look.wait()
+            if not self.ready:
+                return
+            self._look.clear()
+            doubted, self._doubted = self._doubted, False
+            began = time.monotonic()
+            try:
+                await self._engine.health()
+                if doubted:
+                    # It says that it is well even where every generation fails.
+                    async with asyncio.timeout(_PROOF_SECONDS):
+                        await self._one_token()
+                silences = 0
+            except (EngineError, TimeoutError) as error:
+                alive = self._last_token > began
+                silences = 0 if alive else silences + 1
+                if silences >= (1 if doubted else _SILENCES):
+                    self.lose(str(error) or type(error).__name__)

@@ -11,6 +11,7 @@ import msgspec
 from berth_serving.contracts.model import Asked, Limits, Timing
 from berth_serving.engines.protocol import (
     EngineError,
+    EngineGarbled,
     EngineRefused,
     EngineRequest,
     Finished,
@@ -88,6 +89,9 @@ class Service:
             prompt = await self._prompt(asked)
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the prompt: {error}") from None
+        except EngineGarbled as error:
+            self.monitor.doubt()
+            raise GenerationFailed(f"Request failed before generation: {error}") from None
         except EngineError as error:
             self.monitor.lose(str(error))
             raise NotReady(f"Model is not ready: {error}", retry_after=1) from None
@@ -218,6 +222,10 @@ class Generation:
                         self._end(event, now)
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the request: {error}") from None
+        except EngineGarbled as error:
+            # This request's own failure until a check says otherwise: the others go on meanwhile.
+            monitor.doubt()
+            raise GenerationFailed(f"Request failed during generation: {error}") from None
         except EngineError as error:
             monitor.lose(str(error))
             raise GenerationFailed(f"Request failed during generation: {error}") from None

@@ -269,8 +269,12 @@ class StandIn:
 
     def __init__(self) -> None:
         self.begun: list[Work] = []
+        self.proofs = 0
         self.free_running = False
         self.garbage: bytes | None = None
+        # Prompts that it answers with status 500, and whether it answers every one so.
+        self.poison = "poison"
+        self.broken = False
         self.port = 0
 
     @property
@@ -309,9 +313,13 @@ class StandIn:
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
         count = asked["n_predict"]
+        if self.broken or asked["prompt"] == self.poison:
+            return web.json_response({"error": {"message": "internal"}}, status=500)
         work = Work(str(asked["prompt"]))
         if count > 1:
             self.begun.append(work)
+        else:
+            self.proofs += 1
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:

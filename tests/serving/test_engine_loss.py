@@ -210,6 +210,47 @@ async def test_those_who_wait_are_told_when_the_engine_is_lost(before_stand_in: 
     assert waits.result() == 503, "nothing was begun for it, so it may simply ask again"
 
 
+async def _stream(session: aiohttp.ClientSession, prompt: str) -> list[dict[str, Any]]:
+    asked = {"inputs": prompt, "parameters": {"max_new_tokens": 3}}
+    async with session.post("/generate_stream", json=asked) as response:
+        assert response.status == 200
+        return [json.loads(line[6:]) async for line in response.content if line.startswith(b"data: ")]
+
+
+async def test_a_request_that_the_engine_fails_on_fails_alone(stand_in: Any, before_stand_in: Any) -> None:
+    gateway = await before_stand_in(BERTH_ENGINE_SLOTS="2")
+    async with gateway.session() as session, asyncio.TaskGroup() as group:
+        runs = group.create_task(_stream(session, "runs"))
+        await stand_in.until(lambda one: len(one.begun) == 1)
+        stand_in.begun[0].released.release()
+        proofs = stand_in.proofs
+        for _ in range(3):
+            assert await _status(session, "poison") == 424
+            assert await _is_ready(session)
+        await stand_in.until(lambda one: one.proofs > proofs)
+        stand_in.free_running = True
+        stand_in.begun[0].released.release()
+        assert await _status(session, "another") == 200
+    assert runs.result()[-1]["generated_text"] == " t0 t1 t2"
+    assert gateway.metrics()["berth_engine_losses_total"] == 0
+
+
+async def test_an_engine_that_fails_on_every_request_is_lost(stand_in: Any, before_stand_in: Any) -> None:
+    gateway = await before_stand_in()
+    async with gateway.session() as session:
+        stand_in.broken = True
+        assert await _status(session, "x") == 424
+        async with asyncio.timeout(30):
+            while await _is_ready(session):  # noqa: ASYNC110 - another process's state
+                await asyncio.sleep(0.02)
+        assert await _status(session, "x") == 503
+        stand_in.broken, stand_in.free_running = False, True
+        async with asyncio.timeout(30):
+            while not await _is_ready(session):  # noqa: ASYNC110 - another process's state
+                await asyncio.sleep(0.02)
+        assert await _status(session, "x") == 200
+
+
 def test_the_engine_exports_its_own_metrics(engine: Any, server: Any) -> None:
     """Whose names the catalogue and the probe rely on."""
     assert server.is_ready()
