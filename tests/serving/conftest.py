@@ -270,6 +270,10 @@ class StandIn:
     def __init__(self) -> None:
         self.begun: list[Work] = []
         self.proofs = 0
+        # Calls that prepare a prompt: how many are open now, the most there were, and what lets them go on.
+        self.preparing = self.most_preparing = 0
+        self.prepare = asyncio.Event()
+        self.prepare.set()
         self.free_running = False
         self.garbage: bytes | None = None
         # Prompts that it answers with status 500, and whether it answers every one so.
@@ -303,12 +307,24 @@ class StandIn:
             {"default_generation_settings": settings, "total_slots": 64, "bos_token": "", "eos_token": ""}
         )
 
+    @contextlib.asynccontextmanager
+    async def _prepared(self) -> AsyncIterator[None]:
+        self.preparing += 1
+        self.most_preparing = max(self.most_preparing, self.preparing)
+        try:
+            await self.prepare.wait()
+            yield
+        finally:
+            self.preparing -= 1
+
     async def _tokenize(self, request: web.Request) -> web.Response:
-        content = (await request.json())["content"]
-        return web.json_response({"tokens": list(range(len(content.split())))})
+        async with self._prepared():
+            content = (await request.json())["content"]
+            return web.json_response({"tokens": list(range(len(content.split())))})
 
     async def _template(self, request: web.Request) -> web.Response:
-        return web.json_response({"prompt": str((await request.json())["messages"])})
+        async with self._prepared():
+            return web.json_response({"prompt": str((await request.json())["messages"])})
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()

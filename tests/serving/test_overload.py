@@ -182,3 +182,28 @@ async def test_a_reset_in_the_middle_of_a_body_harms_nobody(stand_in: Any, befor
     async with gateway.session() as session:
         assert (await ask(session, "still there"))[0] == 200
     assert not any(record["level"] == "error" for record in gateway.records())
+
+
+async def test_a_burst_of_prompts_to_prepare_leaves_the_engine_threads(
+    stand_in: Any, before_stand_in: Any
+) -> None:
+    """Chat templates and counts are HTTP calls too, and the engine's threads for them are few."""
+    gateway = await before_stand_in(MAX_CONCURRENT_REQUESTS="32")
+    stand_in.free_running = True
+    stand_in.prepare.clear()
+    counted = {"inputs": "to count", "parameters": {"truncate": 5, "max_new_tokens": 2}}
+    chat = {"messages": [{"role": "user", "content": "to render"}], "max_tokens": 2}
+
+    async def status(session: aiohttp.ClientSession, path: str, body: Any) -> int:
+        async with session.post(path, json=body) as response:
+            return response.status
+
+    async with gateway.session() as session, asyncio.TaskGroup() as group:
+        burst = [group.create_task(status(session, "/generate", counted)) for _ in range(12)]
+        burst += [group.create_task(status(session, "/v1/chat/completions", chat)) for _ in range(12)]
+        await stand_in.until(lambda one: one.preparing == 8)
+        assert await status(session, "/generate", {"inputs": "needs none"}) == 200
+        assert stand_in.preparing == 8
+        stand_in.prepare.set()
+    assert [task.result() for task in burst] == [200] * 24
+    assert stand_in.most_preparing == 8

@@ -5,6 +5,7 @@ Shapes read from the server itself (xllamacpp 2026.10.11549, 2026-11-22).
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -38,6 +39,9 @@ _KEEP_IDLE_SECONDS = 2.0
 _CONNECT_SECONDS = 2.0
 _CALL_SECONDS = 20.0
 _HEALTH_SECONDS = 3.0
+# Calls at once that only prepare a prompt. The engine has 16 threads for HTTP beside two for each slot, and a
+# burst of long prompts must leave some for completions and health.
+_PREPARING = 8
 # Prompts up to this long are prefilled within a batch or two; longer ones report progress meanwhile.
 _LONG_PROMPT = 1024
 _MAX_LINE = 4_000_000
@@ -130,6 +134,7 @@ class LlamaCppEngine:
         self._session: aiohttp.ClientSession | None = None
         self._special: dict[int, str] = {}
         self._context = 0
+        self._preparing = asyncio.Semaphore(_PREPARING)
 
     def check_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Refuse what its grammar compiler would silently ignore."""
@@ -158,11 +163,13 @@ class LlamaCppEngine:
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, as /completion would make them."""
-        return await self._tokenize(text, add_special=True)
+        async with self._preparing:
+            return await self._tokenize(text, add_special=True)
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Apply the chat template that the weights carry."""
-        body = await self._post("/apply-template", {"messages": messages})
+        async with self._preparing:
+            body = await self._post("/apply-template", {"messages": messages})
         return self._parse(_Prompt, body, "/apply-template").prompt
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
