@@ -5,9 +5,9 @@ Values come from Pulumi, which merges and decrypts them; lines from the stack's 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import pulumi
 from pulumi.runtime import config as pulumi_config
@@ -23,6 +23,8 @@ from berth_stacks.settings import Allowed, Stack
 _PLAIN = frozenset({"environment", "namespace", "apiKeysSecret"})
 _API_KEYS = "apiKeys"
 _CONNECTIONS = "connections"
+_WITHHELD = "is not as it should be"
+"""Said of what may be a secret, instead of its value."""
 _KEYS = tuple(field.alias or name for name, field in Stack.model_fields.items())
 
 
@@ -49,17 +51,18 @@ def load(directory: Path) -> Loaded:
     config = pulumi.Config("berth")
     raw, problems = _raw(config, file)
     problems += _connect(config, raw)
+    keys, wrong = _api_keys(config)
+    problems += wrong
     if not problems:
         try:
             settings = Stack.model_validate(raw)
         except ValidationError as error:
             problems = [_problem(details) for details in error.errors(include_url=False)]
         else:
-            keys = cast("pulumi.Output[Mapping[str, str]] | None", config.get_secret_object(_API_KEYS))
             problems = [*broken_rules(settings, name, has_api_keys=keys is not None)]
             if not problems:
                 return Loaded(name, settings, keys)
-    raise SettingsError(name, [(file.where(problem.path), problem) for problem in problems])
+    raise SettingsError(name, [(file.where(found.path), _without_secrets(found)) for found in problems])
 
 
 def _raw(config: pulumi.Config, file: StackFile) -> tuple[dict[str, Any], list[Problem]]:
@@ -90,6 +93,29 @@ def _parsed(key: str, text: str) -> tuple[Any, Problem | None]:
         return None, Problem((key,), f"is {text!r}", "a mapping", "as in the stack files of the repository")
 
 
+def _api_keys(config: pulumi.Config) -> tuple[pulumi.Output[Mapping[str, str]] | None, list[Problem]]:
+    # Not get_secret_object: Pulumi's error about text that is no JSON repeats it.
+    text = config.get(_API_KEYS)
+    if text is None:
+        return None, []
+    try:
+        keys = json.loads(text)
+    except ValueError:
+        keys = None
+    if isinstance(keys, dict):
+        return pulumi.Output.secret(keys), []
+    remedy = "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\""
+    return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", remedy)]
+
+
+def _without_secrets(problem: Problem) -> Problem:
+    """The problem without the value, where its config key is a secret."""
+    says_no_value = problem.given in {"is missing", "is empty", "is given", "is no mapping", "does not exist"}
+    if says_no_value or not pulumi_config.is_config_secret(f"{NAMESPACE}{problem.path[0]}"):
+        return problem
+    return replace(problem, given=_WITHHELD)
+
+
 def _connect(config: pulumi.Config, raw: dict[str, Any]) -> list[Problem]:
     """Lay `connections` over the sites: where the clusters are, as a machine says it that starts this."""
     text = config.get(_CONNECTIONS)
@@ -106,6 +132,8 @@ def _connect(config: pulumi.Config, raw: dict[str, Any]) -> list[Problem]:
             allowed = "a mapping for one of the sites: " + ", ".join(map(str, sites))
             problems.append(Problem((_CONNECTIONS, key), "is for no site", allowed, nearest(key, [*sites])))
             continue
+        if not isinstance(sites[key] or {}, dict):
+            continue  # the settings' own types say what is wrong with it
         site = dict(sites[key] or {})
         if "nodeAddress" in connection:
             site["nodeAddress"] = connection["nodeAddress"]
@@ -129,7 +157,8 @@ def _problem(error: ErrorDetails) -> Problem:
         return _unknown(path, sorted(f.alias or name for name, f in owner.model_fields.items()))
     if kind == "missing":
         return Problem(path, "is missing", _allowed(owner, field))
-    shown = "is not as it should be" if "kubeconfig" in path else f"is {error['input']!r}"
+    # A cluster's settings come from `connections` too.
+    shown = _WITHHELD if "cluster" in path else f"is {error['input']!r}"
     if kind == "berth":
         return Problem(path, shown, str(context["allowed"]), str(context["remedy"]))
     if kind == "literal_error":

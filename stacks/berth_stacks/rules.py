@@ -29,6 +29,7 @@ def broken_rules(stack: Stack, name: str, *, has_api_keys: bool) -> Iterator[Pro
     yield from _contexts(stack)
     yield from _sites(stack, name)
     yield from _node_ports(stack)
+    yield from _names(stack)
     yield from _images(stack)
     if stack.environment == "production":
         yield from _production(stack)
@@ -159,6 +160,17 @@ def _node_ports(stack: Stack) -> Iterator[Problem]:
             yield Problem(
                 path, f"is {service.node_port}", f"a port that {owner} does not have in that cluster"
             )
+
+
+def _names(stack: Stack) -> Iterator[Problem]:
+    """Components are called <site>-<model>, which both a-b with c and a with b-c are."""
+    taken: dict[str, str] = {}
+    for at in build.placed(stack):
+        owner = taken.setdefault(at.name, at.title)
+        if owner != at.title:
+            path = ("models", at.model_key)
+            given = f"would be called {at.name} at site '{at.site_key}', as {owner} is"
+            yield Problem(path, given, f"a name other than that of {owner} for {at.title}", "rename one key")
 
 
 def _accelerators(stack: Stack, at: build.Placed) -> Iterator[Problem]:

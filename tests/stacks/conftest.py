@@ -13,7 +13,7 @@ import yaml
 from berth_stacks import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -69,13 +69,18 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """Runs a stack whose file has the given text; `extra` is laid over it."""
     monkeypatch.delenv("PULUMI_CONFIG", raising=False)
 
-    def start(text: str, extra: Mapping[str, str] | None = None, stack: str = "local") -> Run:
+    def start(
+        text: str,
+        extra: Mapping[str, str] | None = None,
+        stack: str = "local",
+        secret: Sequence[str] = ("berth:apiKeys",),
+    ) -> Run:
         file = tmp_path / f"Pulumi.{stack}.yaml"
         file.write_text(text)
         done = Run()
         pulumi.runtime.set_mocks(done, project="berth", stack=stack, preview=False)
         given = _overlay() if extra is None else extra
-        pulumi.runtime.set_all_config({**config_of(file), **given}, ["berth:apiKeys"])
+        pulumi.runtime.set_all_config({**config_of(file), **given}, [*secret])
 
         def stack_program() -> pulumi.Output[None]:
             exported: Json = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -312,6 +313,60 @@ def test_two_sites_that_are_one(run: Callable[..., Any], overlay: Callable[..., 
         caught.value
     )
     assert "service.nodePort is 30080" in str(caught.value)
+
+
+def test_two_models_that_get_one_name(
+    run: Callable[..., Any], overlay: Callable[..., dict[str, str]]
+) -> None:
+    """Components are called <site>-<model>."""
+    head, models = GOOD.split("    chat:\n")
+    models = models.replace("nodePort: 30080", "port: 80").replace("sites: [local]", "sites: [SITE]")
+    text = head.replace("    local: {", "    a: {").replace(
+        "  berth:clients", "    a-b: {cluster: {kubeconfig: l}, nodeAddress: 198.18.0.2}\n  berth:clients"
+    )
+    text += f"    b-chat:\n{models.replace('SITE', 'a')}    chat:\n{models.replace('SITE', 'a-b')}"
+    extra = {key: value for key, value in overlay().items() if key != "berth:connections"}
+    with pytest.raises(SettingsError) as caught:
+        run(text, extra)
+    (problem,) = str(caught.value).split("\n  ")[1:]
+    assert "berth:models.chat would be called a-b-chat at site 'a-b', as a/b-chat is" in problem
+    run(text.replace("    b-chat:", "    b-talk:"), extra)
+
+
+@pytest.mark.parametrize(
+    "text", ["canary-0123456789", '"canary-0123456789"', '["canary-0123456789"]', "{canary"]
+)
+@pytest.mark.parametrize("secret", [("berth:apiKeys",), ()])
+def test_keys_that_are_no_mapping_are_not_shown(
+    run: Callable[..., Any], overlay: Callable[..., dict[str, str]], text: str, secret: tuple[str, ...]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        run(GOOD, {**overlay(), "berth:apiKeys": text}, secret=secret)
+    assert "berth:apiKeys is no mapping; allowed: keys of clients by name; pulumi config set" in str(
+        caught.value
+    )
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "canary" not in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("berth:clients", "{canary"),
+        ("berth:clients", '{"cidrs": ["canary"]}'),
+        ("berth:clients", '"canary"'),
+        ("berth:sites", '{"local": "canary"}'),
+        ("berth:environment", "canary"),
+        ("berth:images", '{"registry": "r.example", "refs": {"model-server": "canary:1"}}'),
+    ],
+)
+def test_a_secret_setting_is_not_shown(
+    run: Callable[..., Any], overlay: Callable[..., dict[str, str]], key: str, text: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        run(GOOD, {**overlay(), key: text}, secret=("berth:apiKeys", key))
+    assert "is not as it should be" in str(caught.value)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_secret_is_never_shown(run: Callable[..., Any], overlay: Callable[..., dict[str, str]]) -> None:
