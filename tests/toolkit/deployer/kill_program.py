@@ -26,11 +26,11 @@ class Object(pulumi.CustomResource):
         super().__init__(f"kubernetes:{type_}", key, {**body, **props}, opts)
 
 
-previous = None
+previous: Object | None = None
 for index in range(40):
     if (index + generation) % 5 == 0:
         continue  # every generation drops some objects and brings others back
-    depends_on = [previous] if previous and index % 3 == 0 else []
+    depends_on = [previous] if previous is not None and index % 3 == 0 else []
     data = {"data": {"generation": str(generation)}}
     previous = Object("core/v1:ConfigMap", f"c{index}", f"c{index}", data, depends_on=depends_on)
 for index in range(10):

@@ -59,7 +59,7 @@ def render(
             *textwrap.indent(report.program_output.rstrip(), "    ").splitlines(),
         ]
     lines += _outputs(report, paint, width)
-    lines += ["", *_counts(report)]
+    lines += ["", *_counts(report, width)]
     return "\n".join(lines).strip("\n") + "\n"
 
 
@@ -202,7 +202,7 @@ def _wrap_output(name: str, text: str, width: int) -> str:
     return head + text.replace(", ", ",\n" + " " * 6)
 
 
-def _counts(report: Report) -> list[str]:
+def _counts(report: Report, width: int) -> list[str]:
     done = report.command != "preview"
     parts = [
         f"{count} {_WORDS[op][done]}" for op, count in report.summary.items() if op not in {"same", "read"}
@@ -213,4 +213,5 @@ def _counts(report: Report) -> list[str]:
     parts += [f"{same} unchanged"] if same else []
     errors = len(report.errors)
     state = f"; {errors} error{'s' if errors != 1 else ''}" if errors else "" if report.ok else "; not done"
-    return [f"Resources: {', '.join(parts)}{state}", f"Duration: {report.seconds:.1f} s"]
+    text = textwrap.wrap(f"Resources: {', '.join(parts)}{state}", width, subsequent_indent="  ")
+    return [*text, f"Duration: {report.seconds:.1f} s"]
