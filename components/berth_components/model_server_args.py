@@ -127,9 +127,11 @@ class TerminationArgs(TypedDict):
 
     pre_stop_seconds: NotRequired[pulumi.Input[int]]
     """Serving goes on this long after the pod was taken out of the Service, until every proxy knows. Default:
-    10."""
+    10. With type LoadBalancer and policy Local 35: a balancer drops a node only after its health check's
+    interval times its threshold; set more where your cloud's takes longer."""
     drain_seconds: NotRequired[pulumi.Input[int]]
-    """Then requests in flight may take this long to finish. Default: 60."""
+    """Then requests in flight may take this long to finish. Default: the queue timeout, at least
+    60. Where it is shorter than the queue timeout, requests still queued then get 503 with Retry-After."""
     grace_seconds: NotRequired[pulumi.Input[int]]
     """Kubernetes kills after this long. Default and minimum: pre_stop + drain + 5."""
 
@@ -253,7 +255,8 @@ class ModelServerArgs(TypedDict):
     rollout: NotRequired[RolloutArgs]
     """Updates."""
     api_keys: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[str]]]]
-    """Keys of clients by name, kept as a secret; a changed key works at once, without new pods."""
+    """Keys of clients by name, kept as a secret. A change needs no new pods: it works after the kubelet's
+    sync, up to about 90 s later. Until then a revoked key still works; deleting the pods is immediate."""
     api_keys_secret: NotRequired[pulumi.Input[str]]
     """Instead: a Secret that exists in the namespace, one key per entry."""
     allow_anonymous: NotRequired[bool]

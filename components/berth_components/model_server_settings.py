@@ -1,5 +1,6 @@
 """A model server's args, checked one by one and against each other."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,26 @@ from pulumi_kubernetes.core import v1 as core
 from berth_components import checks
 from berth_components import model_server_args as declared
 from berth_components.arguments import ArgumentError, Arguments, combine
-from berth_components.model_server_surroundings import NOBODY, Access, Placement, read_access, read_placement
+from berth_components.model_server_surroundings import (
+    NOBODY,
+    Access,
+    Placement,
+    read_access,
+    read_entrance,
+    read_placement,
+)
 
 MODELS_DIR = "/models"
 AFTER_DRAIN_SECONDS = 5
 """What a gateway and its engine need to end, after the drain."""
 GATEWAY_RESOURCES = {"cpu_request": "100m", "memory_request": "128Mi", "memory_limit": "512Mi"}
 WEIGHTS_RESOURCES = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}
+PRE_STOP_SECONDS = 10
+"""How long until every node's proxy knows that a pod has left its Service."""
+PRE_STOP_BALANCED_SECONDS = 35
+"""The same behind a load balancer that asks each node whether it has a pod: with policy Local it drops a node
+only after its health check's interval times its threshold."""
+DRAIN_SECONDS = 60
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _AUTOSCALED = 10
@@ -299,8 +313,13 @@ def _replicas(given: Arguments) -> pulumi.Input[int] | None:
 
 def _termination(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[int]]:
     args = given.group("termination", declared.TerminationArgs)
-    pre_stop = args.read("pre_stop_seconds", checks.whole_number(0, 300, "seconds"), 10)
-    drain = args.read("drain_seconds", checks.whole_number(1, _HOUR, "seconds"), 60)
+    pre_stop = args.maybe("pre_stop_seconds", checks.whole_number(0, 300, "seconds"))
+    if pre_stop is None:
+        pre_stop = _pre_stop(given)
+    drain = args.maybe("drain_seconds", checks.whole_number(1, _HOUR, "seconds"))
+    if drain is None:
+        # A request that waits when the drain begins may still get its slot, as it would have without.
+        drain = combine(lambda longest: max(DRAIN_SECONDS, math.ceil(longest)), _queue_timeout(given))
     wanted = args.maybe("grace_seconds", checks.whole_number(1, 2 * _HOUR, "seconds"))
 
     def enough(pre_stop: int, drain: int, wanted: int | None) -> int:
@@ -317,6 +336,21 @@ def _termination(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]
     return pre_stop, drain, combine(enough, pre_stop, drain, wanted)
 
 
+def _pre_stop(given: Arguments) -> pulumi.Input[int]:
+    kind, policy = read_entrance(given)
+    return combine(
+        lambda known: (
+            PRE_STOP_BALANCED_SECONDS if (kind, known) == ("LoadBalancer", "Local") else PRE_STOP_SECONDS
+        ),
+        policy,
+    )
+
+
+def _queue_timeout(given: Arguments) -> pulumi.Input[float]:
+    args = given.group("concurrency", declared.ConcurrencyArgs)
+    return args.read("queue_timeout_seconds", checks.number(0, _HOUR, "seconds"), 60.0)
+
+
 def _concurrency(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[float]]:
     args = given.group("concurrency", declared.ConcurrencyArgs)
     slots = args.read("slots", checks.whole_number(1, 1024, "requests"))
@@ -327,8 +361,7 @@ def _concurrency(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]
             raise args.refuse("max_concurrent_requests", most, f"at least slots, which is {slots}")
         return most
 
-    timeout = args.read("queue_timeout_seconds", checks.number(0, _HOUR, "seconds"), 60.0)
-    return slots, combine(at_least_slots, most, slots), timeout
+    return slots, combine(at_least_slots, most, slots), _queue_timeout(given)
 
 
 def _tokens(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int]]:

@@ -39,15 +39,24 @@ class Placement:
     spread: pulumi.Input[str]
 
 
+def read_entrance(given: Arguments) -> tuple[str, pulumi.Input[str] | None]:
+    """Check the Service's type, and its policy for traffic from outside: None where none comes."""
+    service = given.group("service", declared.ServiceArgs)
+    kind = service.plain("type", checks.choice("ClusterIP", "NodePort", "LoadBalancer"), "ClusterIP")
+    if kind == "ClusterIP":
+        if "external_traffic_policy" in service:
+            raise service.refuse("external_traffic_policy", "given", "only with NodePort and LoadBalancer")
+        return kind, None
+    return kind, service.read("external_traffic_policy", checks.choice("Local", "Cluster"), "Local")
+
+
 def read_access(given: Arguments) -> Access:
     """Check who may come in."""
     service = given.group("service", declared.ServiceArgs)
     access = given.group("access", declared.AccessArgs)
-    kind = service.plain("type", checks.choice("ClusterIP", "NodePort", "LoadBalancer"), "ClusterIP")
+    kind, policy = read_entrance(given)
     if "node_port" in service and kind != "NodePort":
         raise service.refuse("node_port", "given", "only with type NodePort", f"type is {kind}")
-    if "external_traffic_policy" in service and kind == "ClusterIP":
-        raise service.refuse("external_traffic_policy", "given", "only with NodePort and LoadBalancer")
     reason = access.maybe("public_reason", checks.plain_text)
     names = checks.list_of(checks.dns_label)
 
@@ -77,11 +86,7 @@ def read_access(given: Arguments) -> Access:
         service_type=kind,
         port=service.read("port", checks.whole_number(1, 65535), 80),
         node_port=service.maybe("node_port", checks.whole_number(30000, 32767)),
-        external_traffic_policy=(
-            None
-            if kind == "ClusterIP"
-            else service.read("external_traffic_policy", checks.choice("Local", "Cluster"), "Local")
-        ),
+        external_traffic_policy=policy,
         annotations=service.read(
             "annotations", checks.mapping_of(checks.qualified_name, checks.plain_text), {}
         ),

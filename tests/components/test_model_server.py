@@ -251,6 +251,36 @@ def test_the_pod_ends_as_the_settings_say(serve: Callable[..., Any], pre_stop: i
     assert pod["terminationGracePeriodSeconds"] == 40
 
 
+@pytest.mark.parametrize(
+    ("service", "pre_stop"),
+    [
+        ({}, 10),
+        ({"type": "NodePort"}, 10),
+        ({"type": "LoadBalancer"}, 35),
+        ({"type": "LoadBalancer", "external_traffic_policy": "Local"}, 35),
+        ({"type": "LoadBalancer", "external_traffic_policy": "Cluster"}, 10),
+    ],
+)
+def test_a_balancer_gets_time_to_drop_the_node(
+    serve: Callable[..., Any], service: Json, pre_stop: int
+) -> None:
+    for given, expected in (({}, pre_stop), ({"pre_stop_seconds": 3}, 3)):
+        (pod,) = serve({"service": service, "termination": given}).pods
+        assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": expected}}}
+        assert pod["terminationGracePeriodSeconds"] == expected + 60 + 5
+
+
+@pytest.mark.parametrize(
+    ("queue", "given", "drain"), [(30, None, 60), (61.5, None, 62), (600, None, 600), (600, 20, 20)]
+)
+def test_the_drain_outlasts_the_queue_unless_told(
+    serve: Callable[..., Any], queue: float, given: int | None, drain: int
+) -> None:
+    rendered = serve({"concurrency.queue_timeout_seconds": queue, "termination.drain_seconds": given})
+    assert rendered.one("ConfigMap", "chat-gateway")["data"]["BERTH_DRAIN_SECONDS"] == str(drain)
+    assert rendered.pods[0]["terminationGracePeriodSeconds"] == 10 + drain + 5
+
+
 def test_weights_then_engine_then_gateway(serve: Callable[..., Any]) -> None:
     (pod,) = serve().pods
     weights, engine = pod["initContainers"]
