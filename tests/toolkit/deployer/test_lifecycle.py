@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -251,6 +253,22 @@ async def test_foreign_object_is_refused_and_can_be_taken_over(stack: Stack) -> 
     taken = fine(await stack.up(program.format(', import_=name + "/theirs"')))
     assert ops(taken) == {"theirs": "update"}
     assert fine(await stack.up(program.format(""))).changes == []
+
+
+async def test_a_preview_predicts_every_step_of_the_up(stack: Stack) -> None:
+    stack.folder.mkdir()
+    shutil.copy(Path(__file__).with_name("kill_program.py"), stack.folder / "__main__.py")
+    seen: set[str] = set()
+    for generation in range(3):
+        stack.extra = {"demo:generation": str(generation)}
+        planned = fine(await stack.preview())
+        done = fine(await stack.up())
+        assert [(s.urn, s.op, s.replace_reasons) for s in planned.changes] == [
+            (s.urn, s.op, s.replace_reasons) for s in done.changes
+        ]
+        assert planned.outputs == done.outputs
+        seen |= set(ops(done).values())
+    assert seen == {"create", "update", "replace", "delete"}
 
 
 async def test_one_object_declared_twice_is_refused(stack: Stack) -> None:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from berth.deployer import UNKNOWN, ConfigError, ProgramError, Report, RunRequest, Secret, preview, render
+from berth.deployer import (
+    UNKNOWN,
+    ConfigError,
+    Interpreter,
+    ProgramError,
+    Report,
+    RunRequest,
+    Secret,
+    preview,
+    render,
+    up,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,6 +254,21 @@ async def test_other_providers_are_planned_without_a_plugin(offline: Offline) ->
     assert notes["uses"] == "planned without the cluster"
     (uses,) = [step for step in report.steps if step.name == "uses"]
     assert uses.inputs["data"] == {"arn": "[unknown]"}
+
+
+async def test_other_providers_are_not_applied(
+    write: Callable[[str], Path], interpreter: Interpreter
+) -> None:
+    program = write("""
+        class Bucket(pulumi.CustomResource):
+            def __init__(self, name):
+                super().__init__("aws:s3/bucket:Bucket", name, {})
+        Bucket("b")
+    """)
+    report = await up(RunRequest(program, "demo", "dev"), interpreter=interpreter)
+    assert [error.code for error in report.errors] == ["refused"], render(report)
+    assert "aws:s3/bucket:Bucket 'b' is no Kubernetes resource" in report.errors[0].message
+    assert "Pulumi CLI" in report.errors[0].message
 
 
 async def test_the_same_program_gives_the_same_report(offline: Offline) -> None:

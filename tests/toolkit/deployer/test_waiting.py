@@ -43,7 +43,7 @@ def image(cluster: Cluster) -> str:
         from berth_images import build  # noqa: PLC0415 - only where the cluster has none yet
 
         built = build("model-server")
-        cluster.import_image(built.path)
+        cluster.import_image(built.tar)
         found = [built.reference]
     return found[0]
 

@@ -273,7 +273,7 @@ async def delete(api: Api, kind: Kind, live: Mapping[str, Any], tell: Callable[[
     there = await api.delete(kind, namespace, name, preconditions={"uid": uid}, propagation=propagation)
     limit = float(m.noted(live, m.DELETE_SECONDS) or DEFAULT_SECONDS)
     loop = asyncio.get_running_loop()
-    deadline, pause, looks = loop.time() + limit, _FIRST_LOOK / 2, 0
+    deadline, pause, looks, told = loop.time() + limit, _FIRST_LOOK / 2, 0, ""
     while there:
         now = await api.get(kind, namespace, name)
         if now is None or now["metadata"]["uid"] != uid:
@@ -281,8 +281,9 @@ async def delete(api: Api, kind: Kind, live: Mapping[str, Any], tell: Callable[[
         if loop.time() > deadline:
             raise NotReady(f"{m.key_of(live)} is still there after {limit:.0f} s: {_why_still_there(now)}")
         looks += 1
-        if looks % _DETAIL_EVERY == 0:
-            tell(_why_still_there(now))
+        if looks >= _DETAIL_EVERY and (text := _why_still_there(now)) != told:
+            tell(text)
+            told = text
         await asyncio.sleep(pause)
         pause = min(pause * _SLOWER, _SLOWEST_LOOK)
 
