@@ -70,6 +70,8 @@ async def test_preview_up_repeat_change_down(stack: Stack) -> None:
     gone = fine(await stack.down())
     assert len(gone.changes) == 5
     assert f"{stack.name}-own" not in stack.cluster.kubectl("get", "namespaces", "-o", "name")
+    if not stack.cluster.kubectl("get", "secrets,leases", "-n", "berth-system", "-o", "name"):
+        assert "berth-system" not in stack.cluster.kubectl("get", "namespaces", "-o", "name")
     left = stack.cluster.kubectl("get", "secrets,leases", "-A", "-o", "name")
     assert f"demo.{stack.name}" not in left
     nothing = fine(await stack.down())

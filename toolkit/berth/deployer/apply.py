@@ -270,11 +270,11 @@ async def delete(api: Api, kind: Kind, live: Mapping[str, Any], tell: Callable[[
     namespace, name, uid = metadata.get("namespace", ""), metadata["name"], metadata["uid"]
     wanted = (metadata.get("annotations") or {}).get("pulumi.com/deletionPropagationPolicy", "foreground")
     propagation = _PROPAGATIONS.get(str(wanted).lower(), "Foreground")
-    there = await api.delete(kind, namespace, name, preconditions={"uid": uid}, propagation=propagation)
+    await api.delete(kind, namespace, name, preconditions={"uid": uid}, propagation=propagation)
     limit = float(m.noted(live, m.DELETE_SECONDS) or DEFAULT_SECONDS)
     loop = asyncio.get_running_loop()
     deadline, pause, looks, told = loop.time() + limit, _FIRST_LOOK / 2, 0, ""
-    while there:
+    while True:  # whatever was answered: a namespace that is going already answers with a conflict
         now = await api.get(kind, namespace, name)
         if now is None or now["metadata"]["uid"] != uid:
             return

@@ -279,15 +279,14 @@ class Api:
         preconditions: Mapping[str, str] | None = None,
         propagation: str = "Foreground",
     ) -> bool:
-        """Ask for deletion; false where there was nothing to delete."""
+        """Ask for deletion; false where there was nothing to delete, or not what the preconditions name."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
         options = {**body, "preconditions": dict(preconditions)} if preconditions else body
         try:
             await self.call("DELETE", kind.path(namespace, name), body=options)
         except ApiError as error:
-            gone = error.status == CONFLICT and "uid" in (preconditions or {})
-            if error.status == NOT_FOUND or gone:
-                return False  # with a uid, a conflict means that another object has the name now
+            if error.status == NOT_FOUND or (error.status == CONFLICT and preconditions):
+                return False
             raise
         return True
 

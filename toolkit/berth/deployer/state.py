@@ -235,9 +235,10 @@ class StackState:
         metadata = live["metadata"]
         unchanged = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         try:
-            await self.api.delete(NAMESPACES, "", self.namespace, preconditions=unchanged)
+            if not await self.api.delete(NAMESPACES, "", self.namespace, preconditions=unchanged):
+                return  # somebody marked it, so it is used again; or it is gone
         except ApiError as error:
-            if error.status not in {CONFLICT, FORBIDDEN}:
+            if error.status != FORBIDDEN:
                 raise
             return
         # Whoever looks after a `down` finds nothing. It is no error when the cluster takes longer than that.
