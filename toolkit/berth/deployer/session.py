@@ -214,6 +214,8 @@ class Session:
         desired = await build(resource, access)
         self._declare(desired, access)
         if access is None or self._handler is None:
+            if not self.dry_run:
+                raise Refused(f"{desired.key}: its provider does not say which cluster is meant")
             return desired, offline(desired)
         self.context.redactor.add(_values_at(desired))
         return desired, await self._handler.object(desired, access)
