@@ -84,7 +84,9 @@ def remove(name: str, root: Path = ROOT) -> None:
     Raises:
         CleanupError: a group is still in use after 10 s.
     """
-    groups = [hierarchy / name for hierarchy in hierarchies(root)]
+    # Beside v1's hierarchies there may be a v2 one without controllers, in which runc makes groups as well.
+    unified = [root / "unified"] if (root / "unified" / "cgroup.procs").exists() else []
+    groups = [hierarchy / name for hierarchy in (*hierarchies(root), *unified)]
     if not wait_until(lambda: all(_remove_tree(group) for group in groups), seconds=10):
         left = [str(group) for group in groups if group.exists()]
         raise CleanupError(
