@@ -38,6 +38,15 @@ class Pinned:
     media_type: str
 
 
+def published_name(image: BuiltImage, registry: str) -> references.Reference:
+    """What an image is called in a registry: ``<registry>/<role>:<tag>``.
+
+    Raises:
+        ImagesError: ``registry`` is not ``host[:port][/path]``.
+    """
+    return references.below(registry, image.role, image.reference.rsplit(":", 1)[1])
+
+
 def push(
     image: BuiltImage,
     registry: str,
@@ -66,8 +75,7 @@ def push(
         RegistryError: refused, missing or unreachable; names registry, repository and remedy.
     """
     say = progress or _silent
-    tag = image.reference.rsplit(":", 1)[1]
-    target = references.below(registry, image.role, tag)
+    target = published_name(image, registry)
     known = credentials or found_credentials.find(target.registry, target.repository)
     archive = Archive(image.tar)
     cache = store or Store.default()
@@ -87,7 +95,7 @@ def push(
         if not client.has_blob(str(config["digest"])):
             client.upload_blob(str(config["digest"]), len(archive.config), archive.config)
         manifest = dump({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers})
-        stored = client.put_manifest(tag, MANIFEST_TYPE, manifest)
+        stored = client.put_manifest(target.tag, MANIFEST_TYPE, manifest)
     say(f"{target} is {stored}")
     return f"{target.registry}/{target.repository}@{stored}"
 

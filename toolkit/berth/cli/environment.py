@@ -157,14 +157,14 @@ def _references(stack: Stack, console: Console, need: Need) -> dict[str, str]:
         )
     import berth_images
     from berth_images.errors import NotFoundError
-    from berth_images.publish import pin, push
+    from berth_images.publish import pin, published_name, push
 
     if need is not Need.CHANGE:
         found = berth_images.find()
         references = {role: f"{registry}/{role}:not-built-yet" for role in berth_images.roles()}
         if need is Need.LOOK:
             for role, image in found.items():
-                tagged = f"{registry}/{role}:{image.reference.rsplit(':', 1)[1]}"
+                tagged = str(published_name(image, registry))
                 with contextlib.suppress(NotFoundError):
                     tagged = pin(tagged).reference
                 references[role] = tagged

@@ -77,11 +77,11 @@ def push(roles: tuple[str, ...], registry: str, insecure: bool, as_json: bool) -
 def pin(roles: tuple[str, ...], registry: str, insecure: bool, as_json: bool) -> None:
     """Ask the registry for the digests; prints what a stack file needs."""
     from berth_images.publish import pin as pin_one
-    from berth_images.publish import stack_settings
+    from berth_images.publish import published_name, stack_settings
 
     built = _built(roles, Console())
     pins = {
-        role: pin_one(f"{registry}/{role}:{image.reference.rsplit(':', 1)[1]}", insecure=insecure)
+        role: pin_one(str(published_name(image, registry)), insecure=insecure)
         for role, image in built.items()
     }
     if as_json:

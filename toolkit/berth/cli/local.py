@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from berth_images import BuiltImage
 
+    from berth.localcluster import Cluster, Status
+
 
 # Findings of the preflight without which there is no cluster; tools can be installed, memory may suffice.
 NEEDED = frozenset({"root", "machine", "cgroups", "space", "addresses"})
@@ -134,12 +136,15 @@ NO_ADDRESS = "no-cluster-yet.invalid"
 
 def present_ground(console: Console) -> Ground:
     """Say what cluster and images there are; make none."""
-    import berth_images
-
     from berth.localcluster import Cluster
 
     cluster = Cluster(cluster_name())
-    status = cluster.status()
+    return _as_it_is(cluster, cluster.status(), console)
+
+
+def _as_it_is(cluster: Cluster, status: Status, console: Console) -> Ground:
+    import berth_images
+
     images = {role: image.reference for role, image in berth_images.find().items()}
     for role in berth_images.roles():
         if role not in images:
@@ -156,9 +161,10 @@ def existing_ground(console: Console) -> Ground | None:
     from berth.localcluster import Cluster
 
     cluster = Cluster(cluster_name())
-    state = cluster.status().state
-    if state == "absent":
+    status = cluster.status()
+    if status.state == "absent":
         return None
-    if state != "running":
+    if status.state != "running":
         cluster.start(ClusterProgress(console, "cluster"))
-    return present_ground(console)
+        status = cluster.status()
+    return _as_it_is(cluster, status, console)
