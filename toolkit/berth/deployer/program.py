@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
+_FOLDER_PREFIX = "berth-"
+_LEFT_AFTER_SECONDS = 24 * 3600  # a process number says little where containers share a folder
 _SOCKET_PATH_LIMIT = 90  # of the 107 bytes that a unix socket's address may have
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _OUTPUT_LIMIT = 256 * 1024  # bytes of a program's output that are kept
@@ -254,12 +257,30 @@ def _innermost(stack: str) -> str:
 
 
 def private_folder() -> Path:
-    """A folder for sockets that only this user may enter, with a path short enough for them."""
+    """A folder for sockets that only this user may enter, with a path short enough for them.
+
+    What a killed process left is removed after a day; the folders' names carry its number.
+    """
+    prefix = f"{_FOLDER_PREFIX}{os.getpid()}-"
+    for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108 - mkdtemp makes what is in there
+        _sweep(Path(parent))
     try:
-        folder = tempfile.mkdtemp(prefix="berth-")
+        folder = tempfile.mkdtemp(prefix=prefix)
         if len(folder) > _SOCKET_PATH_LIMIT:
             shutil.rmtree(folder)
-            folder = tempfile.mkdtemp(prefix="berth-", dir="/tmp")
+            folder = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
     except OSError as error:
         raise ProgramError(f"cannot make a folder in {tempfile.gettempdir()}: {error.strerror}") from None
     return Path(folder)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders in ``parent`` that this user's dead processes left a day ago."""
+    before = time.time() - _LEFT_AFTER_SECONDS
+    for left in parent.glob(f"{_FOLDER_PREFIX}*-*"):
+        pid = left.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            found = left.stat()
+            dead = pid.isdigit() and not Path(f"/proc/{pid}").exists()
+            if dead and found.st_uid == os.getuid() and found.st_mtime < before:
+                shutil.rmtree(left)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .api import Api
 
 _DNS_PORT = 53
+_DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 _TYPE_A, _CLASS_IN = 1, 1
 
 
@@ -51,6 +52,26 @@ def _said_problem(found: dict[str, Any], since: dt.datetime | None) -> str | Non
     ]:
         return f"it is tainted {', '.join(taints)}"
     return None
+
+
+def dns_pod_problem(api: Api, since: dt.datetime | None) -> str | None:
+    """Why the API server does not hold CoreDNS for ready, None when it does.
+
+    After a node's restart the API server still tells what was true before it, and takes a pod that answers
+    already out of its Service once more when kubelet reports: what started before ``since`` does not count.
+    """
+    pods: list[dict[str, Any]] = (api.get(_DNS_PODS) or {}).get("items", [])
+    for pod in pods:
+        status = pod.get("status", {})
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        started = [
+            dt.datetime.fromisoformat(running["startedAt"])
+            for container in status.get("containerStatuses", [])
+            if (running := container["state"].get("running"))
+        ]
+        if ready and started and (since is None or min(started) >= since.replace(microsecond=0)):
+            return None
+    return "CoreDNS is not ready yet"
 
 
 def dns_problem(plan: Plan, seconds: float = 1.0) -> str | None:

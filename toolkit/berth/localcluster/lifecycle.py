@@ -19,7 +19,7 @@ from .addresses import MAX_NODES, SLOTS, Node, Plan
 from .api import Api
 from .config import Config, owner_file
 from .errors import ApiError, ClusterError, ClusterStartError
-from .health import dns_problem, node_problem
+from .health import dns_pod_problem, dns_problem, node_problem
 from .images import ScratchImage, Store
 from .paths import RUN, ClusterPaths, run_folder
 from .pki import Pki, control_plane_leaves, node_leaves
@@ -127,9 +127,9 @@ def start(parts: Parts, progress: Progress) -> None:
             problem = _node_problem(parts, one, since[one.index])
             _await(parts, step.update, "kubelet", problem, parts.node_unit(one))
     with progress.step("waiting for DNS", 5) as step:
-        _await(
-            parts, step.update, "kube-proxy", lambda: dns_problem(parts.plan), parts.node_unit(parts.nodes[0])
-        )
+        first = parts.nodes[0]
+        problem = _dns_problem(parts, since[first.index])
+        _await(parts, step.update, "kube-proxy", problem, parts.node_unit(first))
     apply_gpus(parts)
 
 
@@ -239,6 +239,10 @@ def _api_problem(parts: Parts) -> Callable[[], str | None]:
 
 def _node_problem(parts: Parts, one: Node, since: dt.datetime | None) -> Callable[[], str | None]:
     return lambda: node_problem(parts.api, one, since)
+
+
+def _dns_problem(parts: Parts, since: dt.datetime | None) -> Callable[[], str | None]:
+    return lambda: dns_pod_problem(parts.api, since) or dns_problem(parts.plan)
 
 
 def _await(

@@ -1,0 +1,33 @@
+"""The folders that hold the sockets of a program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from berth.deployer.program import private_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_a_folder_that_a_dead_process_left_a_day_ago_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    left = [tmp_path / f"berth-{pid}-x" for pid in (dead.stdout.decode().strip(), os.getpid())]
+    fresh = tmp_path / f"berth-{dead.stdout.decode().strip()}-fresh"
+    for folder in (*left, fresh):
+        folder.mkdir()
+        (folder / "2.sock").touch()
+    for folder in left:
+        os.utime(folder, (0, 0))
+    made = private_folder()
+    assert sorted(tmp_path.iterdir()) == sorted([left[1], fresh, made])
