@@ -49,6 +49,10 @@ def test_types_are_strict() -> None:
     run(str(BIN / "mypy"), *(word for package in packages for word in ("-p", package)))
 
 
+def test_calls_to_the_clouds_sdks_have_their_types() -> None:
+    run(str(BIN / "basedpyright"), "--pythonpath", sys.executable)
+
+
 def test_modules_stay_small() -> None:
     long = {
         str(path.relative_to(ROOT)): count
