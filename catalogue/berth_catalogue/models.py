@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
+from berth_catalogue.errors import CatalogueError
+from berth_catalogue.sources import Source
+
+__all__ = ["CatalogueError", "Model", "Source", "Weights", "model", "models"]
+
 _DATA = "models.yaml"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class CatalogueError(ValueError):
-    """The data are wrong, or lack the model; the message names file, key, value and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,6 @@ class Weights:
     file: str
     sha256: str
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where figures were read."""
-
-    what: str
-    origin: str
-    read: str
 
 
 @dataclass(frozen=True, slots=True)
