@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class CatalogueError(ValueError):
-    """The data are wrong, or lack what was asked for; the message names file, key, value and what is allowed."""
+    """The data are wrong, or lack what was asked for; it names file, key, value and what is allowed."""
 
 
 def unknown(kind: str, value: str, known: Iterable[str], file: str) -> CatalogueError:
