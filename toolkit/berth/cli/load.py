@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from berth.cli.console import Console
-from berth.cli.environment import Need, prepare
+from berth.cli.preparing import Need, prepare
 from berth.cli.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,0 +1,158 @@
+"""What a command needs before the deployer runs: the ground below a stack, and its configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from berth.cli import local
+from berth.cli.errors import UserError
+from berth.cli.key import ensure_key
+from berth.cli.stackfile import Stack, find_stack, request_for
+
+if TYPE_CHECKING:
+    from berth.cli.console import Console
+    from berth.deployer import RunRequest
+
+# What a pod of a cluster of the user's own sees as its clients: private networks.
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start: the request, and the API key where Berth made it."""
+
+    request: RunRequest
+    key: str | None = None
+
+
+class Need(enum.Enum):
+    """What a command needs of the ground below a stack."""
+
+    CHANGE = "clusters and images are made"
+    EXISTING = "a cluster that was made is started; none is made"
+    LOOK = "what is there is taken as it is"
+
+
+class NothingThereError(UserError):
+    """Nothing of the stack can be deployed, for want of a cluster."""
+
+
+def _local_overlay(stack: Stack, ground: local.Ground) -> dict[str, Any]:
+    """Return the config values that only this machine knows."""
+    connection = {"kubeconfig": str(ground.kubeconfig), "nodeAddress": ground.node_address}
+    return {
+        "berth:connections": dict.fromkeys(stack.sites, connection),
+        "berth:images": {"refs": dict(ground.images)},
+    }
+
+
+def prepare(
+    name: str, console: Console, *, context: str | None, yes: bool, gpus: int | None, need: Need
+) -> Prepared:
+    """Bring up the ground that a stack stands on, and gather its configuration.
+
+    Args:
+        name: the stack.
+        console: where progress goes.
+        context: a context of the user's kubeconfig, instead of a local cluster.
+        yes: whether missing Debian tools may be installed.
+        gpus: simulated GPUs of the local cluster.
+        need: what may be made; a preview takes what is there.
+    """
+    stack = find_stack(name)
+    if gpus is not None and context:
+        raise UserError("--simulated-gpus: only the local cluster simulates hardware, not that of --context")
+    if not stack.is_local:
+        if gpus is not None:
+            raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{name}' is none")
+        overlay = _context_overlay(stack, context) if context else {}
+        return Prepared(request_for(stack, overlay, {}))
+    if need is Need.CHANGE and not context:
+        local.require_machine()
+    key = ensure_key(name)
+    secrets = {"berth:apiKeys": {"local": key}}
+    if context:
+        overlay = {
+            **_context_overlay(stack, context),
+            "berth:images": {**stack.images, "refs": _references(stack, console, need)},
+            "berth:clients": {"cidrs": list(PRIVATE_NETWORKS)},
+        }
+        return Prepared(request_for(stack, overlay, secrets), key)
+    if need is Need.CHANGE:
+        ground: local.Ground | None = local.prepare_ground(
+            console, yes=yes, simulated_gpus=gpus, metrics_server=stack.scales_on_cpu
+        )
+    elif need is Need.EXISTING:
+        ground = local.existing_ground(console)
+    else:
+        ground = local.present_ground(console)
+    if ground is None:
+        raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
+    overlay = _local_overlay(stack, ground)
+    return Prepared(request_for(stack, overlay, secrets, offline=not ground.running), key)
+
+
+def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
+    from berth.operations.nodes import node_address
+
+    # The list form of KUBECONFIG is kubectl's; the file that has the context is the one that counts.
+    files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    kubeconfig = next((file for file in files.split(":") if _has_context(file, context)), None)
+    if kubeconfig is None:
+        raise UserError(
+            f"--context {context}: no context of that name in {files} ($KUBECONFIG, else ~/.kube/config)"
+        )
+    connection = {
+        "kubeconfig": kubeconfig,
+        "context": context,
+        "nodeAddress": node_address(Path(kubeconfig), context),
+    }
+    return {"berth:connections": dict.fromkeys(stack.sites, connection)}
+
+
+def _has_context(file: str, context: str) -> bool:
+    try:
+        content = yaml.safe_load(Path(file).read_text())
+    except (OSError, yaml.YAMLError):
+        return False
+    contexts = content.get("contexts") if isinstance(content, dict) else None
+    return any(isinstance(one, dict) and one.get("name") == context for one in contexts or [])
+
+
+def _references(stack: Stack, console: Console, need: Need) -> dict[str, str]:
+    """Return the images for a cluster that is not ours: those the file names, else pushed to its registry."""
+    references = stack.images.get("refs")
+    if isinstance(references, dict) and references:
+        return {str(role): str(reference) for role, reference in references.items()}
+    registry = stack.images.get("registry")
+    if not isinstance(registry, str):
+        raise UserError(
+            f"{stack.file}: a cluster of your own pulls its images from a registry, and none is named. Set "
+            "berth:images: {registry: HOST/PATH} (Berth pushes there), or {refs: {<role>: <reference>}}"
+        )
+    import berth_images
+    from berth_images.errors import NotFoundError
+    from berth_images.publish import pin, published_name, push
+
+    if need is not Need.CHANGE:
+        found = berth_images.find()
+        references = {role: f"{registry}/{role}:not-built-yet" for role in berth_images.roles()}
+        if need is Need.LOOK:
+            for role, image in found.items():
+                tagged = str(published_name(image, registry))
+                with contextlib.suppress(NotFoundError):
+                    tagged = pin(tagged).reference
+                references[role] = tagged
+        return references
+    built = berth_images.build_all(progress=lambda text: console.line("images", text))
+    return {
+        role: push(image, registry, progress=lambda text: console.line("images", text))
+        for role, image in built.items()
+    }
