@@ -7,28 +7,43 @@ model("smollm2-135m-instruct-q4_1").weights.sha256
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-from berth_catalogue.errors import CatalogueError
+from berth_catalogue.errors import CatalogueError, unknown
+from berth_catalogue.reading import load
 from berth_catalogue.sources import Source
 
-__all__ = ["CatalogueError", "Model", "Source", "Weights", "model", "models"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from berth_catalogue.reading import Entry
+
+__all__ = [
+    "Architecture",
+    "CatalogueError",
+    "HubWeights",
+    "Model",
+    "Source",
+    "Weights",
+    "model",
+    "models",
+]
 
 _DATA = "models.yaml"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+FORMATS = ("gguf", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where a model's weights come from, and what they must be.
+    """Weights of one file that an installed package carries, pinned here.
 
     Attributes:
         source: what the fetcher's BERTH_WEIGHTS_SOURCE takes.
+        format: gguf.
         package: the distribution that carries the file.
         package_version: the version in which it was measured.
         module: the import package whose folder the file lies in; it is found, never imported.
@@ -38,6 +53,7 @@ class Weights:
     """
 
     source: str
+    format: str
     package: str
     package_version: str
     module: str
@@ -47,17 +63,76 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class HubWeights:
+    """Weights in a repository of a model hub.
+
+    Revision and digests are not data of ours: `berth weights pin` asks the hub for them and writes
+    stacks/weights/<model>.yaml, which `berth_catalogue.weights_pins` reads.
+
+    Attributes:
+        source: hub.
+        format: safetensors.
+        repo: <owner>/<name>.
+        gated: the hub gives the files only to accounts that its owner let in, so a token is needed.
+    """
+
+    source: str
+    format: str
+    repo: str
+    gated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The numbers of a decoder that memory is computed from.
+
+    Attributes:
+        layers: decoder layers.
+        hidden_size: width of the residual stream.
+        intermediate_size: width of the feed-forward part.
+        attention_heads: query heads; a tensor parallel degree divides them.
+        kv_heads: key and value heads.
+        head_dim: values of one head.
+        vocabulary: rows of the embedding, padding included.
+        attention_bias: whether queries, keys and values have biases.
+    """
+
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    attention_heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    attention_bias: bool
+
+    @property
+    def parameters(self) -> int:
+        """How many weights these numbers make (input and output embeddings not shared)."""
+        wide, narrow = self.attention_heads * self.head_dim, self.kv_heads * self.head_dim
+        attention = self.hidden_size * (2 * wide + 2 * narrow)
+        biases = wide + 2 * narrow if self.attention_bias else 0
+        layer = attention + biases + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        return 2 * self.vocabulary * self.hidden_size + self.layers * layer + self.hidden_size
+
+    def kv_bytes_per_token(self, bytes_per_value: int = 2) -> int:
+        """Memory that one token's keys and values take in all layers, in bytes."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * bytes_per_value
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model.
 
     Attributes:
         key: its key in the catalogue.
         name: what clients call it.
-        licence: SPDX expression.
+        licence: SPDX expression, LicenseRef-… for one that SPDX does not list.
         parameters: how many weights it has.
-        context_tokens: the longest context it was trained for.
-        quantisation: GGUF's name for it.
-        weights: its file.
+        context_tokens: the longest context that it serves without further settings.
+        quantisation: GGUF's name for it, or the type of unquantised weights (BF16).
+        weights: where its files are.
+        architecture: None where the weights' own file says it (GGUF).
         sources: where each figure was read, and when.
     """
 
@@ -67,19 +142,23 @@ class Model:
     parameters: int
     context_tokens: int
     quantisation: str
-    weights: Weights
+    weights: Weights | HubWeights
+    architecture: Architecture | None
     sources: tuple[Source, ...]
 
 
 @cache
-def models() -> dict[str, Model]:
+def models() -> Mapping[str, Model]:
     """Every model, by key.
 
     Raises:
         CatalogueError: the data are wrong.
     """
-    data = yaml.safe_load((files("berth_catalogue") / _DATA).read_text("utf-8"))
-    return {key: _model(key, entry) for key, entry in data.items()}
+    top = load(_DATA)
+    table = top.sources()
+    found = {key: _model(key, entry, table) for key, entry in top.entry("models").entries()}
+    top.end()
+    return found
 
 
 def model(key: str) -> Model:
@@ -90,41 +169,71 @@ def model(key: str) -> Model:
     """
     known = models()
     if key not in known:
-        raise CatalogueError(f"model {key!r} is not in {_DATA}; known: {', '.join(sorted(known))}")
+        raise unknown("model", key, known, _DATA)
     return known[key]
 
 
-def _model(key: str, entry: dict[str, Any]) -> Model:
-    where = f"{_DATA}: {key}"
-    weights = _typed(Weights, _part(entry, "weights", dict, where), f"{where}.weights")
-    if not _SHA256.fullmatch(weights.sha256):
-        raise CatalogueError(f"{where}.weights.sha256: must be 64 hexadecimal digits, got {weights.sha256!r}")
-    sources = tuple(
-        Source(what=str(one["what"]), origin=str(one["from"]), read=str(one["read"]))
-        for one in _part(entry, "sources", list, where)
+def _model(key: str, entry: Entry, table: Mapping[str, Source]) -> Model:
+    weights = _weights(entry.entry("weights"))
+    made = Model(
+        key=key,
+        name=entry.text("name"),
+        licence=entry.text("licence"),
+        parameters=entry.whole("parameters"),
+        context_tokens=entry.whole("context_tokens"),
+        quantisation=entry.text("quantisation"),
+        weights=weights,
+        architecture=_architecture(entry.entry("architecture")) if isinstance(weights, HubWeights) else None,
+        sources=entry.cited(table),
     )
-    if not sources:
-        raise CatalogueError(f"{where}.sources: must not be empty: every figure has a source and a date")
-    plain = {name: value for name, value in entry.items() if name not in ("weights", "sources")}
-    made: Model = _typed(Model, {"key": key, **plain, "weights": weights, "sources": sources}, where)
+    entry.end()
+    if made.architecture is not None and made.architecture.parameters != made.parameters:
+        raise entry.wrong(
+            "parameters", made.parameters, f"what the architecture makes: {made.architecture.parameters}"
+        )
     return made
 
 
-def _part(entry: dict[str, Any], name: str, kind: type, where: str) -> Any:
-    value = entry.get(name)
-    if not isinstance(value, kind):
-        raise CatalogueError(f"{where}.{name}: must be a {kind.__name__}, got {value!r}")
-    return value
+def _weights(entry: Entry) -> Weights | HubWeights:
+    source = entry.text("source")
+    format_ = entry.text("format", FORMATS)
+    made: Weights | HubWeights
+    if source == "hub":
+        made = HubWeights(
+            source=source,
+            format=format_,
+            repo=entry.text("repo"),
+            gated=entry.text("access", ("open", "gated")) == "gated",
+        )
+        if not _REPO.fullmatch(made.repo):
+            raise entry.wrong("repo", made.repo, "<owner>/<name>")
+    else:
+        made = Weights(
+            source=source,
+            format=format_,
+            package=entry.text("package"),
+            package_version=entry.text("package_version"),
+            module=entry.text("module"),
+            file=entry.text("file"),
+            sha256=entry.text("sha256"),
+            bytes=entry.whole("bytes"),
+        )
+        if not _SHA256.fullmatch(made.sha256):
+            raise entry.wrong("sha256", made.sha256, "64 hexadecimal digits")
+    entry.end()
+    return made
 
 
-def _typed(shape: Any, values: dict[str, Any], where: str) -> Any:
-    """Build a dataclass, checking names and the two plain types."""
-    wanted = {field.name: field.type for field in fields(shape)}
-    unknown, missing = values.keys() - wanted.keys(), wanted.keys() - values.keys()
-    if unknown or missing:
-        raise CatalogueError(f"{where}: unknown {sorted(unknown)}, missing {sorted(missing)}")
-    for name, kind in wanted.items():
-        value = values[name]
-        if kind in ("str", "int") and type(value).__name__ != kind:
-            raise CatalogueError(f"{where}.{name}: must be a {kind}, got {value!r}")
-    return shape(**values)
+def _architecture(entry: Entry) -> Architecture:
+    made = Architecture(
+        layers=entry.whole("layers"),
+        hidden_size=entry.whole("hidden_size"),
+        intermediate_size=entry.whole("intermediate_size"),
+        attention_heads=entry.whole("attention_heads"),
+        kv_heads=entry.whole("kv_heads"),
+        head_dim=entry.whole("head_dim"),
+        vocabulary=entry.whole("vocabulary"),
+        attention_bias=entry.text("attention_bias", ("qkv", "none")) == "qkv",
+    )
+    entry.end()
+    return made

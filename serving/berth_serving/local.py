@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import aiohttp
-from berth_catalogue.models import CatalogueError, Model, model
+from berth_catalogue.models import CatalogueError, Model, Weights, model, models
 
 from berth_serving.engines import probe
 from berth_serving.parent import PARENT_VARIABLE
@@ -175,12 +175,17 @@ def _check_access(settings: LocalSettings) -> None:
 
 
 async def _weights(settings: LocalSettings, entry: Model, on_event: Callable[[Event], None]) -> Path:
-    wanted = FetchSettings(
-        source=entry.weights.source, sha256=entry.weights.sha256, folder=settings.cache / "weights"
-    )
+    found = entry.weights
+    if not isinstance(found, Weights):
+        here = ", ".join(key for key, one in models().items() if isinstance(one.weights, Weights))
+        raise CatalogueError(
+            f"model {entry.key!r} needs an engine for accelerators, which this machine's CPU is not; "
+            f"models that run here: {here}"
+        )
+    wanted = FetchSettings(source=found.source, sha256=found.sha256, folder=settings.cache / "weights")
     began = time.monotonic()
     path = await asyncio.to_thread(fetch, wanted)
-    facts = {"file": str(path), "bytes": entry.weights.bytes, "seconds": round(time.monotonic() - began, 2)}
+    facts = {"file": str(path), "bytes": found.bytes, "seconds": round(time.monotonic() - began, 2)}
     on_event(Event("weights", "weights are there and verified", facts))
     return path
 

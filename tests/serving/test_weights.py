@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from berth_catalogue.models import model
+from berth_catalogue.models import Weights, model
 from berth_serving import weights
 from berth_serving.environment import SettingsError
 from berth_serving.weights import FetchSettings, WeightsError, fetch
@@ -30,12 +30,18 @@ def small(tmp_path: Path, content: bytes = SMALL, sha256: str | None = None) -> 
     return FetchSettings(source=SOURCE, sha256=digest, folder=tmp_path / "models", packaged_file=origin)
 
 
+def packaged_entry() -> Weights:
+    found = model("smollm2-135m-instruct-q4_1").weights
+    assert isinstance(found, Weights)
+    return found
+
+
 def visible(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
 def test_the_catalogue_says_what_the_package_holds(weights_file: Path) -> None:
-    entry = model("smollm2-135m-instruct-q4_1").weights
+    entry = packaged_entry()
     assert entry.source == SOURCE
     assert entry.bytes == weights_file.stat().st_size
     with weights_file.open("rb") as file:
@@ -45,7 +51,7 @@ def test_the_catalogue_says_what_the_package_holds(weights_file: Path) -> None:
 
 
 def test_the_real_weights_from_the_installed_package(tmp_path: Path) -> None:
-    entry = model("smollm2-135m-instruct-q4_1").weights
+    entry = packaged_entry()
     settings = FetchSettings(source=SOURCE, sha256=entry.sha256, folder=tmp_path)
     path = fetch(settings)
     assert path == tmp_path / NAME
