@@ -1,0 +1,167 @@
+"""What the components on AWS have in common: explicit providers, regions, roles and policies."""
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+from pulumi_aws import iam
+
+from berth_components.arguments import ArgumentError
+
+Json = Mapping[str, object]
+POD_IDENTITY_ADDRESS = "169.254.170.23/32"
+"""Where EKS' Pod Identity agent answers on every node (pod-id-how-it-works in EKS' user guide)."""
+POD_IDENTITY_ADDRESS_V6 = "fd00:ec2::23/128"
+
+
+def partition_of(region: str) -> str:
+    """The partition that a region belongs to: the first part of every ARN after `arn:`."""
+    for prefix, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc")):
+        if region.startswith(prefix):
+            return partition
+    return "aws"
+
+
+class Place:
+    """Where a component's resources go: the region of its provider, which must be an explicit one.
+
+    Attributes:
+        region: such as eu-central-1.
+        partition: aws, aws-cn, aws-us-gov or aws-eusc.
+    """
+
+    def __init__(self, component: pulumi.ComponentResource, who: str) -> None:
+        """Find it.
+
+        Raises:
+            ArgumentError: no AWS provider was passed, or one without a region.
+        """
+        provider = component.get_provider("aws:index/region:Region")
+        if provider is None:
+            raise ArgumentError(
+                who,
+                "opts",
+                "has no AWS provider",
+                "an explicit one with a region",
+                'pass pulumi.ResourceOptions(provider=aws.Provider("…", region="…"))',
+            )
+
+        def known(region: str | None) -> str:
+            if not region:
+                raise ArgumentError(
+                    who, "opts", "has an AWS provider without a region", 'aws.Provider("…", region="…")'
+                )
+            return region
+
+        if isinstance(provider, aws.Provider):
+            self.region: pulumi.Output[str] = provider.region.apply(known)
+        else:
+            # From another language the provider is a reference, whose properties are not there.
+            found = aws.get_region_output(opts=pulumi.InvokeOutputOptions(parent=component))
+            self.region = found.region
+        self.partition: pulumi.Output[str] = self.region.apply(partition_of)
+
+    def managed_policy(self, path: str) -> pulumi.Output[str]:
+        """ARN of a policy that AWS manages, such as service-role/AmazonEBSCSIDriverPolicy."""
+        return pulumi.Output.concat("arn:", self.partition, ":iam::aws:policy/", path)
+
+    def access_policy(self, name: str) -> pulumi.Output[str]:
+        """ARN of one of EKS' access policies, such as AmazonEKSClusterAdminPolicy."""
+        return pulumi.Output.concat("arn:", self.partition, ":eks::aws:cluster-access-policy/", name)
+
+    def ec2_principal(self) -> pulumi.Output[str]:
+        """EC2 as a service principal, whose name in China has a suffix of its own."""
+
+        def principal(partition: str) -> str:
+            return "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"
+
+        return self.partition.apply(principal)
+
+
+def require_kubernetes(component: pulumi.ComponentResource, who: str) -> None:
+    """Refuse to fall back on whatever cluster a kubeconfig happens to name.
+
+    Raises:
+        ArgumentError: no Kubernetes provider was passed.
+    """
+    if not isinstance(component.get_provider("kubernetes:core/v1:Namespace"), pulumi.ProviderResource):
+        raise ArgumentError(
+            who,
+            "opts",
+            "has no Kubernetes provider",
+            "an explicit one",
+            'pass pulumi.ResourceOptions(providers={"kubernetes": cluster.provider, "aws": …})',
+        )
+
+
+def cluster_provider(
+    name: str,
+    kubeconfig: pulumi.Input[str],
+    identifier: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> kubernetes.Provider:
+    """A provider for a cluster; its identifier keeps a changed kubeconfig from replacing every object.
+
+    ConfigMaps and Secrets are changed in place: Pulumi's default is to replace them, which would take API
+    keys away from running model servers for a moment.
+    """
+    return kubernetes.Provider(
+        f"{name}-provider",
+        kubeconfig=kubeconfig,
+        cluster_identifier=identifier,
+        enable_config_map_mutable=True,
+        enable_secret_mutable=True,
+        opts=opts,
+    )
+
+
+def document(statements: Sequence[Json]) -> pulumi.Output[str]:
+    """An IAM policy document; its statements may hold outputs."""
+    return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": [*statements]})
+
+
+def trust(
+    principal: pulumi.Input[str], conditions: Json | None = None, *, tag: bool = False
+) -> pulumi.Output[str]:
+    """Who may take a role on: one AWS service; `tag` lets it pass session tags on, as EKS does."""
+    actions = ["sts:AssumeRole", "sts:TagSession"] if tag else ["sts:AssumeRole"]
+    statement: dict[str, object] = {
+        "Effect": "Allow",
+        "Principal": {"Service": principal},
+        "Action": actions,
+    }
+    if conditions:
+        statement["Condition"] = conditions
+    return document([statement])
+
+
+def pod_trust(namespace: pulumi.Input[str], account: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Who may take a role on: pods with one service account (pod-id-role in EKS' user guide)."""
+    tags = {
+        "aws:RequestTag/kubernetes-namespace": namespace,
+        "aws:RequestTag/kubernetes-service-account": account,
+    }
+    return trust("pods.eks.amazonaws.com", {"StringEquals": tags}, tag=True)
+
+
+def role(  # noqa: PLR0917 - they are what a role is
+    name: str,
+    description: str,
+    trusted: pulumi.Input[str],
+    managed: Mapping[str, pulumi.Input[str]],
+    tags: pulumi.Input[Mapping[str, str]],
+    opts: pulumi.ResourceOptions,
+) -> tuple[iam.Role, list[pulumi.Resource]]:
+    """A role with policies that AWS manages, by a short name each; and what whoever uses it must await."""
+    made = iam.Role(name, description=description, assume_role_policy=trusted, tags=tags, opts=opts)
+    attached = [
+        iam.RolePolicyAttachment(
+            f"{name}-{short}",
+            role=made.name,
+            policy_arn=arn,
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[made])),
+        )
+        for short, arn in managed.items()
+    ]
+    return made, [made, *attached]
