@@ -29,6 +29,21 @@ def weights_image(model: str) -> str:
     return next(carriers, GATEWAY_ROLE)
 
 
+UNPINNED = "unpinned.invalid"
+"""Host of images that nobody has named yet: reserved, so that nothing is ever pulled from it (RFC 6761)."""
+
+
+def roles(stack: Stack) -> set[str]:
+    """Roles of every image that the stack runs."""
+    needed = {role for at in placed(stack) for role in at.image_roles}
+    return needed | ({ADAPTER_ROLE} if stack.models and stack.metrics_adapter.mode == "owned" else set())
+
+
+def references(stack: Stack) -> Mapping[str, str]:
+    """Every image by role; one that is not known yet, for a preview, on a host that does not exist."""
+    return {role: f"{UNPINNED}/{role}:unpinned" for role in roles(stack)} | stack.images.refs
+
+
 @dataclass(frozen=True)
 class Placed:
     """A model at a site."""

@@ -1,7 +1,6 @@
 """What the components would refuse, at the settings that it comes from."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 
 from berth_components import ArgumentError, AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs, checks
@@ -15,8 +14,6 @@ from berth_stacks import build
 from berth_stacks.errors import Path, Problem
 from berth_stacks.settings import Stack
 
-_PLACEHOLDER = "settings.check/image:0"
-"""Stands for an image that is missing: that it is missing is a problem of its own."""
 # Where the args of a ModelServer come from, if not from the setting of the same name below the model.
 _ELSEWHERE: dict[str, Path] = {
     "access.client_cidrs": ("clients", "cidrs"),
@@ -42,7 +39,7 @@ _WORDS = frozenset({"queue_depth"})
 def component_problems(stack: Stack, name: str) -> Iterator[Problem]:
     """Each thing that a component would refuse, once, however many sites the model has."""
     seen: set[Path] = set()
-    images = defaultdict(lambda: _PLACEHOLDER, stack.images.refs)
+    images = build.references(stack)
     keys = None if stack.api_keys_secret else {"some": "0" * checks.MIN_API_KEY}
     for at in build.placed(stack):
         args = build.server_args(stack, at, build.namespace(stack, at.site, name), keys, images)

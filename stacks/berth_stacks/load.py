@@ -1,10 +1,17 @@
 """Reading a stack's settings.
 
-Values come from Pulumi, which merges and decrypts them; lines from the stack's file.
+    load(directory)                  in a running program: `pulumi up`, or Berth's deployer
+    read(directory, name, config)    anywhere else: `config` is what Pulumi would hand to the program
+
+Both give `Loaded`: `.settings` (a `Stack`), `.findings` (what only another place can answer), `.layers`
+(where every value was written), or raise `SettingsError`, which lists everything that is wrong.
+
+Values come from Pulumi, which merges and decrypts them, laid over the bases that the stack extends (see
+`berth_stacks.inherit`); lines come from the files.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,43 +23,85 @@ from pydantic_core import ErrorDetails
 
 from berth_stacks.errors import Path as SettingPath
 from berth_stacks.errors import Problem, SettingsError
-from berth_stacks.lines import NAMESPACE, StackFile
+from berth_stacks.findings import Finding, open_findings
+from berth_stacks.inherit import EXTENDS, Layers, lay_all
+from berth_stacks.lines import NAMESPACE, ConfigFile
 from berth_stacks.rules import broken_rules, nearest
 from berth_stacks.settings import Allowed, Stack
 
-_PLAIN = frozenset({"environment", "namespace", "apiKeysSecret"})
 _API_KEYS = "apiKeys"
 _CONNECTIONS = "connections"
 _WITHHELD = "is not as it should be"
 """Said of what may be a secret, instead of its value."""
 _KEYS = tuple(field.alias or name for name, field in Stack.model_fields.items())
+# Settings that are a word, which Pulumi hands over as it is; all others are JSON.
+_PLAIN = frozenset({"environment", "namespace", "apiKeysSecret"})
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A stack's settings, and what is secret beside them."""
+    """A stack's settings, and what is beside them.
+
+    Attributes:
+        name: the stack's name.
+        settings: its settings, defaults filled in.
+        api_keys: the clients' keys, by name; None where there are none, or outside of a program.
+        findings: what must be asked elsewhere before it can be deployed, or deployed in production.
+        layers: where every setting was written.
+    """
 
     name: str
     settings: Stack
     api_keys: pulumi.Output[Mapping[str, str]] | None
+    findings: tuple[Finding, ...]
+    layers: Layers
 
 
 def load(directory: Path) -> Loaded:
     """Read the settings of the stack that runs.
 
     Args:
-        directory: where `Pulumi.<stack>.yaml` is.
+        directory: where `Pulumi.<stack>.yaml` is, and the folder `bases`.
 
     Raises:
         SettingsError: some are wrong; it lists all that can be seen at once.
     """
-    name = pulumi.get_stack()
-    file = StackFile(directory / f"Pulumi.{name}.yaml", name)
-    config = pulumi.Config("berth")
-    raw, problems = _raw(config, file)
-    problems += _connect(config, raw)
-    keys, wrong = _api_keys(config)
+    given = {**pulumi_config.get_config_env(), **pulumi_config.CONFIG.get()}
+    loaded, keys = _read(directory, pulumi.get_stack(), given, pulumi_config.is_config_secret)
+    return replace(loaded, api_keys=pulumi.Output.secret(keys)) if keys else loaded
+
+
+def read(
+    directory: Path, name: str, config: Mapping[str, str], secret_keys: frozenset[str] = frozenset()
+) -> Loaded:
+    """Read a stack's settings where no program runs.
+
+    Args:
+        directory: where `Pulumi.<stack>.yaml` is, and the folder `bases`.
+        name: the stack's name.
+        config: its configuration by full key, objects as JSON, as `berth.deployer.load_config` gives it.
+        secret_keys: which of the keys are secret; no message shows their values.
+
+    Raises:
+        SettingsError: some are wrong; it lists all that can be seen at once.
+    """
+    return _read(directory, name, config, secret_keys.__contains__)[0]
+
+
+def _read(
+    directory: Path, name: str, given: Mapping[str, str], is_secret: Callable[[str], bool]
+) -> tuple[Loaded, dict[str, str]]:
+    file = ConfigFile(directory / f"Pulumi.{name}.yaml", name)
+    ours = {key.removeprefix(NAMESPACE): text for key, text in given.items() if key.startswith(NAMESPACE)}
+    keys, problems = _api_keys(ours.get(_API_KEYS))
+    values, wrong = _values(ours, file)
     problems += wrong
+    layers = lay_all(directory, name, file, values)
+    raw = layers.values
+    problems += [
+        _unknown((key,), sorted({*_KEYS, _API_KEYS, _CONNECTIONS, EXTENDS})) for key in raw.keys() - {*_KEYS}
+    ]
+    problems += _connect(ours.get(_CONNECTIONS), raw)
     if not problems:
         try:
             settings = Stack.model_validate(raw)
@@ -61,41 +110,53 @@ def load(directory: Path) -> Loaded:
         else:
             problems = [*broken_rules(settings, name, has_api_keys=keys is not None)]
             if not problems:
-                return Loaded(name, settings, keys)
-    raise SettingsError(name, [(file.where(found.path), _without_secrets(found)) for found in problems])
+                findings = tuple(open_findings(settings, has_api_keys=keys is not None))
+                return Loaded(name, settings, None, findings, layers), keys or {}
+
+    def shown(problem: Problem) -> Problem:
+        says_no_value = problem.given in _NO_VALUE
+        if says_no_value or not problem.path or not is_secret(f"{NAMESPACE}{problem.path[0]}"):
+            return problem
+        return replace(problem, given=_WITHHELD)
+
+    raise SettingsError(name, [(layers.where(found.path), shown(found)) for found in problems])
 
 
-def _raw(config: pulumi.Config, file: StackFile) -> tuple[dict[str, Any], list[Problem]]:
-    raw: dict[str, Any] = {}
+_NO_VALUE = frozenset({"is missing", "is empty", "is given", "is no mapping", "does not exist"})
+
+
+def _values(ours: Mapping[str, str], file: ConfigFile) -> tuple[dict[str, Any], list[Problem]]:
+    """The stack's own settings; keys that nobody knows are among them."""
+    values: dict[str, Any] = {}
     problems: list[Problem] = []
-    given = {**pulumi_config.get_config_env(), **pulumi_config.CONFIG.get()}
-    keys = [key.removeprefix(NAMESPACE) for key in given if key.startswith(NAMESPACE)]
-    for key in dict.fromkeys([*keys, *file.keys]):
+    for key in dict.fromkeys([*ours, *file.keys]):
         if key in {_API_KEYS, _CONNECTIONS}:
             continue
-        if key not in _KEYS:
-            known = sorted([*_KEYS, _API_KEYS, _CONNECTIONS])
-            problems.append(_unknown((key,), known))
-            continue
-        text = config.get(key)
-        if text is None:
-            continue
-        value, problem = (text, None) if key in _PLAIN else _parsed(key, text)
-        raw[key] = value
-        problems += [problem] if problem else []
-    return raw, problems
+        text = ours.get(key)
+        # Pulumi hands a null over as "", as "null" or not at all.
+        if text in {None, "", "null"} and key in file.values and file.values[key] is None:
+            values[key] = None
+        elif text is None:
+            # Misspelt ones count even where Pulumi has no value for them.
+            values |= {key: ""} if key not in {*_KEYS, EXTENDS} else {}
+        elif key in _PLAIN or key not in {*_KEYS, EXTENDS}:
+            values[key] = text
+        else:
+            values[key], problem = _parsed(key, text)
+            problems += [problem] if problem else []
+    return values, problems
 
 
 def _parsed(key: str, text: str) -> tuple[Any, Problem | None]:
     try:
         return json.loads(text), None
     except ValueError:
-        return None, Problem((key,), f"is {text!r}", "a mapping", "as in the stack files of the repository")
+        kind = "a list of names" if key == EXTENDS else "a mapping"
+        return {}, Problem((key,), f"is {text!r}", kind, "as in the stack files of the repository")
 
 
-def _api_keys(config: pulumi.Config) -> tuple[pulumi.Output[Mapping[str, str]] | None, list[Problem]]:
-    # Not get_secret_object: Pulumi's error about text that is no JSON repeats it.
-    text = config.get(_API_KEYS)
+def _api_keys(text: str | None) -> tuple[dict[str, str] | None, list[Problem]]:
+    # Not Config.get_secret_object: Pulumi's error about text that is no JSON repeats it.
     if text is None:
         return None, []
     try:
@@ -103,22 +164,13 @@ def _api_keys(config: pulumi.Config) -> tuple[pulumi.Output[Mapping[str, str]] |
     except ValueError:
         keys = None
     if isinstance(keys, dict):
-        return pulumi.Output.secret(keys), []
+        return keys, []
     remedy = "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\""
     return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", remedy)]
 
 
-def _without_secrets(problem: Problem) -> Problem:
-    """The problem without the value, where its config key is a secret."""
-    says_no_value = problem.given in {"is missing", "is empty", "is given", "is no mapping", "does not exist"}
-    if says_no_value or not pulumi_config.is_config_secret(f"{NAMESPACE}{problem.path[0]}"):
-        return problem
-    return replace(problem, given=_WITHHELD)
-
-
-def _connect(config: pulumi.Config, raw: dict[str, Any]) -> list[Problem]:
+def _connect(text: str | None, raw: dict[str, Any]) -> list[Problem]:
     """Lay `connections` over the sites: where the clusters are, as a machine says it that starts this."""
-    text = config.get(_CONNECTIONS)
     connections, problem = _parsed(_CONNECTIONS, text) if text is not None else ({}, None)
     if problem or not isinstance(connections, dict):
         # The text may hold credentials, so it is not shown.
@@ -132,9 +184,9 @@ def _connect(config: pulumi.Config, raw: dict[str, Any]) -> list[Problem]:
             allowed = "a mapping for one of the sites: " + ", ".join(map(str, sites))
             problems.append(Problem((_CONNECTIONS, key), "is for no site", allowed, nearest(key, [*sites])))
             continue
-        if not isinstance(sites[key] or {}, dict):
+        if not isinstance(sites[key], dict):
             continue  # the settings' own types say what is wrong with it
-        site = dict(sites[key] or {})
+        site = dict(sites[key])
         if "nodeAddress" in connection:
             site["nodeAddress"] = connection["nodeAddress"]
         cluster = {part: value for part, value in connection.items() if part != "nodeAddress"}

@@ -17,6 +17,7 @@ from berth_components import (
 from berth_components.existing_cluster import is_contents
 
 from berth_stacks import build
+from berth_stacks.findings import announce
 from berth_stacks.load import Loaded, load
 
 HTTP = 80
@@ -36,10 +37,12 @@ def main(directory: Path) -> None:
         SettingsError: the settings are wrong.
     """
     loaded = load(directory)
+    findings = announce(loaded.name, loaded.settings.environment, loaded.findings)
     served = _declare(loaded)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})
     pulumi.export("namespace", loaded.settings.namespace or f"berth-{loaded.name}")
     pulumi.export("models", served)
+    pulumi.export("findings", findings)
 
 
 def _declare(loaded: Loaded) -> dict[str, dict[str, Any]]:

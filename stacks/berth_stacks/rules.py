@@ -42,9 +42,8 @@ def nearest(word: str, words: Sequence[str]) -> str:
 
 
 def _keys(stack: Stack) -> Iterator[Problem]:
-    for kind, keys in (("sites", stack.sites), ("models", stack.models)):
-        if not keys:
-            yield Problem((kind,), "is empty", f"at least one of the {kind}")
+    if not stack.sites:
+        yield Problem(("sites",), "is empty", "at least one of the sites")
     for key in stack.sites:
         if not _SITE.fullmatch(key):
             allowed = "1 to 20 lower-case letters, digits and '-', beginning with a letter"
@@ -80,13 +79,6 @@ def _places(stack: Stack, key: str, model: Model) -> Iterator[Problem]:
 def _api_keys(stack: Stack, *, has_api_keys: bool) -> Iterator[Problem]:
     if has_api_keys and stack.api_keys_secret:
         yield Problem(("apiKeysSecret",), "is given beside apiKeys", "one of the two")
-    if not has_api_keys and not stack.api_keys_secret:
-        yield Problem(
-            ("apiKeys",),
-            "is missing",
-            "keys of clients by name",
-            "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\"",
-        )
 
 
 def _catalogue(key: str, model: Model) -> Iterator[Problem]:
@@ -189,16 +181,7 @@ def _accelerators(stack: Stack, at: build.Placed) -> Iterator[Problem]:
 
 
 def _images(stack: Stack) -> Iterator[Problem]:
-    needed = {role for at in build.placed(stack) for role in at.image_roles}
-    if stack.metrics_adapter.mode == "owned":
-        needed.add(build.ADAPTER_ROLE)
-    for role in sorted(needed - stack.images.refs.keys()):
-        yield Problem(
-            ("images", "refs", role),
-            "is missing",
-            "an image reference",
-            "./berth images push, then pin; for the local cluster ./berth up local fills it in",
-        )
+    needed = build.roles(stack)
     for role, reference in stack.images.refs.items():
         path = ("images", "refs", role)
         registry = stack.images.registry

@@ -1,228 +1,233 @@
-"""The settings of a stack, typed. Limits of single values are the components' own checks, said once.
+"""The settings of a stack, typed.
 
 Keys in `Pulumi.<stack>.yaml` are the camelCase of the fields here, as config keys of the namespace `berth`.
-A group
-that a component has too (service, termination, …) has the same keys as there. Quantities and times carry
-their unit
-in the name or, as Kubernetes writes them, in the value.
+A group that a component has too (service, termination, …) has the same keys as there. Quantities and times
+carry their unit in the name or, as Kubernetes writes them, in the value.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from berth_components import checks
-from berth_components.arguments import Refusal
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
-from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from berth_stacks.fields import (
+    Allowed,
+    Cidr,
+    LabelKey,
+    Labels,
+    Name,
+    NodeAddress,
+    Number,
+    Quantity,
+    Settings,
+    Text,
+    Whole,
+    limits,
+    words,
+)
+from berth_stacks.grounds import Cluster, Pool, Toleration
 
-@dataclass(frozen=True)
-class Allowed:
-    """A check of the components, as a constraint of a field."""
-
-    check: Callable[[Any], Any]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Run the check before pydantic's own."""
-        return core_schema.no_info_before_validator_function(self._run, handler(source))
-
-    @property
-    def described(self) -> str:
-        """What it allows, in words."""
-        try:
-            self.check(None)
-        except Refusal as refusal:
-            return refusal.allowed
-        return "a value"
-
-    def _run(self, value: Any) -> Any:
-        try:
-            return self.check(value)
-        except Refusal as refusal:
-            context = {"allowed": refusal.allowed, "remedy": refusal.remedy}
-            raise PydanticCustomError("berth", "{allowed}", context) from None
-
-
-def _node_address(value: Any) -> str:
-    return checks.text(r"[A-Za-z0-9.:-]{1,253}", "an address or host name, without scheme and port")(value)
-
-
-Name = Annotated[str, Allowed(checks.dns_label)]
-Text = Annotated[str, Allowed(checks.plain_text)]
-Flag = Annotated[bool, Allowed(checks.boolean)]
-Quantity = Annotated[str, Allowed(checks.quantity)]
-Cidr = Annotated[str, Allowed(checks.cidr)]
-LabelKey = Annotated[str, Allowed(checks.qualified_name)]
-LabelValue = Annotated[str, Allowed(checks.label_value)]
-Labels = dict[LabelKey, LabelValue]
-# Numbers with limits that depend on the component: the component checks them, see rules.py.
-Whole = Annotated[int, Allowed(checks.whole_number(-(10**12), 10**12))]
-Number = Annotated[float, Allowed(checks.number(-1e12, 1e12))]
-
-
-class Settings(BaseModel):
-    """A group of settings: unknown keys are errors, values keep their type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
-
-
-class Cluster(Settings):
-    """How a cluster is reached. The key `connections` says the same for machines that write settings."""
-
-    kubeconfig: Text
-    """Path, or contents (then better as a secret in `connections`)."""
-    context: Text | None = None
-    """Default: the kubeconfig's current context."""
-
-
-class Toleration(Settings):
-    """A taint that pods accept."""
-
-    key: LabelKey
-    value: LabelValue | None = None
-    effect: Text | None = None
+_HOUR = 3600
 
 
 class Site(Settings):
-    """A place where models are served."""
+    """A place where models are served: on exactly one ground."""
 
     cluster: Cluster | None = None
-    node_address: Annotated[str, Allowed(_node_address)] | None = None
-    """Where clients reach NodePorts: the address or name of a node. Without it none may be used."""
+    """Ground: a cluster that is there, own hardware or any other."""
+    pools: dict[Name, Pool] = {}
+    """Nodes with accelerators, by name. Default: none; models without a pool run on any node."""
+    node_address: NodeAddress | None = None
+    """Where clients reach NodePorts: the address or name of a node. Default: none, so none may be used."""
     namespace: Name | None = None
-    """Default: the stack's."""
-    simulated_gpus: Whole | None = None
-    """Accelerators that exist for the scheduler only. Environment local alone may have them."""
+    """Namespace of the site's model servers. Default: the stack's."""
+    simulated_gpus: Annotated[Whole, limits(0, 1000)] | None = None
+    """Accelerators that exist for the scheduler only. Environment local alone may have them. Default: none."""
     node_selector: Labels = {}
-    """Nodes for all models of the site."""
+    """Labels of the nodes that all models of the site run on. Default: any node."""
     tolerations: list[Toleration] = []
-    """Taints that all models of the site accept."""
+    """Taints that all models of the site accept. Default: none but the accelerator's own."""
 
 
 class Resources(Settings):
     """CPU and memory of one container."""
 
     cpu_request: Quantity
+    """CPUs that the scheduler reserves, such as 500m or 4. Without enough, a neighbour slows it."""
     memory_request: Quantity
+    """Memory that the scheduler reserves, such as 16Gi."""
     memory_limit: Quantity
+    """Memory above which the container is killed."""
     cpu_limit: Quantity | None = None
+    """CPUs above which it is throttled; a CPU engine takes as many threads. Default: none."""
 
 
 class Engine(Settings):
     """The engine and what it may use."""
 
     name: Text = "llama.cpp"
+    """Its name in the catalogue. Default: llama.cpp, which needs no accelerator."""
     resources: Resources
-    threads: Whole | None = None
+    """CPU and memory of the engine's container."""
+    threads: Annotated[Whole, limits(0, 1024)] | None = None
+    """Threads it computes with. Default: as many as its CPU limit."""
 
 
 class Gateway(Settings):
     """The gateway and what it may use."""
 
     resources: Resources | None = None
-    payload_limit_bytes: Whole | None = None
-    max_stop_sequences: Whole | None = None
-    log_level: Text | None = None
+    """Its CPU and memory. Default: 100m and 128Mi, at most 512Mi."""
+    payload_limit_bytes: Annotated[Whole, limits(1024, 1_000_000_000)] | None = None
+    """Largest body of a request, in bytes. Default: 2,000,000, as TGI's."""
+    max_stop_sequences: Annotated[Whole, limits(0, 64)] | None = None
+    """Most stop sequences in one request. Default: 4, as TGI's."""
+    log_level: Annotated[Text, words("debug", "info", "warning", "error")] | None = None
+    """How much it logs; prompts are never logged. Default: info."""
 
 
 class Weights(Settings):
     """The volume that the weights lie on."""
 
-    storage: Text | None = None
+    storage: Annotated[Text, words("ephemeral", "claim", "new-claim")] | None = None
+    """ephemeral: a volume per pod. claim: one that exists. new-claim: made here, shared by the pods.
+    Default: ephemeral, which every cluster has."""
     size: Quantity | None = None
+    """Size of the volume that is made. Default: 1Gi. Not with claim."""
     storage_class: Text | None = None
-    access_mode: Text | None = None
+    """Its storage class. Default: the cluster's. Not with claim."""
+    access_mode: Annotated[Text, words("ReadWriteMany", "ReadWriteOnce")] | None = None
+    """Of new-claim. Default: ReadWriteMany; ReadWriteOnce can be used by one replica only."""
     claim_name: Text | None = None
+    """Name of the claim that exists. Only with claim."""
     resources: Resources | None = None
+    """CPU and memory of the fetcher. Default: 100m and 64Mi, at most 256Mi."""
 
 
 class Gpu(Settings):
     """Accelerators of each replica."""
 
-    count: Whole
+    count: Annotated[Whole, limits(0, 16)]
+    """How many per replica; 0 is none."""
     resource: LabelKey | None = None
+    """The device plugin's resource. Default: the pool's accelerator's; without a pool nvidia.com/gpu."""
 
 
 class Concurrency(Settings):
     """Requests at a time."""
 
-    slots: Whole
-    max_concurrent_requests: Whole
-    queue_timeout_seconds: Number | None = None
+    slots: Annotated[Whole, limits(1, 1024)]
+    """Requests that the engine works on at once."""
+    max_concurrent_requests: Annotated[Whole, limits(1, 100_000)]
+    """Requests in the gateway, working plus waiting. One more gets 429 at once. At least slots."""
+    queue_timeout_seconds: Annotated[Number, limits(0, _HOUR)] | None = None
+    """How long a request may wait for a slot, in seconds above 0. Default: 60."""
 
 
 class Tokens(Settings):
     """Tokens per request."""
 
-    max_input: Whole
-    max_total: Whole
+    max_input: Annotated[Whole, limits(1, 10_000_000)]
+    """Longest prompt, in tokens. Less than maxTotal."""
+    max_total: Annotated[Whole, limits(2, 10_000_000)]
+    """Prompt and answer together, in tokens: the engine's context per slot."""
 
 
 class Termination(Settings):
     """How a replica ends."""
 
-    pre_stop_seconds: Whole | None = None
-    drain_seconds: Whole | None = None
-    grace_seconds: Whole | None = None
+    pre_stop_seconds: Annotated[Whole, limits(0, 300)] | None = None
+    """Serving goes on this long after the pod left the Service, until every proxy knows. Default: 10;
+    behind a LoadBalancer that asks each node, 35."""
+    drain_seconds: Annotated[Whole, limits(1, _HOUR)] | None = None
+    """Then requests in flight may take this long. Default: the queue timeout, at least 60."""
+    grace_seconds: Annotated[Whole, limits(1, 2 * _HOUR)] | None = None
+    """Kubernetes kills after this long. Default and minimum: preStop + drain + 5 seconds."""
 
 
 class Probes(Settings):
     """When a replica counts as started, ready and alive."""
 
-    startup_seconds: Whole | None = None
-    measured_load_seconds: Number | None = None
-    readiness_period_seconds: Whole | None = None
-    liveness_period_seconds: Whole | None = None
+    startup_seconds: Annotated[Whole, limits(10, 4 * _HOUR)] | None = None
+    """Budget for loading the model, in seconds. Default: twice the measured load, at least 60."""
+    measured_load_seconds: Annotated[Number, limits(0, 2 * _HOUR)] | None = None
+    """How long loading took where it was measured; a budget below twice that is refused. Default: unknown."""
+    readiness_period_seconds: Annotated[Whole, limits(1, 60)] | None = None
+    """How often /ready is asked, in seconds. Default: 2."""
+    liveness_period_seconds: Annotated[Whole, limits(1, 15)] | None = None
+    """How often gateway and engine must show that they are alive. Default: 10: a wedged one restarts within
+    60 s."""
 
 
 class Rollout(Settings):
     """How new pods replace old ones."""
 
-    max_surge: Whole | None = None
-    max_unavailable: Whole | None = None
+    max_surge: Annotated[Whole, limits(0, 100)] | None = None
+    """Pods above the wanted number. Default: 1. Set 0 where no spare accelerator exists."""
+    max_unavailable: Annotated[Whole, limits(0, 100)] | None = None
+    """Pods below the wanted number. Default: 0. Must be 1 or more where maxSurge is 0."""
 
 
 class Placement(Settings):
-    """Which nodes the pods run on, besides what the site says."""
+    """Which nodes the pods run on, besides what the pool and the site say."""
 
     node_selector: Labels = {}
+    """Labels that a node must have. Default: the pool's and the site's."""
     tolerations: list[Toleration] = []
+    """Taints that the pods accept. Default: the pool's and the site's."""
     priority_class: Text | None = None
+    """A PriorityClass that exists. Default: the cluster's."""
     runtime_class: Text | None = None
-    spread: Text | None = None
+    """A RuntimeClass that exists, such as nvidia. Default: the node's."""
+    spread: Annotated[Text, words("preferred", "required")] | None = None
+    """Replicas over nodes. Default: preferred; required lets a pod wait rather than unbalance them."""
 
 
 class Service(Settings):
     """How clients reach the gateway."""
 
-    type: Text | None = None
-    port: Whole | None = None
-    node_port: Whole | None = None
-    external_traffic_policy: Text | None = None
+    type: Annotated[Text, words("ClusterIP", "NodePort", "LoadBalancer")] | None = None
+    """Kind of Service. Default: ClusterIP: clients in the cluster only."""
+    port: Annotated[Whole, limits(1, 65535)] | None = None
+    """The Service's port. Default: 80."""
+    node_port: Annotated[Whole, limits(30000, 32767)] | None = None
+    """Port on every node. Only with NodePort. Default: the API server picks one."""
+    external_traffic_policy: Annotated[Text, words("Local", "Cluster")] | None = None
+    """Local keeps the client's address, so that the network policy sees it. Default: Local. Not with
+    ClusterIP."""
     annotations: dict[LabelKey, Text] = {}
+    """For a cloud's load balancer, such as an internal one. Default: none."""
 
 
 class Scaling(Settings):
     """Speed of scaling in one direction."""
 
-    window_seconds: Whole | None = None
-    pods: Whole | None = None
-    period_seconds: Whole | None = None
+    window_seconds: Annotated[Whole, limits(0, _HOUR)] | None = None
+    """The signal must hold this long. Default: up 0, down 300: starting is slow, ending is cheap to undo."""
+    pods: Annotated[Whole, limits(1, 100)] | None = None
+    """Most pods per period. Default: up 2, down 1."""
+    period_seconds: Annotated[Whole, limits(1, 1800)] | None = None
+    """The period, in seconds. Default: up 60, down 120."""
 
 
 class Autoscaling(Settings):
     """A number of replicas that follows the load."""
 
-    max: Whole
-    min: Whole = 1
-    metric: Text | None = None
+    max: Annotated[Whole, limits(1, 1000)]
+    """Most replicas."""
+    min: Annotated[Whole, limits(1, 1000)] = 1
+    """Fewest replicas. Default: 1; production needs 2. 0 is not possible without the alpha gate
+    HPAScaleToZero."""
+    metric: Annotated[Text, words("queue_depth", "cpu")] | None = None
+    """What it follows. Default: queue_depth; CPU load of GPU engines says little of their load."""
     target: Number | None = None
+    """Waiting requests per replica, or percent of the CPU request. Default: 4 waiting, or 70 %."""
     running_target: Number | None = None
-    """Default, with metric queue_depth: the engine's slots, so that busy replicas are not taken away."""
+    """With queue_depth: running requests per replica. Default: the engine's slots, so that busy replicas are
+    not taken away."""
     scale_up: Scaling | None = None
+    """Upwards. Default: fast."""
     scale_down: Scaling | None = None
+    """Downwards. Default: slow."""
 
 
 class Model(Settings):
@@ -233,46 +238,67 @@ class Model(Settings):
     sites: list[Text]
     """Where it is served: keys of `sites`."""
     engine: Engine
+    """What computes it."""
     concurrency: Concurrency
+    """Requests at a time."""
     tokens: Tokens
-    replicas: Whole | None = None
+    """Tokens per request."""
+    replicas: Annotated[Whole, limits(1, 1000)] | None = None
+    """How many. Default: none; give this or autoscaling."""
     autoscaling: Autoscaling | None = None
+    """A number that follows the load. Default: none; give this or replicas."""
+    pool: Text | None = None
+    """The pool that it runs on: a key of `pools` at each of its sites. Default: any node."""
     gateway: Gateway | None = None
+    """What speaks to clients. Default: as the gateway's own."""
     gpu: Gpu | None = None
+    """Accelerators of each replica. Default: with a pool 1, else none."""
     weights: Weights | None = None
+    """The volume of the weights. Default: one per pod."""
     placement: Placement | None = None
+    """Further nodes. Default: the pool's and the site's."""
     service: Service | None = None
+    """Entrance. Default: for clients in the cluster."""
     termination: Termination | None = None
+    """End of a replica. Default: 10 s, then as long as a request may wait, at least 60 s."""
     probes: Probes | None = None
+    """Start and health. Default: 60 s to start."""
     rollout: Rollout | None = None
+    """Updates. Default: one new pod before an old one goes."""
     variant: Name | None = None
+    """Name of this variant of the model, in labels and metrics. Default: main."""
 
 
 class Clients(Settings):
     """Who may send requests; everybody else is kept out."""
 
     cidrs: list[Cidr] = []
+    """Address ranges of clients. Default: none; needed with NodePort and LoadBalancer."""
     namespaces: list[Name] = []
+    """Namespaces of clients in the cluster. Default: none."""
     public_reason: Text | None = None
+    """Why the whole internet may come in. Default: none, and so it may not."""
 
 
 class Images(Settings):
     """Which images run; `./berth up local` and `./berth images pin` say so."""
 
     refs: dict[str, Annotated[str, Allowed(checks.image)]] = {}
-    """By role, such as model-server."""
+    """References by role, such as model-server. Default: none; what lacks one is an open finding."""
     registry: Text | None = None
-    """Where `./berth images push` and `pin` find them; the references say it again."""
+    """Where `./berth images push` and `pin` find them; the references say it again. Default: any."""
     pull_secrets: list[Name] = []
-    """Secrets that exist in the namespaces, for the registry."""
+    """Secrets that exist in the namespaces, for the registry. Default: none."""
 
 
 class MetricsAdapter(Settings):
     """Who brings queue depths to the autoscalers of the sites' clusters."""
 
     mode: Literal["owned", "existing", "none"] = "owned"
-    """owned: this stack, one per cluster. existing: another stack. none: nothing scales by queue depth."""
+    """owned: this stack, one per cluster. existing: another stack. none: nothing scales by queue depth.
+    Default: owned."""
     namespace: Name = "berth-metrics"
+    """Where it is. Default: berth-metrics."""
     replicas: Whole | None = None
     """Only with owned. Default: 1, in production 2."""
     api_server_cidrs: list[Cidr] = []
@@ -287,13 +313,18 @@ class Stack(Settings):
     """What is allowed: local alone simulates hardware, production refuses tags, single replicas and the
     like."""
     sites: dict[str, Site]
-    models: dict[str, Model]
-    clients: Clients
+    """Places where models are served, by name."""
+    models: dict[str, Model] = {}
+    """What is served, by name. Default: nothing, for a stack that makes clusters for others."""
+    clients: Clients = Clients()
+    """Who may send requests. Default: nobody."""
     images: Images = Images()
+    """Which images run. Default: none is known, which is an open finding."""
     metrics_adapter: MetricsAdapter = MetricsAdapter()
+    """Who measures queue depths. Default: this stack."""
     namespace: Name | None = None
     """Namespace of the model servers at every site. Default: berth-<stack>."""
     metrics_namespaces: list[Name] = []
-    """Further namespaces that may read metrics, such as Prometheus'."""
+    """Further namespaces that may read metrics, such as Prometheus'. Default: none."""
     api_keys_secret: Text | None = None
-    """A Secret that exists in the namespaces, instead of `apiKeys`."""
+    """A Secret that exists in the namespaces, instead of `apiKeys`. Default: none."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 from berth_stacks.errors import SettingsError
-from berth_stacks.lines import StackFile
+from berth_stacks.lines import ConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -380,7 +380,7 @@ def test_no_yaml(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.local.yaml"
     file.write_text("config:\n  berth:sites: {a: b\n  c: d\n")
     with pytest.raises(SettingsError, match=r"Pulumi\.local\.yaml:3: berth: is no YAML"):
-        StackFile(file, "local")
+        ConfigFile(file, "local")
 
 
 def test_an_error_ends_the_program_without_a_traceback() -> None:
