@@ -250,7 +250,7 @@ async def test_other_providers_are_planned_without_a_plugin(offline: Offline) ->
     assert report.outputs["arn"] is report.outputs["asked"] is UNKNOWN
     assert report.outputs["size"] == 3
     notes = {step.name: step.note for step in report.steps}
-    assert notes["b"] == "planned without its provider"
+    assert notes["b"] == "planned without the provider"
     assert notes["uses"] == "planned without the cluster"
     (uses,) = [step for step in report.steps if step.name == "uses"]
     assert uses.inputs["data"] == {"arn": "[unknown]"}
@@ -267,8 +267,8 @@ async def test_other_providers_are_not_applied(
     """)
     report = await up(RunRequest(program, "demo", "dev"), interpreter=interpreter)
     assert [error.code for error in report.errors] == ["refused"], render(report)
-    assert "aws:s3/bucket:Bucket 'b' is no Kubernetes resource" in report.errors[0].message
-    assert "Pulumi CLI" in report.errors[0].message
+    assert "because of aws:s3/bucket:Bucket 'b'" in report.errors[0].message
+    assert "--engine pulumi" in report.errors[0].message
 
 
 async def test_the_same_program_gives_the_same_report(offline: Offline) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import urns
 from .cluster import Cluster, Clusters, Provider
 from .errors import ClusterError, LockLost, ProgramError
+from .foreign import refusal
 from .lease import Hold, who
 from .monitor import Monitor
 from .planning import Plan, Planner
@@ -142,7 +143,7 @@ class Command:
         """Run the program in dry-run mode; the session, the plan, and whether an `up` could follow."""
         self.context.tell("phase", f"planning {self.what}")
         planner = Planner(self.context)
-        session = Session(self.context, planner, dry_run=True, foreign=not for_up)
+        session = Session(self.context, planner, dry_run=True, preview=not for_up)
         ended_well = await self.run_program(session)
         plan = await planner.complete(session, for_up=for_up, ended_well=ended_well)
         return session, plan, ended_well and not self._has_errors()
@@ -162,11 +163,13 @@ class Command:
                 Provider("", {"kubeconfig": path, "context": context})
                 for path, context in self.request.kubeconfigs
             ]
-        session = Session(self.context, None, dry_run=True, foreign=True)
+        session = Session(self.context, None, dry_run=True, preview=True)
         before = len(self.context.diagnostics)
         ended_well = await self.run_program(session)
         found = [provider for provider in session.used_providers() if not provider.is_unknown]
         said, self.context.diagnostics[before:] = self.context.diagnostics[before:], []
+        if session.lacking:
+            raise refusal(session.lacking, f"{self.name} of {self.what}")
         if found or ended_well:
             self.context.diagnostics += [_milder(message) for message in said]
             return found

@@ -59,7 +59,12 @@ class Project:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A file's mapping; an empty file is an empty one.
+
+    Raises:
+        ConfigError: it cannot be read, is not YAML, or is no mapping.
+    """
     try:
         node = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader with fewer types
     except OSError as error:
@@ -80,7 +85,7 @@ def load_project(folder: Path) -> Project:
         ConfigError: it is missing or malformed, or is not for Python.
     """
     path = folder / "Pulumi.yaml"
-    document = _read(path)
+    document = read_yaml(path)
     runtime = document.get("runtime")
     options = (runtime.get("options") or {}) if isinstance(runtime, dict) else {}
     kind = runtime.get("name") if isinstance(runtime, dict) else runtime
@@ -149,7 +154,7 @@ def load_config(
     if not path.exists():
         known = sorted(p.name[7:-5] for p in project.stack_folder.glob("Pulumi.*.yaml"))
         raise ConfigError(f"{path} does not exist; stacks here: {', '.join(known) or 'none'}")
-    document = _read(path)
+    document = read_yaml(path)
     section = document.get("config") or {}
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: `config` is no mapping")
@@ -264,7 +269,7 @@ def set_secret(project_dir: Path, stack: str, key: str, value: str, passphrase: 
     """
     project = load_project(project_dir)
     path = project.stack_folder / f"Pulumi.{stack}.yaml"
-    document = _read(path) if path.exists() else {}
+    document = read_yaml(path) if path.exists() else {}
     text = path.read_text() if path.exists() else ""
     if "encryptionsalt" not in document and not document.get("secretsprovider"):
         words = find_passphrase(passphrase)

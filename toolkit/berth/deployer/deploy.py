@@ -177,7 +177,7 @@ async def _carry_out(command: Command, planned: Session, plan: Plan) -> Report:
         await cluster.state.update(begin)
     context.tell("phase", f"deploying {command.what}")
     applier = Applier(context, plan, resume=resume)
-    session = command.session = Session(context, applier, dry_run=False, foreign=False)
+    session = command.session = Session(context, applier, dry_run=False, preview=False)
     ok = await command.run_program(session)
     if ok:
         doomed = undeclared(context.clusters.all, session.declared)

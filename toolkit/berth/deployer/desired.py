@@ -9,6 +9,7 @@ from . import compare
 from . import manifest as m
 from .errors import Refused
 from .readiness import Waiting, seconds, waiting_for
+from .report import Op, Step
 from .values import Path, has_unknown, parse_path, plain, secret_paths
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Resource:
     Attributes:
         aliases: the URNs that it had before, its parents' renamings included.
         depends_on: URNs of custom resources.
+        references: per top-level input, the URNs of the resources whose outputs are in it.
+        provider_ref: the explicit provider's reference, `<urn>::<id>`; empty for the default one.
         ignore: property paths of `ignore_changes`.
         timeouts: `create`, `update`, `delete` as Go durations; empty where unset.
     """
@@ -37,7 +40,9 @@ class Resource:
     inputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     depends_on: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provider: Provider | None = None
+    provider_ref: str = ""
     providers: Mapping[str, str] = field(default_factory=dict)
     protect: bool = False
     retain: bool = False
@@ -47,6 +52,23 @@ class Resource:
     replace_on: tuple[str, ...] = ()
     secret_outputs: tuple[str, ...] = ()
     timeouts: Mapping[str, str] = field(default_factory=dict)
+
+
+def step_of(resource: Resource, op: Op, **fields: Any) -> Step:
+    """A step for a resource, with what the report says of every one."""
+    return Step(
+        urn=resource.urn,
+        type=resource.type,
+        name=resource.name,
+        parent=resource.parent,
+        op=op,
+        dependencies=resource.depends_on,
+        references=resource.references,
+        provider=resource.provider_ref.rpartition("::")[0],
+        aliases=resource.aliases,
+        protect=resource.protect,
+        **fields,
+    )
 
 
 @dataclass

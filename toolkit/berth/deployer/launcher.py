@@ -25,12 +25,17 @@ import socket
 import struct
 import sys
 import traceback
+import typing
 from pathlib import Path
 from typing import Any
 
 _HEADER = struct.Struct("!I")
 _UNHANDLED = 32  # the exit code with which Pulumi's own launcher says that it has reported an exception
 _PR_SET_PDEATHSIG = 1
+_AT_ONCE = "The program needs an answer at once: "
+_SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - of the public protocol, as is the next
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
+_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _THREADS = 256  # one per resource that is registered and not ready yet; they only wait
 
 
@@ -208,6 +213,73 @@ def _configure(request: dict[str, Any]) -> None:
     pulumi.runtime.configure(settings)
 
 
+def _leave_unknown() -> None:
+    """Make what a provider would compute unknown, also inside a property of which the inputs are known.
+
+    The SDK takes a missing top-level output for unknown, but a missing nested one for None, on which a
+    program that joins it to a string fails. Which ones there are only the classes of the program's own SDK
+    can tell; so it is done here, just before the SDK reads a planned resource's outputs.
+    """
+    from pulumi import _types  # noqa: PLC0415 - as above
+    from pulumi.runtime import rpc  # noqa: PLC0415 - as above
+
+    original = rpc.resolve_outputs
+
+    def resolve_outputs(res: Any, inputs: Any, outputs: Any, *rest: Any, **named: Any) -> None:
+        if not str(getattr(res, "_type", "kubernetes:")).startswith(("kubernetes:", "pulumi:")):
+            types = _types.resource_types(type(res))
+            for key, value in outputs.fields.items():
+                _fill(value, types.get(key), _types)
+        original(res, inputs, outputs, *rest, **named)
+
+    rpc.resolve_outputs = resolve_outputs  # type: ignore[assignment]  # whatever its arguments are in this SDK
+
+
+def _fill(value: Any, type_: Any, types: Any) -> None:
+    """Put the unknown string wherever a value of an output type lacks a property.
+
+    Args:
+        value: a protobuf Value, changed in place.
+        type_: its Python type, if there is one.
+        types: the SDK's module of types.
+    """
+    type_ = types.unwrap_optional_type(type_) if type_ else None
+    if value.HasField("list_value"):
+        inner = (typing.get_args(type_) or (None,))[-1]
+        for item in value.list_value.values:
+            _fill(item, inner, types)
+    elif value.HasField("struct_value"):
+        fields = value.struct_value.fields
+        if _SIGNATURE not in fields:
+            _fill_object(fields, type_, types)
+        elif fields[_SIGNATURE].string_value == _SECRET_SIGNATURE:
+            _fill(fields["value"], type_, types)
+
+
+def _fill_object(fields: Any, type_: Any, types: Any) -> None:
+    if type_ is not None and types.is_output_type(type_):
+        known = types.output_type_types(type_)
+        for name in known:
+            if name not in fields or fields[name].HasField("null_value"):
+                fields[name].string_value = _UNKNOWN
+        for name in fields:
+            _fill(fields[name], known.get(name), types)
+    else:
+        of_values = (typing.get_args(type_) or (None,))[-1]  # of a mapping; None where nothing is known
+        for name in fields:
+            _fill(fields[name], of_values, types)
+
+
+def _needed_at_once(error: BaseException) -> str:
+    """The function of a provider's SDK that failed because its answer is unknown, or nothing."""
+    if not isinstance(error, AssertionError):
+        return ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_locals.get("__ret__", error) is None:
+            return frame.f_code.co_name
+    return ""
+
+
 def _run(request: dict[str, Any], pipe: int) -> int:
     """Run the program of a request; returns the process's exit code."""
     import pulumi  # noqa: PLC0415 - as above
@@ -218,6 +290,8 @@ def _run(request: dict[str, Any], pipe: int) -> int:
     sys.argv = [str(program)]
     sys.path.insert(0, str(folder))
     _configure(request)
+    if request["dryRun"]:
+        _leave_unknown()
     target = program / "__main__.py" if program.is_dir() else program
 
     async def user() -> None:
@@ -237,7 +311,9 @@ def _run(request: dict[str, Any], pipe: int) -> int:
     except SystemExit as error:
         return _wanted_end(error.code)
     except Exception as error:  # noqa: BLE001 - whatever the program raised is reported, not ours to judge
-        pulumi.log.error(f"Program failed with an unhandled exception:\n{_user_frames(error, program)}")
+        frames, function = _user_frames(error, program), _needed_at_once(error)
+        head = f"{_AT_ONCE}{function}" if function else "Program failed with an unhandled exception:"
+        pulumi.log.error(f"{head}\n{frames}")
         return _UNHANDLED
     finally:
         sys.stdout.flush()

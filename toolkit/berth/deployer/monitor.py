@@ -9,6 +9,7 @@ import grpc.aio  # type: ignore[import-untyped]  # grpcio ships no types
 from google.protobuf import empty_pb2, message_factory
 from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
 
+from .errors import Refused
 from .values import decode, encode
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _FEATURES = [
     resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_REFERENCES,
     resource_pb2.RESOURCE_MONITOR_FEATURE_OUTPUT_VALUES,
     resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
 ]
 _SEVERITIES = {
     engine_pb2.INFO: "info",
@@ -114,7 +116,7 @@ class Monitor:
         )
 
     async def _supports(self, request: Any) -> Message:
-        known = {"secrets", "resourceReferences", "outputValues", "aliasSpecs"}
+        known = {"secrets", "resourceReferences", "outputValues", "aliasSpecs", "deletedWith"}
         return resource_pb2.SupportsFeatureResponse(hasSupport=request.id in known)
 
     async def _register(self, request: Any) -> Message:
@@ -128,14 +130,20 @@ class Monitor:
         return await self._session.read(request)
 
     async def _invoke(self, request: Any) -> Message:
-        reason = self._session.invoke(request.tok)
-        if reason:
-            failure = provider_pb2.CheckFailure(reason=reason)
-            return resource_pb2.ResourceInvokeResponse(failures=[failure])
-        return resource_pb2.ResourceInvokeResponse(unknown=True)
+        answer = resource_pb2.ResourceInvokeResponse()
+        try:
+            result = self._session.invoke(request.tok, decode(request.args))
+        except Refused as error:
+            answer.failures.add(reason=str(error))
+            return answer
+        if result is None:
+            answer.unknown = True
+        else:
+            getattr(answer, "return").CopyFrom(encode(result))
+        return answer
 
     async def _call(self, request: Any) -> Message:
-        reason = self._session.refuse_call(request.tok)
+        reason = str(self._session.refuse_call(request.tok))
         return provider_pb2.CallResponse(failures=[provider_pb2.CheckFailure(reason=reason)])
 
     async def _shutdown(self, _: Any) -> Message:

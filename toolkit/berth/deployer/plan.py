@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import manifest as m
 from .cluster import owner, refuse_foreign
 from .compare import Change, differences, immutable_fields, public, wanted_changes, with_unknowns
+from .desired import step_of
 from .errors import FORBIDDEN, NOT_FOUND, UNPROCESSABLE, ApiError, ClusterError, Refused
 from .report import Op, Step, shown_changes
 from .values import Secret, mark_secrets, shown
@@ -45,13 +46,9 @@ class Outcome:
 
 def new_step(desired: Desired, access: Access | None, op: Op) -> Step:
     """A step for an object, without its changes."""
-    resource = desired.resource
-    return Step(
-        urn=resource.urn,
-        type=resource.type,
-        name=resource.name,
-        parent=resource.parent,
-        op=op,
+    return step_of(
+        desired.resource,
+        op,
         object=str(desired.key) if desired.key.name else desired.key.kind,
         cluster=access.cluster.label if access else "",
         inputs=shown(mark_secrets(public(desired.manifest), desired.hidden(None))),

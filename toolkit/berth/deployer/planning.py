@@ -9,6 +9,7 @@ from . import urns
 from .apply import missing_kind
 from .cluster import Access, Cluster, Provider
 from .errors import ClusterError, ConfigError, DeployError, Refused
+from .foreign import refusal
 from .plan import Outcome, plan, protected
 from .prune import Doomed, undeclared
 from .report import Diagnostic, Op
@@ -76,6 +77,9 @@ class Planner:
         result = Plan(outcomes={urn: outcome for urn, (_, _, outcome) in self._objects.items()})
         result.to_come = self._to_come()
         result.followed = followed(session)
+        if for_up and session.lacking:
+            self._context.complain(refusal(session.lacking, f"up of stack {session.request.stack!r}"))
+            return result
         self._settle_needs(result)
         self._forbidden(for_up=for_up)
         if session.request.offline:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .compare import public
 from .errors import DeployError, Refused
 from .manifest import hidden_paths
+from .report import Diagnostic
 from .state import StackState
 from .values import Secret, from_json, has_unknown, mark_secrets
 
@@ -52,6 +53,12 @@ async def read_stack(session: Session, name: str) -> dict[str, Any]:
     project = parts[-2] if len(parts) > 1 else session.request.project
     if len(parts) > _ORGANIZATION_PARTS:
         raise Refused(f"{name!r} is no stack: write it as stack, project/stack or organization/project/stack")
+    if session.is_preview:
+        recorded = session.request.recorded.outputs(
+            session.request.organization, session.request.project, name
+        )
+        if recorded is not None:
+            return {"name": name, **_found(recorded)}
     if session.request.offline:
         return {"name": name}
     asked: list[str] = []
@@ -59,14 +66,24 @@ async def read_stack(session: Session, name: str) -> dict[str, Any]:
         await asyncio.sleep(delay)
         found, asked = await _look_everywhere(session, project, parts[-1])
         if found is not None:
-            secret = sorted(key for key, value in found.items() if isinstance(value, Secret))
-            known = {key: value for key, value in found.items() if not has_unknown(value)}
-            return {"name": name, "outputs": known, "secretOutputNames": secret}
+            return {"name": name, **_found(found)}
     where = "; ".join(asked) or "no cluster"
-    raise Refused(
+    text = (
         f"stack {name!r} was not found ({where}). It must have been deployed by this deployer to a cluster "
-        "that this program has a provider for, or that the default kubeconfig leads to."
+        "that this program has a provider for, or that the default kubeconfig leads to"
     )
+    if not session.is_preview:
+        raise Refused(f"{text}.")
+    text += "; or its outputs must be recorded in recorded.yaml, under `stacks`. They count as unknown."
+    session.context.diagnostics.append(Diagnostic("warning", text, code="reference"))
+    return {"name": name}
+
+
+def _found(outputs: dict[str, Any]) -> dict[str, Any]:
+    """Outputs as the SDK wants them: one unknown value would make all of them unknown."""
+    secret = sorted(key for key, value in outputs.items() if isinstance(value, Secret))
+    known = {key: value for key, value in outputs.items() if not has_unknown(value)}
+    return {"outputs": known, "secretOutputNames": secret}
 
 
 async def _look_everywhere(

@@ -53,6 +53,12 @@ class Step:
         note: one more thing to know, for example that this was planned without asking the cluster.
         inputs: the inputs, with secrets and unknowns replaced by words.
         seconds: how long it took, without the waiting of others.
+        dependencies: URNs of the custom resources that it comes after.
+        references: per top-level input, the URNs of the resources whose outputs are in it.
+        provider: the URN of its explicit provider; empty for the default one.
+        aliases: the URNs that it had before.
+        protect: whether it may not be deleted.
+        providerless: whether it was planned without its provider: inputs known, the rest unknown.
         custom: false for components, providers and the stack itself: they are structure, not objects.
     """
 
@@ -68,6 +74,12 @@ class Step:
     note: str = ""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    dependencies: tuple[str, ...] = ()
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    provider: str = ""
+    aliases: tuple[str, ...] = ()
+    protect: bool = False
+    providerless: bool = False
     custom: bool = True
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError, DeployError
+from .recorded import Recorded
 from .report import Diagnostic, Event, Step
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class RunRequest:
         state_namespace: where the stack's record and Lease live in each cluster.
         kubeconfigs: for `down` and `outputs`: (kubeconfig, context) of each cluster; with them the program
             is not run at all.
+        recorded: for previews: answers of providers' functions, and outputs of other stacks.
     """
 
     program: Path
@@ -55,6 +57,7 @@ class RunRequest:
     idle_seconds: float = 300.0
     state_namespace: str = "berth-system"
     kubeconfigs: tuple[tuple[str | None, str | None], ...] = ()
+    recorded: Recorded = field(default_factory=Recorded)
 
     def __post_init__(self) -> None:
         for name, value in (("project", self.project), ("stack", self.stack)):

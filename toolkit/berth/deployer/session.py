@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pulumi.runtime.proto import resource_pb2
 
-from . import urns
+from . import foreign, urns
 from .cluster import Access, Provider, hide
-from .desired import Desired, Resource, build
+from .desired import Desired, Resource, build, step_of
 from .errors import DeployError, Refused
 from .monitor import response
 from .plan import Outcome, offline
 from .references import read_object, read_stack
-from .report import Diagnostic, Op, Step
+from .report import Diagnostic, Op
 from .values import UNKNOWN, Secret, decode, encode, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from .report import Step
     from .request import Context
 
 _KUBERNETES = "kubernetes:"
@@ -49,13 +50,18 @@ class Session:
         context: what the runs of one command share.
         handler: what is done with objects; without one they are worked out from their inputs alone.
         dry_run: whether the program is told that it previews.
-        foreign: whether resources of other providers are planned; otherwise they are refused.
+        preview: whether it truly is no more than that, so that recorded answers count, and what is
+            missing is unknown rather than an error.
+
+    `lacking` names what the program asked of providers that are not here: an `up` is then refused.
     """
 
-    def __init__(self, context: Context, handler: Handler | None, *, dry_run: bool, foreign: bool) -> None:
+    def __init__(self, context: Context, handler: Handler | None, *, dry_run: bool, preview: bool) -> None:
         self.context, self.request = context, context.request
-        self.dry_run = dry_run
-        self._handler, self._foreign = handler, foreign
+        self.dry_run, self.is_preview = dry_run, preview
+        self._handler = handler
+        self.lacking: list[str] = []
+        self._unanswered = foreign.Unanswered()
         self.resources: dict[str, Resource] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.steps: dict[str, Step] = {}
@@ -101,6 +107,11 @@ class Session:
         if lacks:
             self._provoke(f"the program uses {lacks[1]}, which {_LACKING}")
             return
+        if message.startswith(foreign.AT_ONCE):
+            self.failed = self.provoked = True
+            if self.is_preview:  # an up is refused for having called it at all
+                self.context.complain(self._unanswered.explain(message))
+            return
         self.logs.append(Diagnostic(severity, message, urn, "program"))
 
     def set_outputs(self, urn: str, outputs: dict[str, Any]) -> None:
@@ -109,23 +120,33 @@ class Session:
             self.outputs = outputs
             self.context.redactor.add_secrets(outputs)
 
-    def invoke(self, token: str) -> str:
-        """Why a provider's function is not called; nothing where its result counts as unknown."""
-        if self.dry_run and self._foreign and not token.startswith(("kubernetes:", "pulumi:")):
-            return ""
-        reason = f"the function {token} needs a Pulumi plugin, which the deployer does not run"
-        return self._provoke(reason)
+    def invoke(self, token: str, args: dict[str, Any]) -> Mapping[str, Any] | None:
+        """What was recorded as a function's result; None where it counts as unknown.
 
-    def refuse_call(self, token: str) -> str:
+        Raises:
+            Refused: it cannot be left unknown either.
+        """
+        if not self.dry_run or token.startswith((_KUBERNETES, "pulumi:")):
+            raise self._provoke(
+                f"the function {token} needs a Pulumi plugin, which the deployer does not run"
+            )
+        result = self.request.recorded.answer(token, args)
+        self.lacking.append(f"the function {token}")
+        if result is None:
+            self._unanswered.add(token, args)
+        return result
+
+    def refuse_call(self, token: str) -> Refused:
         """Why a method of a remote component is not called."""
         reason = f"the method {token} belongs to a remote component, which the deployer does not run"
         return self._provoke(reason)
 
-    def _provoke(self, reason: str) -> str:
+    def _provoke(self, reason: str) -> Refused:
         """Refuse something in a way that makes the program raise; what it raises is then no news."""
         self.failed = self.provoked = True
-        self.context.complain(Refused(reason))
-        return reason
+        refused = Refused(reason)
+        self.context.complain(refused)
+        return refused
 
     async def register(
         self, request: resource_pb2.RegisterResourceRequest
@@ -148,7 +169,7 @@ class Session:
     ) -> resource_pb2.RegisterResourceResponse:
         urn = resource.urn
         try:
-            _refuse_options(resource, request)
+            self._refuse_options(resource, request)
             ident, outputs = await self._dispatch(resource)
         except DeployError as error:
             done: Outcome | None = getattr(error, "outcome", None)
@@ -173,14 +194,21 @@ class Session:
             self.steps[resource.urn] = outcome.step
             self.context.redactor.add_secrets(outcome.outputs)
             return ("" if desired.name_is_unknown else desired.ident), dict(outcome.outputs)
-        if self._foreign and self.dry_run:
-            note = "planned without its provider"
-            self.steps[resource.urn] = self._step(resource, Op.CREATE, note)
-            return "", dict(resource.inputs)
-        raise Refused(
-            f"{resource.type} {resource.name!r} is no Kubernetes resource: deploying it needs the Pulumi CLI "
-            "(`pulumi up`). The deployer previews it, and applies Kubernetes resources only."
-        )
+        self._lack(resource)
+        step = self.steps[resource.urn] = foreign.step(resource)
+        self.context.tell("planned", f"{resource.type} {resource.name}", step)
+        return "", foreign.outputs(resource)
+
+    def _lack(self, resource: Resource) -> None:
+        """Note that the program wants something of another provider.
+
+        Raises:
+            Refused: this run would have to make it.
+        """
+        name = f"{resource.type} {resource.name!r}"
+        if not self.dry_run:
+            raise foreign.refusal([name], "this stack")
+        self.lacking.append(name)
 
     def _structure(self, resource: Resource) -> None:
         inputs = resource.inputs
@@ -190,20 +218,7 @@ class Session:
                 raise Refused(f"provider {resource.name!r}: {refusal}")
             inputs = hide(dict(inputs))
             self.context.redactor.add_secrets(inputs)
-        step = self._step(resource, Op.SAME, "")
-        step.inputs, step.custom = shown(inputs), False
-        self.steps[resource.urn] = step
-
-    def _step(self, resource: Resource, op: Op, note: str) -> Step:
-        return Step(
-            resource.urn,
-            resource.type,
-            resource.name,
-            resource.parent,
-            op,
-            note=note,
-            inputs=shown(resource.inputs),
-        )
+        self.steps[resource.urn] = step_of(resource, Op.SAME, inputs=shown(inputs), custom=False)
 
     async def _object(self, resource: Resource) -> tuple[Desired, Outcome]:
         """Plan or apply one Kubernetes object."""
@@ -235,27 +250,34 @@ class Session:
 
     async def read(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:
         """Answer a read of an existing object (`ConfigMap.get`), or a StackReference."""
-        urn = urns.make(self.request.stack, self.request.project, request.parent, request.type, request.name)
+        urn = self._urn(request)
         resource = Resource(
-            urn, request.type, request.name, request.parent, inputs=decode(request.properties)
+            urn,
+            request.type,
+            request.name,
+            request.parent,
+            inputs=decode(request.properties),
+            secret_outputs=tuple(request.additionalSecretOutputs),
+            provider_ref=request.provider,
         )
         self.resources[urn] = resource
+        self.steps[urn] = step_of(resource, Op.READ, inputs=shown(resource.inputs))
         try:
             if request.type == _REFERENCE:
                 outputs = await read_stack(self, request.id)
             elif request.type.startswith(_KUBERNETES):
                 resource.provider = self._provider_of(request.provider, request.parent)
                 outputs = await self._read_object(resource, request.id)
-            elif self._foreign and self.dry_run:
-                outputs = {}
             else:
-                raise Refused(f"{request.type} {request.name!r}: reading it needs the Pulumi CLI")
+                self._lack(resource)
+                self.steps[urn] = foreign.step(resource, Op.READ)
+                outputs = foreign.outputs(resource)
         except DeployError as error:
             self._fail(error, urn)
             outputs = {}
         self.context.redactor.add_secrets(outputs)
-        self.steps[urn] = self._step(resource, Op.READ, "")
-        return resource_pb2.ReadResourceResponse(urn=urn, properties=encode(outputs))
+        ident = "" if request.id == UNKNOWN.value else request.id
+        return resource_pb2.ReadResourceResponse(urn=urn, id=ident, properties=encode(outputs))
 
     async def _read_object(self, resource: Resource, ident: str) -> dict[str, Any]:
         provider = resource.provider or self._default
@@ -301,7 +323,13 @@ class Session:
             inputs=decode(request.object),
             depends_on=tuple(sorted(depends_on)),
             aliases=former,
+            references={
+                key: tuple(sorted(found.urns))
+                for key, found in sorted(request.propertyDependencies.items())
+                if found.urns
+            },
             provider=self._provider_of(request.provider, request.parent) if request.custom else None,
+            provider_ref=request.provider,
             providers=dict(request.providers),
             protect=protect,
             retain=retain,
@@ -312,6 +340,28 @@ class Session:
             secret_outputs=tuple(request.additionalSecretOutputs),
             timeouts={"create": times.create, "update": times.update, "delete": times.delete},
         )
+
+    def _refuse_options(self, resource: Resource, request: resource_pb2.RegisterResourceRequest) -> None:
+        """Refuse what would otherwise be silently without effect.
+
+        Raises:
+            Refused: it names the option.
+        """
+        options = {
+            "a remote component (it needs a plugin)": request.remote,
+            "transforms": bool(request.transforms),
+            "state migrations": bool(request.state_migrations),
+            "replacement_trigger": request.HasField("replacement_trigger"),
+            "replace_with": bool(request.replace_with),
+            # What goes together with a cloud's resource is for the Pulumi CLI to delete anyway.
+            "deleted_with": bool(request.deletedWith)
+            and not any(map(foreign.is_foreign, (resource.type, urns.type_of(request.deletedWith)))),
+            "resource hooks": any(getattr(request.hooks, name) for name in _HOOKS),
+            "a parameterized provider": bool(request.packageRef),
+        }
+        found = [name for name, used in options.items() if used]
+        if found:
+            raise Refused(f"{resource.type} {resource.name!r} uses {', '.join(found)}, which {_LACKING}")
 
     def used_providers(self) -> list[Provider]:
         """Every Kubernetes provider of this stack, the default one where it is used."""
@@ -340,27 +390,6 @@ def _values_at(desired: Desired) -> list[Any]:
             value = value[part]
         values.append(value)
     return values
-
-
-def _refuse_options(resource: Resource, request: resource_pb2.RegisterResourceRequest) -> None:
-    """Refuse what would otherwise be silently without effect.
-
-    Raises:
-        Refused: it names the option.
-    """
-    options = {
-        "a remote component (it needs a plugin)": request.remote,
-        "transforms": bool(request.transforms),
-        "state migrations": bool(request.state_migrations),
-        "replacement_trigger": request.HasField("replacement_trigger"),
-        "replace_with": bool(request.replace_with),
-        "deleted_with": bool(request.deletedWith),
-        "resource hooks": any(getattr(request.hooks, name) for name in _HOOKS),
-        "a parameterized provider": bool(request.packageRef),
-    }
-    found = [name for name, used in options.items() if used]
-    if found:
-        raise Refused(f"{resource.type} {resource.name!r} uses {', '.join(found)}, which {_LACKING}")
 
 
 _HOOKS = (
