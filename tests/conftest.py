@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs no cluster first: most mistakes show there, in seconds."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run what needs no cluster first: most mistakes show there, in seconds.
+
+    With two workers (`-n 2 --dist loadgroup`) one has the tests' cluster, and the other everything else; the
+    tests of the local cluster itself are among that, since they make clusters of their own.
+    """
     items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        shares = item.get_closest_marker("cluster") and "localcluster" not in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("cluster" if shares else "rest"))
 
 
 @pytest.fixture(scope="session")

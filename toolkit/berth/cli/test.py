@@ -36,6 +36,9 @@ def test(room: str | None, yes: bool, words: tuple[str, ...]) -> None:
         words = (room, *words)
         room = None
     target = "tests"
+    if room is None and not words and (os.cpu_count() or 1) > 1:
+        # Most of the time is waiting for a cluster; see tests/conftest.py for who runs what.
+        words = ("-n", "2", "--dist", "loadgroup")
     if room is not None:
         known = rooms()
         if room not in known:
