@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from berth.cli.console import Console
-from berth.cli.preparing import Need, prepare
 from berth.cli.errors import UserError
+from berth.cli.preparing import Need, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,8 +10,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from berth.cli.errors import UserError
 from berth.cli.paths import ROOT
 
@@ -72,7 +70,8 @@ def find_stack(name: str) -> Stack:
     """Return the stack of that name.
 
     Raises:
-        UserError: it has no file, or its file is no YAML.
+        UserError: it has no file.
+        SettingsError: its file or a base that it extends cannot be read.
     """
     file = STACKS / f"Pulumi.{name}.yaml"
     names = stack_names()
@@ -80,12 +79,11 @@ def find_stack(name: str) -> Stack:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         raise UserError(f"there is no stack '{name}': no file {file}.{hint} Stacks: {', '.join(names)}")
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no valid YAML: {' '.join(str(error).split())}") from None
-    config = content.get("config") if isinstance(content, dict) else None
-    return Stack(name, file, config if isinstance(config, dict) else {})
+    from berth_stacks.inherit import layers_of
+    from berth_stacks.lines import NAMESPACE
+
+    values = layers_of(STACKS, name).values
+    return Stack(name, file, {f"{NAMESPACE}{key}": value for key, value in values.items()})
 
 
 def request_for(
