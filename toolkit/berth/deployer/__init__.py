@@ -8,7 +8,9 @@ cluster.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +27,14 @@ from .errors import (
     Unreachable,
 )
 from .program import Interpreter
+from .recorded import Recorded, load_recorded
 from .render import render
 from .report import Diagnostic, Event, Op, PropertyChange, Report, Step
 from .request import RunRequest
 from .values import UNKNOWN, Secret
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from .command import Command
 
@@ -54,6 +56,7 @@ __all__ = [
     "ProgramError",
     "Project",
     "PropertyChange",
+    "Recorded",
     "Refused",
     "Report",
     "RunRequest",
@@ -63,8 +66,10 @@ __all__ = [
     "down",
     "load_config",
     "load_project",
+    "load_recorded",
     "outputs",
     "preview",
+    "previews",
     "render",
     "set_secret",
     "up",
@@ -107,6 +112,44 @@ async def preview(
         from . import deploy  # noqa: PLC0415 - see _command
 
         return await deploy.preview(command)
+
+
+async def previews(
+    requests: Sequence[RunRequest],
+    *,
+    on_event: Callable[[RunRequest, Event], None] | None = None,
+    interpreter: Interpreter | None = None,
+    parallel: int = 2,
+) -> list[Report]:
+    """Preview several stacks at a time, from one warm process; the reports are in the requests' order.
+
+    Each runs in a process of its own: one that crashes, loops or is wrong in itself gives a report that is
+    not ok, and does not touch the others. A program that does nothing is stopped after its request's
+    `idle_seconds`.
+
+    Args:
+        requests: what to preview; their programs share the interpreter's `python`.
+        on_event: as for `preview`, with the request that it is about.
+        interpreter: a warm one; without it, one is made of the first request's `python`.
+        parallel: how many programs run at once: about as many as there are processors.
+    """
+    used = interpreter or Interpreter(requests[0].python if requests else None)
+    free = asyncio.Semaphore(parallel)
+
+    async def one(request: RunRequest) -> Report:
+        async with free:
+            try:
+                told = None if on_event is None else functools.partial(on_event, request)
+                return await preview(request, on_event=told, interpreter=used)
+            except DeployError as error:
+                said = Diagnostic("error", str(error), code=error.code)
+                return Report("preview", request.project, request.stack, diagnostics=[said], ok=False)
+
+    try:
+        return list(await asyncio.gather(*(one(request) for request in requests)))
+    finally:
+        if interpreter is None:
+            used.close()
 
 
 async def up(

@@ -27,7 +27,10 @@ import sys
 import traceback
 import typing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _HEADER = struct.Struct("!I")
 _UNHANDLED = 32  # the exit code with which Pulumi's own launcher says that it has reported an exception
@@ -37,6 +40,23 @@ _SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - of the pu
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _THREADS = 256  # one per resource that is registered and not ready yet; they only wait
+
+
+def _import(names: Iterable[str]) -> None:
+    """Import modules for every fork to share; one that fails is left to the program."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            # Pulumi's packages are lazy modules: one that gets a submodule before it has run would later put
+            # that module in the place of the class of the same name. Asking for an attribute that is not
+            # there makes it run.
+            parents = name.split(".")[:-1]
+            for depth in range(1, len(parents) + 1):
+                importlib.import_module(".".join(parents[:depth]))
+                getattr(sys.modules[".".join(parents[:depth])], "_run_now", None)
+            importlib.import_module(name)
+            getattr(sys.modules[name], "_run_now", None)
+    gc.collect()
+    gc.freeze()
 
 
 class _Zygote:
@@ -94,16 +114,8 @@ class _Zygote:
         if chunk:
             return
         os.close(pipe)
-        for name in self._modules.pop(pipe).decode().split():
-            if name not in sys.modules:
-                with contextlib.suppress(Exception):
-                    # Pulumi's packages are lazy modules: one that gets a submodule before it has run would
-                    # later put that module in the place of the class of the same name. Asking for an
-                    # attribute that is not there makes it run.
-                    getattr(sys.modules.get(name.rpartition(".")[0]), "_run_now", None)
-                    importlib.import_module(name)
-        gc.collect()
-        gc.freeze()
+        names = self._modules.pop(pipe).decode().split()
+        _import(name for name in names if name not in sys.modules)
 
     def _reap(self) -> None:
         while True:
@@ -346,8 +358,7 @@ def main() -> int:
     except ImportError as error:
         _send(control, {"failed": f"{sys.executable} has no Pulumi SDK: {error}"})
         return 1
-    gc.collect()
-    gc.freeze()
+    _import(sys.argv[2:])
     child = _Zygote(control).serve()
     if child is None:
         return 0

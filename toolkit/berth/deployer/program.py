@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _FOLDER_PREFIX = "berth-"
@@ -61,15 +62,19 @@ class Interpreter:
 
     Args:
         python: the interpreter; the one that runs the deployer without it.
+        preload: modules to import once, before any program runs, such as `pulumi_aws.eks`; one that is not
+            there is left to the program to miss. Never the program's own: every fork would share it.
     """
 
-    def __init__(self, python: Path | None = None) -> None:
+    def __init__(self, python: Path | None = None, preload: Iterable[str] = ()) -> None:
         self._python = str(python or sys.executable)
+        self._preload = tuple(preload)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._runs: dict[int, _Run] = {}
         self._number = 0
         self._heard = b""
+        self._sending = threading.Lock()
         self._problem = ""
 
     def start(self) -> None:
@@ -80,7 +85,7 @@ class Interpreter:
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_PROGRAMS}
         try:
             self._process = subprocess.Popen(
-                [self._python, "-P", str(_LAUNCHER), str(theirs.fileno())],
+                [self._python, "-P", str(_LAUNCHER), str(theirs.fileno()), *self._preload],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -180,8 +185,9 @@ class Interpreter:
         data = json.dumps(request).encode()
 
         def send() -> None:
-            socket.send_fds(control, [struct.pack("!I", len(data))], [write, write])
-            control.sendall(data)
+            with self._sending:  # each run sends from a thread of its own
+                socket.send_fds(control, [struct.pack("!I", len(data))], [write, write])
+                control.sendall(data)
 
         try:
             await asyncio.get_running_loop().run_in_executor(None, send)
