@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping
 
-    from berth.deployer import Event, Report, RunRequest
+    from berth.deployer import Event, Interpreter, Report, RunRequest
 
     OnEvent = Callable[[Event], None]
     Confirm = Callable[[Report], bool | Awaitable[bool]]
@@ -53,13 +53,18 @@ __all__ = [
 
 
 async def preview(
-    request: RunRequest, *, on_event: OnEvent | None = None, options: Options | None = None
+    request: RunRequest,
+    *,
+    on_event: OnEvent | None = None,
+    interpreter: Interpreter | None = None,
+    options: Options | None = None,
 ) -> Report:
     """What an `up` would do, as the Pulumi CLI plans it: with every provider's plugin, and its state.
 
     Args:
         request: what to preview; `offline`, `kubeconfigs` and `state_namespace` mean nothing to the CLI.
         on_event: told what happens, as it happens.
+        interpreter: a warm one to share between commands; it runs the program once, to learn its clusters.
         options: what only the CLI can be told.
 
     Raises:
@@ -68,7 +73,7 @@ async def preview(
     """
     from . import run  # noqa: PLC0415 - `berth --help` need not pay for the Automation API
 
-    return await run.preview(run.Run("preview", request, options or Options(), on_event))
+    return await run.preview(run.Run("preview", request, options or Options(), on_event, interpreter))
 
 
 async def up(
@@ -77,6 +82,7 @@ async def up(
     on_event: OnEvent | None = None,
     confirm: Confirm | None = None,
     stop: asyncio.Event | None = None,
+    interpreter: Interpreter | None = None,
     options: Options | None = None,
 ) -> Report:
     """Bring the stack into the state that its program describes, by the Pulumi CLI.
@@ -86,6 +92,7 @@ async def up(
         on_event: told what happens, as it happens.
         confirm: asked with the plan's report before anything changes; without it nothing is planned first.
         stop: set it for an orderly end: the CLI finishes what is under way and frees the stack.
+        interpreter: as for `preview`.
         options: what only the CLI can be told.
 
     Raises:
@@ -93,7 +100,7 @@ async def up(
     """
     from . import run  # noqa: PLC0415 - see preview
 
-    return await run.up(run.Run("up", request, options or Options(), on_event), confirm, stop)
+    return await run.up(run.Run("up", request, options or Options(), on_event, interpreter), confirm, stop)
 
 
 async def down(
@@ -102,12 +109,15 @@ async def down(
     on_event: OnEvent | None = None,
     confirm: Confirm | None = None,
     stop: asyncio.Event | None = None,
+    interpreter: Interpreter | None = None,
     options: Options | None = None,
 ) -> Report:
     """Delete everything that the Pulumi CLI made for the stack; the empty stack stays in its backend."""
     from . import run  # noqa: PLC0415 - see preview
 
-    return await run.down(run.Run("down", request, options or Options(), on_event), confirm, stop)
+    return await run.down(
+        run.Run("down", request, options or Options(), on_event, interpreter), confirm, stop
+    )
 
 
 async def outputs(request: RunRequest, *, options: Options | None = None) -> Mapping[str, Any]:

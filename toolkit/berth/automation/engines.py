@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from berth.deployer.lease import who
 from berth.deployer.state import ENGINE, RECORD_TYPE, StackState
 
 from .errors import DeployersStack
+from .stackfile import whole_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -74,7 +76,10 @@ class Marks:
 
 @contextlib.asynccontextmanager
 async def marks(
-    request: RunRequest, redactor: Redactor, tell: Callable[[Event], None]
+    request: RunRequest,
+    redactor: Redactor,
+    tell: Callable[[Event], None],
+    interpreter: Interpreter | None = None,
 ) -> AsyncIterator[Marks]:
     """Ask every cluster that the program names who deployed the stack.
 
@@ -86,7 +91,7 @@ async def marks(
     found = Marks()
     apis: list[Api] = []
     try:
-        for target in await _targets(request, found.warnings):
+        for target in await _targets(request, interpreter, found.warnings):
             for secret in target.secrets():
                 redactor.add(secret)
             api = Api(target, lambda text: tell(Event("retry", redactor.text(text))))
@@ -110,11 +115,15 @@ async def marks(
             await api.close()
 
 
-async def _targets(request: RunRequest, warnings: list[str]) -> list[kubeconfigs.Target]:
+async def _targets(
+    request: RunRequest, interpreter: Interpreter | None, warnings: list[str]
+) -> list[kubeconfigs.Target]:
     """The clusters that the program names now; those that only the run will make are not among them."""
-    with contextlib.closing(Interpreter(request.python)) as interpreter:
-        interpreter.start()
-        command = DeployerCommand("preview", request, interpreter, time.monotonic())
+    whole = dataclasses.replace(request, config=whole_config(request))
+    used = interpreter or Interpreter(request.python)
+    with contextlib.nullcontext() if interpreter else contextlib.closing(used):
+        used.start()
+        command = DeployerCommand("preview", whole, used, time.monotonic())
         try:
             providers = await command.learn()
         except DeployError as error:

@@ -29,7 +29,7 @@ from .stackfile import overlay_of, private_copy, root_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from berth.deployer import RunRequest
+    from berth.deployer import Interpreter, RunRequest
 
     OnEvent = Callable[[Event], None]
     Confirm = Callable[[Report], bool | Awaitable[bool]]
@@ -78,13 +78,19 @@ class Run:
     """One command on one stack. Blocking calls of the Automation API run in a thread."""
 
     def __init__(
-        self, name: str, request: RunRequest, options: Options, on_event: OnEvent | None = None
+        self,
+        name: str,
+        request: RunRequest,
+        options: Options,
+        on_event: OnEvent | None = None,
+        interpreter: Interpreter | None = None,
     ) -> None:
         self.name, self.request, self.options = name, request, options
         self.redactor = Redactor()
         for key in request.secret_keys:
             self.redactor.add(request.config.get(key, ""))
         self.root = root_of(request)
+        self.interpreter = interpreter
         self.cli = Command()
         self.stopped = False
         self.diagnostics: list[Diagnostic] = []
@@ -157,7 +163,7 @@ class Run:
 
     async def configure(self) -> None:
         """Make the run's own stack file, where the request has more than the user's file."""
-        overlay = overlay_of(self.request, self.root)
+        overlay = overlay_of(self.request)
         if not overlay:
             return
         self._folder = Path(tempfile.mkdtemp(prefix="berth-pulumi-"))  # for this user alone
@@ -320,7 +326,7 @@ async def _opened(run: Run) -> Any:
     """The stack opened and configured, and not the deployer's; what was written for it removed at the end."""
     try:
         await run.open()
-        async with marks(run.request, run.redactor, run.tell) as found:
+        async with marks(run.request, run.redactor, run.tell, run.interpreter) as found:
             run.warn(found)
             await run.configure()
             yield found

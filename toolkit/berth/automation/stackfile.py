@@ -42,17 +42,26 @@ def root_of(request: RunRequest) -> Path:
     return folder
 
 
-def overlay_of(request: RunRequest, root: Path) -> dict[str, str]:
+def whole_config(request: RunRequest) -> dict[str, str]:
+    """The request's values over the stack's file, as far as that can be opened here."""
+    return {**_in_file(request), **request.config}
+
+
+def overlay_of(request: RunRequest) -> dict[str, str]:
     """The values of a request that the stack's file does not have, by full key.
 
     Where the file's own secrets cannot be opened here (a cloud's key service keeps them), every value that
     was handed in counts: hand in only those that are not in the file.
     """
-    try:
-        known: Mapping[str, str] = load_config(root, request.stack)[0]
-    except ConfigError:
-        known = {}
+    known = _in_file(request)
     return {key: value for key, value in request.config.items() if known.get(key) != value}
+
+
+def _in_file(request: RunRequest) -> Mapping[str, str]:
+    try:
+        return load_config(root_of(request), request.stack)[0]
+    except ConfigError:
+        return {}
 
 
 def private_copy(request: RunRequest, root: Path, values: Mapping[str, str], folder: Path) -> Path:
