@@ -1,0 +1,164 @@
+"""Comparing what is there with what is asked: each mismatch names object, found, wanted and remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from berth.operations.inventory.compare_pools import pool_findings
+from berth.operations.inventory.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from berth.operations.inventory.asked import AskedSite
+    from berth.operations.inventory.facts import Inventory
+    from berth.operations.inventory.findings import State
+
+
+def compare(found: Inventory, asked: AskedSite) -> list[Finding]:
+    """Return what fits, what does not, and what nobody could tell; pools first."""
+    if not found.reached:
+        wanted = f"{_count(len(asked.pools), 'pool')}, {_count(len(asked.models), 'model')}"
+        remedy = "check the kubeconfig, the network and your permissions; nothing of this site was checked"
+        reason = f"cannot be looked at: {found.why_not('cluster')}"
+        return [Finding(asked.site, f"cluster {found.server}", "unknown", reason, wanted, remedy)]
+    return [
+        *pool_findings(found, asked),
+        *_version(found, asked),
+        *_storage(found, asked),
+        *_classes(found, asked),
+        *_external_metrics(found, asked),
+        *_network(found, asked),
+        *_load_balancer(found, asked),
+    ]
+
+
+def _version(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    assert found.version is not None  # noqa: S101 - a cluster that was reached has said it
+    least = ".".join(map(str, asked.min_kubernetes))
+    shown = ".".join(map(str, found.version))
+    state: State = "ok" if found.version >= asked.min_kubernetes else "mismatch"
+    remedy = "" if state == "ok" else "upgrade the control plane, then its nodes"
+    yield Finding(asked.site, "Kubernetes", state, shown, f"{least} or newer", remedy)
+    for node in found.nodes or ():
+        kubelet = tuple(int(part) for part in node.kubelet.lstrip("v").split(".")[:2] if part.isdecimal())
+        if kubelet and kubelet < asked.min_kubernetes:
+            remedy = f"upgrade its kubelet: kubectl drain {node.name}, upgrade, kubectl uncordon {node.name}"
+            yield Finding(
+                asked.site,
+                f"node {node.name}",
+                "mismatch",
+                f"kubelet {node.kubelet}",
+                f"{least} or newer",
+                remedy,
+            )
+
+
+def _storage(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    classes = found.storage_classes
+    for model in asked.models:
+        if model.storage_class is None:
+            continue
+        subject = f"storage of model {model.name}"
+        wanted = (
+            f"the storage class {model.storage_class}" if model.storage_class else "a default storage class"
+        )
+        if classes is None:
+            yield _unknown(found, asked, subject, "storage classes", wanted)
+            continue
+        fits = [
+            one
+            for one in classes
+            if (one.name == model.storage_class or (not model.storage_class and one.default))
+        ]
+        shown = ", ".join(f"{one.name}{' (default)' if one.default else ''}" for one in classes) or "none"
+        if fits:
+            yield Finding(asked.site, subject, "ok", fits[0].name, wanted)
+        else:
+            remedy = (
+                f"set models.{model.name}.weights.storageClass to one that is there, make one the "
+                "default, or install a provisioner"
+            )
+            yield Finding(asked.site, subject, "mismatch", f"the cluster has: {shown}", wanted, remedy)
+
+
+def _classes(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    wanted = [
+        *((f"model {one.name}", "RuntimeClass", one.runtime_class) for one in asked.models),
+        *((f"model {one.name}", "PriorityClass", one.priority_class) for one in asked.models),
+        ("device plugin", "RuntimeClass", asked.plugin_runtime_class),
+    ]
+    for subject, kind, name in wanted:
+        if name is None:
+            continue
+        there = found.runtime_classes if kind == "RuntimeClass" else found.priority_classes
+        if there is None:
+            what = "runtime classes" if kind == "RuntimeClass" else "priority classes"
+            yield _unknown(found, asked, subject, what, f"{kind} {name}")
+        elif name not in there:
+            shown = f"the cluster has: {', '.join(there) or 'none'}"
+            remedy = f"create the {kind} {name}, or name one that is there"
+            yield Finding(asked.site, subject, "mismatch", shown, f"{kind} {name}", remedy)
+
+
+def _external_metrics(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    if asked.metrics_adapter == "none":
+        return
+    subject, wanted = "APIService v1beta1.external.metrics.k8s.io", "Berth's metrics adapter"
+    owner = found.external_metrics
+    if owner is None:
+        yield _unknown(found, asked, subject, "external metrics", wanted)
+    elif found.external_metrics_ours:
+        yield Finding(asked.site, subject, "ok", f"answered by {owner}", wanted)
+    elif owner:
+        remedy = (
+            "there can be one only: remove it from there (KEDA: metrics-apiserver), or scale by cpu and set "
+            "metricsAdapter: {mode: none}"
+        )
+        yield Finding(asked.site, subject, "mismatch", f"answered by the Service {owner}", wanted, remedy)
+    elif asked.metrics_adapter == "existing":
+        remedy = "set metricsAdapter: {mode: owned}, or deploy the stack that owns it first"
+        yield Finding(asked.site, subject, "mismatch", "nobody answers it", wanted, remedy)
+    else:
+        yield Finding(asked.site, subject, "ok", "free", wanted)
+
+
+def _network(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    subject, wanted = "network policies", "a network plugin that enforces them"
+    engine = found.policy_engine
+    if engine:
+        yield Finding(asked.site, subject, "ok", f"enforced by {engine}", wanted)
+        return
+    remedy = "without one every pod of the cluster reaches the model servers: use Calico, Cilium or the like"
+    state: State
+    if found.device_plugins is None:
+        state, shown = "unknown", f"cannot be told: {found.why_not('daemon sets')}"
+    elif engine is None:
+        state, shown = "unknown", "the network plugin was not recognised"
+        remedy = "check that yours enforces NetworkPolicy objects; many do, some ignore them"
+    else:
+        state, shown = "mismatch", "the network plugin accepts them and ignores them"
+    yield Finding(asked.site, subject, state if asked.enforce_policies else "note", shown, wanted, remedy)
+
+
+def _load_balancer(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    models = [model.name for model in asked.models if model.load_balancer]
+    if not models:
+        return
+    subject, wanted = "load balancer", f"an address for the Services of {', '.join(models)}"
+    if found.load_balancers:
+        yield Finding(asked.site, subject, "ok", ", ".join(found.load_balancers), wanted)
+    elif found.load_balancers is None:
+        yield _unknown(found, asked, subject, "daemon sets", wanted)
+    else:
+        remedy = "install one (MetalLB, kube-vip, …), or set models.<model>.service: {type: NodePort}"
+        yield Finding(asked.site, subject, "unknown", "none was recognised", wanted, remedy)
+
+
+def _unknown(found: Inventory, asked: AskedSite, subject: str, what: str, wanted: str) -> Finding:
+    remedy = f"let your user list {what}, or look yourself"
+    return Finding(asked.site, subject, "unknown", f"cannot be told: {found.why_not(what)}", wanted, remedy)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
