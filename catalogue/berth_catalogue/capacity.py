@@ -32,8 +32,9 @@ class Capacity:
         ground: aws, gcp or own.
         type: on-demand, spot or reserved.
         notice_seconds: from the notice until the machine is stopped; None if it is not taken at short notice.
-        pod_grace_seconds: of that, what a pod that is no system pod gets to end; None if its own
-            grace period is not cut short by anything but the notice.
+        pod_grace_seconds: of that, what a pod gets that is not critical; None if only the notice cuts its
+            own grace period short.
+        longest_notice_seconds: how far a pool's own setting can stretch the notice; None if nothing can.
         sources: where each figure was read, and when.
     """
 
@@ -41,6 +42,7 @@ class Capacity:
     type: str
     notice_seconds: int | None
     pod_grace_seconds: int | None
+    longest_notice_seconds: int | None
     sources: tuple[Source, ...]
 
 
@@ -74,6 +76,7 @@ def _all() -> Mapping[tuple[str, str], Capacity]:
                 type=kind,
                 notice_seconds=entry.maybe_whole("notice_seconds"),
                 pod_grace_seconds=entry.maybe_whole("pod_grace_seconds"),
+                longest_notice_seconds=entry.maybe_whole("longest_notice_seconds"),
                 sources=entry.cited(table),
             )
             entry.end()

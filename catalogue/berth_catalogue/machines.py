@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from berth_catalogue.accelerators import accelerator, accelerators
+from berth_catalogue.capacity import TYPES
 from berth_catalogue.errors import CatalogueError, unknown
 from berth_catalogue.reading import Entry, load
 
@@ -45,6 +46,7 @@ class Machine:
             and `zone_ids` are facts for everybody, and the names are those of the account that was asked.
         zone_ids: on AWS, the zones' ids by region, which are the same for every account; else None.
         tpu_topology: the topology of a single-host slice, such as 2x4; None without TPUs.
+        capacity_types: how it is sold: on-demand, spot, reserved.
         sources: where each figure was read, and when.
     """
 
@@ -57,6 +59,7 @@ class Machine:
     zones: Mapping[str, tuple[str, ...]] | None
     zone_ids: Mapping[str, tuple[str, ...]] | None
     tpu_topology: str | None
+    capacity_types: tuple[str, ...]
     sources: tuple[Source, ...]
 
 
@@ -86,28 +89,38 @@ def machine(ground: str, name: str) -> Machine:
     return known[name]
 
 
-def choose(ground: str, accelerator_key: str, per_node: int) -> Machine:
+def choose(ground: str, accelerator_key: str, per_node: int, capacity_type: str | None = None) -> Machine:
     """The smallest machine with exactly that many of that accelerator: fewest vCPUs, then least memory.
+
+    Args:
+        ground: aws or gcp.
+        accelerator_key: the accelerator's key.
+        per_node: how many of it.
+        capacity_type: how the machine must be sold; Google sells some as Spot only. Default: any way.
 
     Raises:
         CatalogueError: the ground has none; the message says what it has instead.
     """
     title = accelerator(accelerator_key).title
-    having = [one for one in machines(ground).values() if one.accelerator == accelerator_key]
+    there = machines(ground)
+    file = _FILES.get(ground, "own hardware")
+    having = [one for one in there.values() if one.accelerator == accelerator_key]
+    if not having:
+        others = ", ".join(sorted({one.accelerator for one in there.values()})) or "what the cluster has"
+        raise CatalogueError(f"{file}: no machine on {ground} has {title}; accelerators there: {others}")
     fitting = [one for one in having if one.accelerators == per_node]
-    if fitting:
-        return min(fitting, key=lambda one: (one.vcpus, one.memory_gib, one.name))
-    if having:
-        counts = sorted({one.accelerators for one in having})
+    if not fitting:
+        counts = ", ".join(str(count) for count in sorted({one.accelerators for one in having}))
         raise CatalogueError(
-            f"{_FILES[ground]}: no machine on {ground} has exactly {per_node} x {title}; "
-            f"they have {', '.join(map(str, counts))}"
+            f"{file}: no machine on {ground} has exactly {per_node} x {title}; they have {counts}"
         )
-    offered_there = sorted({one.accelerator for one in machines(ground).values()})
-    raise CatalogueError(
-        f"{_FILES.get(ground, 'own hardware')}: no machine on {ground} has {title}; "
-        f"accelerators there: {', '.join(offered_there) or 'whatever the cluster has'}"
-    )
+    sold = [one for one in fitting if capacity_type is None or capacity_type in one.capacity_types]
+    if not sold:
+        ways = ", ".join(f"{one.name} is sold as {' or '.join(one.capacity_types)}" for one in fitting)
+        raise CatalogueError(
+            f"{file}: no machine on {ground} with {per_node} x {title} is sold as {capacity_type!r}: {ways}"
+        )
+    return min(sold, key=lambda one: (one.vcpus, one.memory_gib, one.name))
 
 
 def offered(one: Machine, region: str) -> tuple[str, ...] | None:
@@ -150,6 +163,7 @@ def _machine(
         zones=_zones(entry, "zones", known),
         zone_ids=_zones(entry, "zone_ids", known),
         tpu_topology=entry.maybe_text("tpu_topology"),
+        capacity_types=entry.texts("capacity_types", TYPES),
         sources=entry.cited(table),
     )
     entry.end()

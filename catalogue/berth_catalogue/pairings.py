@@ -60,7 +60,12 @@ def pairings() -> Mapping[tuple[str, str], Pairing]:
             sources, reason = entry.cited(table), entry.text("reason")
             for key in entry.texts("accelerators"):
                 if key not in computing:
-                    raise unknown(f"{engine}.{role}: accelerator", key, computing, "accelerators.yaml")
+                    raise unknown(
+                        f"{_DATA}: engines.{engine}.{role}.accelerators: accelerator",
+                        key,
+                        computing,
+                        "accelerators.yaml",
+                    )
                 if (engine, key) in made:
                     raise entry.wrong("accelerators", key, "paired with an engine once")
                 made[engine, key] = Pairing(engine, key, role, reason, sources)

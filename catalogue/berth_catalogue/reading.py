@@ -69,8 +69,8 @@ class Entry:
             raise self.wrong(key, value, "a number above 0")
         return float(value)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of different texts."""
+    def texts(self, key: str, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A list of different texts, of those that are allowed."""
         value = self._take(key)
         if (
             not isinstance(value, list)
@@ -78,11 +78,25 @@ class Entry:
             or len(set(value)) != len(value)
         ):
             raise self.wrong(key, value, "a list of different texts")
+        if allowed is not None and not set(value) <= set(allowed):
+            raise self.wrong(key, value, f"a list of {', '.join(allowed)}")
         return tuple(value)
 
     def entry(self, key: str) -> Entry:
         """A mapping inside this one."""
         return Entry(self.file, self._path(key), self._take(key))
+
+    def day(self, key: str) -> date:
+        """A day, as year-month-day."""
+        value = self.text(key)
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise self.wrong(key, value, "a day as year-month-day") from None
+
+    def maybe_day(self, key: str) -> date | None:
+        """A day, or nothing where the key is left out."""
+        return self.day(key) if self.has(key) else None
 
     def has(self, key: str) -> bool:
         """Whether the key is there and not read yet."""
@@ -132,11 +146,6 @@ class Entry:
 
 
 def _source(one: Entry) -> Source:
-    read = one.text("read")
-    try:
-        date.fromisoformat(read)
-    except ValueError:
-        raise one.wrong("read", read, "a day as year-month-day") from None
-    source = Source(what=one.text("what"), origin=one.text("from"), read=read)
+    source = Source(what=one.text("what"), origin=one.text("from"), read=one.day("read").isoformat())
     one.end()
     return source

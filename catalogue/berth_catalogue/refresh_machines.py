@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from berth_catalogue.capacity import TYPES
 from berth_catalogue.machines import DATA_DATE
 
 FAMILIES = ("g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en", "inf2")
@@ -42,10 +43,7 @@ def derive() -> str:
     Raises:
         SystemExit: moto is not installed, or has an accelerator that is not known here.
     """
-    found = find_spec("moto")
-    if found is None or found.origin is None:
-        raise SystemExit("moto is not installed: it is one of the development packages")
-    resources = Path(found.origin).with_name("ec2") / "resources"
+    resources = _resources()
     types = _packed(resources / "instance_types.json.gz")
     names = sorted(name for name in types if name.split(".")[0] in FAMILIES)
     zones, regions = _offerings(resources, "availability-zone", names)
@@ -60,7 +58,7 @@ def derive() -> str:
         for name in names
     }
     source = {
-        "what": "vCPUs, memory, accelerators, zones and zone ids",
+        "what": "vCPUs, memory, accelerators, zones, zone ids, and how it is sold",
         "from": f"PyPI moto {version('moto')}: ec2/resources/instance_types.json.gz, instance_type_offerings",
         "read": DATA_DATE,
     }
@@ -78,6 +76,13 @@ def main() -> None:
         raise SystemExit(f"unknown argument {sys.argv[1]!r}; allowed: --check")
     else:
         _FILE.write_text(text, "utf-8")
+
+
+def _resources() -> Path:
+    found = find_spec("moto")
+    if found is None or found.origin is None:
+        raise SystemExit("moto is not installed: it is one of the development packages")
+    return Path(found.origin).with_name("ec2") / "resources"
 
 
 def _packed(path: Path) -> Any:
@@ -114,6 +119,12 @@ def _figures(name: str, one: dict[str, Any]) -> dict[str, Any]:
         "accelerators": device["Count"],
         "vcpus": one["VCpuInfo"]["DefaultVCpus"],
         "memory_gib": int(memory) if memory.is_integer() else memory,
+        # A capacity reservation is of on-demand capacity; a capacity block is one too.
+        "capacity_types": [
+            kind
+            for kind in TYPES
+            if ("on-demand" if kind == "reserved" else kind) in one["SupportedUsageClasses"]
+        ],
     }
 
 
