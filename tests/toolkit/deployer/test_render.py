@@ -65,9 +65,11 @@ def test_tree_counts_and_messages_in_80_columns() -> None:
         assert expected in lines
     assert "kept" not in text
     assert "ConfigMap kept" in render(report(), same=True)
-    counts = " ".join(line.strip() for line in lines[-3:-1])
+    counts = " ".join(line.strip() for line in lines[-2:])
     assert counts == "Resources: 2 to create, 1 to delete, 1 to replace, 1 to update, 1 unchanged; 1 error"
-    assert lines[-1] == "Duration: 1.2 s"
+    done = report()
+    done.command = "up"
+    assert render(done).splitlines()[-1] == "Duration: 1.2 s"
     assert "\x1b" not in text
     assert "\x1b[32m+ \x1b[0m" in render(report(), color=True)
 

@@ -28,7 +28,7 @@ from .errors import (
 )
 from .program import Interpreter
 from .recorded import Recorded, load_recorded
-from .render import render
+from .render import render, summary
 from .report import Diagnostic, Event, Op, PropertyChange, Report, Step
 from .request import RunRequest
 from .values import UNKNOWN, Secret
@@ -72,6 +72,7 @@ __all__ = [
     "previews",
     "render",
     "set_secret",
+    "summary",
     "up",
 ]
 

@@ -18,6 +18,7 @@ from . import (
     down,
     load_config,
     load_project,
+    load_recorded,
     outputs,
     preview,
     render,
@@ -43,6 +44,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--context", help="the context in --kubeconfig")
     parser.add_argument("--offline", action="store_true", help="preview without asking any cluster")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--layout", choices=["tree", "flat"], default="tree", help="how to show resources")
     parser.add_argument("--diff", action="store_true", help="show every property that changes")
     parser.add_argument("--show-secrets", action="store_true", help="with outputs: print secret ones, too")
     options = parser.parse_args(arguments)
@@ -75,6 +77,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         python=project.python,
         offline=options.offline,
         kubeconfigs=clusters,
+        recorded=load_recorded(project.folder, options.stack),
     )
 
 
@@ -99,7 +102,9 @@ async def _run(options: argparse.Namespace) -> int:
         command = up if options.command == "up" else down
         report = await command(request, on_event=_print_event, stop=stop)
     text = (
-        json.dumps(report.to_json(), indent=2) + "\n" if options.json else render(report, diff=options.diff)
+        json.dumps(report.to_json(), indent=2) + "\n"
+        if options.json
+        else render(report, diff=options.diff, layout=options.layout)
     )
     sys.stdout.write(text)
     return 0 if report.ok else 1

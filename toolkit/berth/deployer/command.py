@@ -218,6 +218,8 @@ class Command:
     def report(self, session: Session | None, steps: list[Step], *, ok: bool) -> Report:
         """The command's report; whatever is secret in it is taken out."""
         diagnostics = self.context.diagnostics
+        if self.name == "preview":  # whatever came first: the same plan reads the same
+            diagnostics = sorted(diagnostics, key=lambda d: (d.severity, d.urn, d.message))
         errors = [d for d in diagnostics if d.severity == "error"]
         report = Report(
             self.name,

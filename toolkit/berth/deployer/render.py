@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from . import urns
 from .report import Diagnostic, Op, PropertyChange, Report, Step
-from .values import dotted, leaves, shown
+from .values import HIDDEN, NOT_KNOWN, dotted, leaves, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    Layout = Literal["tree", "flat"]
 
 _MARKS = {
     Op.CREATE: "+",
@@ -32,23 +36,39 @@ _WORDS = {
     "same": ("unchanged", "unchanged"),
     "read": ("read", "read"),
 }
+_COLUMNS = {  # of the summary: the operations that each counts
+    "create": "create",
+    "update": "update",
+    "replace": "replace",
+    "delete retain": "delete",
+    "same": "same",
+}
 _VALUE_WIDTH = 60  # characters of one value in the property view
 
 
 def render(
-    report: Report, *, diff: bool = False, same: bool = False, color: bool = False, width: int = 80
+    report: Report,
+    *,
+    layout: Layout = "tree",
+    diff: bool = False,
+    same: bool = False,
+    color: bool = False,
+    width: int = 80,
 ) -> str:
-    """The report as text, at most `width` columns wide except for messages' own lines.
+    """The report as text, at most `width` columns wide except for messages' own lines and outputs.
+
+    The text of a preview depends on nothing but the report's content: the same plan gives the same bytes.
 
     Args:
         report: what a command returned.
+        layout: `tree` shows each resource below its parent, `flat` one resource a line.
         diff: also show every property that changes.
         same: also show what does not change.
         color: with ANSI colours.
         width: columns.
     """
     paint = _paint if color else _plain
-    lines = [*_tree(report.steps, same=same, paint=paint, width=width)]
+    lines = (_flat if layout == "flat" else _tree)(report.steps, same, paint, width)
     if diff:
         lines += ["", *_properties(report.steps, paint, width)] if report.changes else []
     lines += _messages(report.diagnostics, paint, width)
@@ -76,10 +96,15 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 1)] + "…"
 
 
+def short_type(type_: str) -> str:
+    """A type as one reads it: `aws:ec2:Vpc` for `aws:ec2/vpc:Vpc`, only the kind for Kubernetes' own."""
+    if type_.startswith(("kubernetes:", "pulumi:")):
+        return type_.rpartition(":")[2]
+    return re.sub(r"/\w+:(?=\w+$)", ":", type_)
+
+
 def _title(step: Step) -> str:
-    """A step as one reads it: the short type, and the name."""
-    kind = step.type.rpartition(":")[2] if step.type.startswith(("kubernetes:", "pulumi:")) else step.type
-    return f"{kind} {step.name}"
+    return f"{short_type(step.type)} {step.name}"
 
 
 def _info(step: Step) -> str:
@@ -93,7 +118,24 @@ def _info(step: Step) -> str:
     return f"{text} ({step.note})" if step.note and step.op is not Op.REPLACE else text
 
 
-def _tree(steps: list[Step], *, same: bool, paint: Any, width: int) -> list[str]:
+def _line(step: Step, before: str, below: str, paint: Any, width: int) -> list[str]:
+    """A step's line; what is said of it goes to a second one where both do not fit."""
+    mark = _MARKS[step.op]
+    head, info = f" {paint(f'{mark:<2}', mark)} ", _info(step)
+    title = f"{before}{_title(step)}"
+    if not info or len(title) + 2 + len(info) <= width - 4:
+        return [f"{head}{_cut(f'{title}  {info}'.rstrip(), width - 4)}".rstrip()]
+    indent = f"    {below}  "
+    texts = textwrap.wrap(info, max(width - len(indent), 20), break_on_hyphens=False)
+    return [f"{head}{_cut(title, width - 4)}", *(f"{indent}{text}" for text in texts)]
+
+
+def _flat(steps: list[Step], same: bool, paint: Any, width: int) -> list[str]:
+    shown_steps = [step for step in steps if step.is_change or (same and step.custom)]
+    return [line for step in shown_steps for line in _line(step, "", "", paint, width)]
+
+
+def _tree(steps: list[Step], same: bool, paint: Any, width: int) -> list[str]:
     by_urn = {step.urn: step for step in steps}
     shown_urns: set[str] = set()
     for step in steps:
@@ -109,10 +151,9 @@ def _tree(steps: list[Step], *, same: bool, paint: Any, width: int) -> list[str]
     lines: list[str] = []
 
     def visit(step: Step, before: str, branch: str, after: str) -> None:
-        mark = _MARKS[step.op]
-        text = _cut(f"{before}{branch}{_title(step)}  {_info(step)}".rstrip(), width - 4)
-        lines.append(f" {paint(f'{mark:<2}', mark)} {text}".rstrip())
         below = children.get(step.urn, [])
+        bars = before + after + ("│ " if below else "")
+        lines.extend(_line(step, before + branch, bars, paint, width))
         for index, child in enumerate(below):
             last = index == len(below) - 1
             visit(child, before + after, "└─ " if last else "├─ ", "   " if last else "│  ")
@@ -135,7 +176,7 @@ def _properties(steps: Iterable[Step], paint: Any, width: int) -> list[str]:
         changes = step.changes
         if step.op is Op.CREATE or (step.op is Op.REPLACE and not changes):
             changes = tuple(_added(step.inputs))
-        lines += [_property(change, paint, width) for change in changes]
+        lines += [_property(change, step, paint, width) for change in changes]
     return lines
 
 
@@ -146,17 +187,21 @@ def _added(inputs: Any) -> Iterable[PropertyChange]:
             yield PropertyChange(dotted(path), "add", None, value)
 
 
-def _property(change: PropertyChange, paint: Any, width: int) -> str:
+def _property(change: PropertyChange, step: Step, paint: Any, width: int) -> str:
     sign = _SIGNS[change.kind]
     if change.kind == "update":
         value = f"{_value(change.before)} => {_value(change.after)}"
     else:
         value = _value(change.after if change.kind == "add" else change.before)
+    if change.after == NOT_KNOWN:
+        sources = step.references.get(re.split(r"[.\[]", change.path, maxsplit=1)[0], ())
+        named = (f"{short_type(urns.type_of(urn))} {urns.name_of(urn)}" for urn in sources)
+        value += f" from {', '.join(named)}" if sources else ""
     return f"      {paint(_cut(f'{sign} {change.path}: {value}', width - 6), sign)}"
 
 
 def _value(value: Any) -> str:
-    if value in ("[secret]", "[unknown]"):
+    if value in (HIDDEN, NOT_KNOWN):
         return str(value)
     return _cut(json.dumps(value, ensure_ascii=False), _VALUE_WIDTH)
 
@@ -214,4 +259,25 @@ def _counts(report: Report, width: int) -> list[str]:
     errors = len(report.errors)
     state = f"; {errors} error{'s' if errors != 1 else ''}" if errors else "" if report.ok else "; not done"
     text = textwrap.wrap(f"Resources: {', '.join(parts)}{state}", width, subsequent_indent="  ")
-    return [*text, f"Duration: {report.seconds:.1f} s"]
+    without = sum(step.providerless for step in report.steps)
+    if without:
+        text.append(f"Planned without the provider: {without} (inputs known, everything else unknown)")
+    return [*text, f"Duration: {report.seconds:.1f} s"] if done else text
+
+
+def summary(reports: Iterable[Report], *, width: int = 80) -> str:
+    """One line of counts per stack, for previews of many."""
+    rows = [["stack", *_COLUMNS.values(), "no-provider", "errors", "warnings", "ok"]]
+    for report in reports:
+        counts = report.summary
+        found = [sum(counts.get(op, 0) for op in ops.split()) for ops in _COLUMNS]
+        found += [sum(step.providerless for step in report.steps)]
+        severities = [message.severity for message in report.diagnostics]
+        found += [severities.count("error"), severities.count("warning")]
+        rows.append([report.stack, *(str(count or "-") for count in found), "yes" if report.ok else "NO"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for stack, *cells in rows:
+        numbers = (cell.rjust(size) for cell, size in zip(cells, widths[1:], strict=True))
+        lines.append(_cut(f"{stack.ljust(widths[0])}  {' '.join(numbers)}".rstrip(), width))
+    return "\n".join(lines) + "\n"

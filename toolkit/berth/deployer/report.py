@@ -11,6 +11,7 @@ from typing import Any
 from .compare import Change, veiled
 from .values import Path, Redactor, Secret, dotted, shown
 
+FORMAT = 1  # of the JSON; raised by a change that breaks readers
 _MULTI = 1_000_000_000  # Pulumi's JSON gives durations in nanoseconds
 
 
@@ -163,8 +164,14 @@ class Report:
         return dict(sorted(counts.items()))
 
     def to_json(self) -> dict[str, Any]:
-        """The report in the shape of `pulumi preview --json`, as plain JSON values without secrets."""
+        """The report in the shape of `pulumi preview --json`, as plain JSON values without secrets.
+
+        `docs/plan.schema.json` describes it. A preview carries no duration: the same plan gives the same
+        bytes.
+        """
+        timing = {} if self.command == "preview" else {"duration": int(self.seconds * _MULTI)}
         return {
+            "version": FORMAT,
             "command": self.command,
             "project": self.project,
             "stack": self.stack,
@@ -178,7 +185,7 @@ class Report:
             "outputs": shown(self.outputs),
             "outputChanges": dict(self.output_changes),
             "programOutput": self.program_output,
-            "duration": int(self.seconds * _MULTI),
+            **timing,
             "changeSummary": self.summary,
             "clusters": list(self.clusters),
         }
@@ -191,6 +198,11 @@ def _step_json(step: Step) -> dict[str, Any]:
         "custom": step.custom,
         "parent": step.parent,
         "inputs": step.inputs,
+        "dependencies": list(step.dependencies),
+        "propertyDependencies": {key: list(found) for key, found in step.references.items()},
+        "provider": step.provider,
+        "aliases": list(step.aliases),
+        "protect": step.protect,
     }
     return {
         "op": step.op.value,
@@ -210,6 +222,7 @@ def _step_json(step: Step) -> dict[str, Any]:
             for change in step.changes
         },
         "note": step.note,
+        "plannedWithoutProvider": step.providerless,
     }
 
 
@@ -242,7 +255,7 @@ def output_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[
 def redacted(report: Report, redactor: Redactor) -> Report:
     """The report with every secret that is known by its end taken out of every text in it."""
     for step in report.steps:
-        step.note = redactor.text(step.note)
+        step.note, step.object = redactor.text(step.note), redactor.text(step.object)
         step.inputs = redactor.value(step.inputs)
         step.replace_reasons = tuple(redactor.text(reason) for reason in step.replace_reasons)
         step.changes = tuple(

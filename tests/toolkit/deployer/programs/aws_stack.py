@@ -1,4 +1,4 @@
-"""An ordinary program for AWS: a network, a cluster with a pool, roles, a key, an endpoint, and what joins them."""
+"""An ordinary program for AWS: a network, a cluster with a pool, roles, a key, an endpoint."""
 
 import json
 
@@ -71,7 +71,7 @@ aws.autoscaling.Tag(
     tag={"key": "k8s.io/cluster-autoscaler/enabled", "value": "true", "propagate_at_launch": False},
     opts=on,
 )
-aws.rds.Instance(
+database = aws.rds.Instance(
     "db",
     instance_class="db.t4g.micro",
     allocated_storage=20,
@@ -81,7 +81,7 @@ aws.rds.Instance(
     skip_final_snapshot=True,
     opts=on,
 )
-aws.iam.AccessKey("robot", user="robot", opts=on)
+robot = aws.iam.AccessKey("robot", user="robot", opts=on)
 model = aws.sagemaker.Model(
     "model", execution_role_arn=role.arn, primary_container={"image": "registry.example/engine:1"}, opts=on
 )
@@ -134,6 +134,9 @@ service = k8s.core.v1.Service(
     opts=pulumi.ResourceOptions(provider=inside, depends_on=[space]),
 )
 
+pulumi.export("robot key", robot.secret)
+pulumi.export("robot id", pulumi.Output.concat("id ", robot.id))
+pulumi.export("database", pulumi.Output.concat("postgres://berth:", database.password, "@", database.address))
 pulumi.export("vpc", vpc.id)
 pulumi.export("cidr", vpc.cidr_block)
 pulumi.export("name", pulumi.Output.concat("cluster ", cluster.name))
