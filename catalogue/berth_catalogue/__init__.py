@@ -1,1 +1,1 @@
-"""Data with source and date: engines, models, image names."""
+"""Data with source and date: accelerators, machines, engines, models, image names."""

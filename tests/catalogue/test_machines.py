@@ -1,6 +1,7 @@
 """Machines: derived from what AWS says of itself, and from Google's pages; offered where a source says so."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from berth_catalogue import machines as module
@@ -17,11 +18,13 @@ def test_the_aws_data_are_what_the_script_derives() -> None:
     assert refresh_machines._FILE.read_text("utf-8") == refresh_machines.derive()
 
 
-def test_the_check_of_the_script_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_the_check_of_the_script_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["refresh_machines", "--check"])
     refresh_machines.main()
     stale = refresh_machines._FILE.read_text("utf-8").replace('"vcpus": 4,', '"vcpus": 5,')
-    monkeypatch.setattr(refresh_machines, "_FILE", _written(tmp_path, stale))
+    file = tmp_path / "machines_aws.json"
+    file.write_text(stale, "utf-8")
+    monkeypatch.setattr(refresh_machines, "_FILE", file)
     with pytest.raises(SystemExit, match=r"machines_aws\.json differs from moto"):
         refresh_machines.main()
     monkeypatch.setattr(sys, "argv", ["refresh_machines"])
@@ -30,12 +33,6 @@ def test_the_check_of_the_script_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(sys, "argv", ["refresh_machines", "--dry"])
     with pytest.raises(SystemExit, match="unknown argument '--dry'; allowed: --check"):
         refresh_machines.main()
-
-
-def _written(folder: object, text: str) -> object:
-    file = folder / "machines_aws.json"  # type: ignore[operator]
-    file.write_text(text, "utf-8")
-    return file
 
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)

@@ -2,9 +2,9 @@
 
 import pytest
 from berth_catalogue.accelerators import accelerators
-from berth_catalogue.engines import engines
+from berth_catalogue.engines import engine, engines
 from berth_catalogue.errors import CatalogueError
-from berth_catalogue.pairings import CPU, pairing, pairings
+from berth_catalogue.pairings import CPU, Pairing, pairing, pairings
 
 NVIDIA = [key for key, one in accelerators().items() if one.vendor == "nvidia"]
 ROLES = {
@@ -18,8 +18,8 @@ ROLES = {
 
 
 def test_each_has_a_source_a_reason_and_a_known_role() -> None:
-    for (engine, key), one in pairings().items():
-        assert (one.engine, one.accelerator) == (engine, key)
+    for (name, key), one in pairings().items():
+        assert (one.engine, one.accelerator) == (name, key)
         assert one.sources
         assert one.reason
         assert one.image_role in ROLES
@@ -28,17 +28,17 @@ def test_each_has_a_source_a_reason_and_a_known_role() -> None:
 
 @pytest.mark.parametrize("key", [CPU, *accelerators()])
 def test_every_accelerator_is_served_by_something(key: str) -> None:
-    assert [engine for engine, other in pairings() if other == key]
+    assert [name for name, other in pairings() if other == key]
 
 
-@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize("name", ["vllm", "sglang"])
 @pytest.mark.parametrize("key", NVIDIA)
-def test_gpus_are_served(engine: str, key: str) -> None:
-    assert pairing(engine, key).image_role == f"engine-{engine}"
+def test_gpus_are_served(name: str, key: str) -> None:
+    assert pairing(name, key).image_role == f"engine-{name}"
 
 
 @pytest.mark.parametrize(
-    ("engine", "key", "role"),
+    ("name", "key", "role"),
     [
         ("llama.cpp", "cpu", "engine-llama-cpp"),
         ("vllm", "aws-inferentia2", "engine-vllm-neuron"),
@@ -47,12 +47,12 @@ def test_gpus_are_served(engine: str, key: str) -> None:
         ("tgi", "nvidia-a10g", "engine-tgi"),
     ],
 )
-def test_the_image_is_the_accelerators_own(engine: str, key: str, role: str) -> None:
-    assert pairing(engine, key).image_role == role
+def test_the_image_is_the_accelerators_own(name: str, key: str, role: str) -> None:
+    assert pairing(name, key).image_role == role
 
 
 @pytest.mark.parametrize(
-    ("engine", "key", "said"),
+    ("name", "key", "said"),
     [
         ("llama.cpp", "nvidia-l4", "engines that do: sglang, vllm; 'llama.cpp' serves on: cpu"),
         ("vllm", "cpu", "no source says that engine 'vllm' serves on 'cpu'; engines that do: llama.cpp;"),
@@ -70,11 +70,17 @@ def test_the_image_is_the_accelerators_own(engine: str, key: str, role: str) -> 
         ),
     ],
 )
-def test_a_pair_without_a_source_is_refused(engine: str, key: str, said: str) -> None:
+def test_a_pair_without_a_source_is_refused(name: str, key: str, said: str) -> None:
     with pytest.raises(CatalogueError) as caught:
-        pairing(engine, key)
+        pairing(name, key)
     assert said in str(caught.value)
 
 
-def test_the_engines_are_those_of_engines_yaml() -> None:
-    assert set(engines()) <= {engine for engine, _ in pairings()}
+def test_every_engine_is_paired() -> None:
+    assert set(engines()) == {name for name, _ in pairings()}
+
+
+@pytest.mark.parametrize("one", pairings().values(), ids=lambda one: f"{one.engine} on {one.accelerator}")
+def test_the_engine_has_that_build(one: Pairing) -> None:
+    resource = "" if one.accelerator == CPU else accelerators()[one.accelerator].resource
+    assert engine(one.engine).build(resource).role == one.image_role
