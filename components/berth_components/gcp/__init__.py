@@ -5,3 +5,38 @@
 
 Pass Google's provider explicitly: `opts=pulumi.ResourceOptions(providers={"gcp": provider})`.
 """
+
+from berth_components.gcp.cluster import GkeCluster
+from berth_components.gcp.cluster_args import (
+    GkeAccessArgs,
+    GkeClusterArgs,
+    GkeEncryptionArgs,
+    GkeMaintenanceArgs,
+    GkeMaintenanceExclusionArgs,
+    GkeNetworkArgs,
+    GkeSystemPoolArgs,
+)
+from berth_components.gcp.node_pool import GkeNodePool
+from berth_components.gcp.node_pool_args import GkeNodePoolArgs, GkeUpgradeArgs
+from berth_components.gcp.workload_identity import (
+    BucketRoleArgs,
+    GkeWorkloadIdentity,
+    GkeWorkloadIdentityArgs,
+)
+
+__all__ = [
+    "BucketRoleArgs",
+    "GkeAccessArgs",
+    "GkeCluster",
+    "GkeClusterArgs",
+    "GkeEncryptionArgs",
+    "GkeMaintenanceArgs",
+    "GkeMaintenanceExclusionArgs",
+    "GkeNetworkArgs",
+    "GkeNodePool",
+    "GkeNodePoolArgs",
+    "GkeSystemPoolArgs",
+    "GkeUpgradeArgs",
+    "GkeWorkloadIdentity",
+    "GkeWorkloadIdentityArgs",
+]

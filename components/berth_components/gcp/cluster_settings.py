@@ -3,10 +3,8 @@
 import ipaddress
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import pulumi
 
@@ -18,17 +16,17 @@ from berth_components.gcp.cluster_args import (
     GkeClusterArgs,
     GkeEncryptionArgs,
     GkeMaintenanceArgs,
-    GkeMaintenanceExclusionArgs,
     GkeNetworkArgs,
     GkeSystemPoolArgs,
 )
+from berth_components.gcp.maintenance import Maintenance, read_maintenance
+from berth_components.gcp.shared import needed, needed_input
 
 WITH_EXISTING = (
     *("project", "location", "project_number", "existing", "access"),
     *("node_service_account", "image_repositories"),
 )
 """What can be said of a cluster that is there already."""
-DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 DISK_TYPES = ("pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced")
 _LOGS = ("SYSTEM_COMPONENTS", "WORKLOADS", "APISERVER", "CONTROLLER_MANAGER", "SCHEDULER", "KCP_VPA")
 _METRICS = (
@@ -36,10 +34,6 @@ _METRICS = (
     *("DEPLOYMENT", "KUBELET", "CADVISOR", "DCGM", "DAEMONSET", "STATEFULSET", "JOBSET"),
 )
 _NODES = checks.whole_number(1, 1000, "nodes")
-_ROLLING_DAYS = 32
-_NEEDED_HOURS = 48
-# A Monday; GKE takes a window's first occurrence from it, and it may lie in the past.
-_FIRST_MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -81,26 +75,6 @@ class Encryption:
     rotation_period: pulumi.Input[str]
     grant_access: bool
     boot_disks: bool
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A time without upgrades."""
-
-    name: pulumi.Input[str]
-    start: pulumi.Input[str]
-    end: pulumi.Input[str]
-    scope: pulumi.Input[str]
-
-
-@dataclass(frozen=True)
-class Maintenance:
-    """The first window, when it recurs, and the times without."""
-
-    start: str
-    end: str
-    recurrence: str
-    exclusions: Sequence[Exclusion]
 
 
 @dataclass(frozen=True)
@@ -152,12 +126,6 @@ class NewCluster:
     binary_authorization: pulumi.Input[str]
     gcs_fuse: pulumi.Input[bool]
 
-    def initial_per_zone(self, region: bool) -> int:
-        """Nodes per zone that the system pool begins with."""
-        return initial_per_zone(
-            self.system_pool.min_nodes, self.system_pool.max_nodes, len(self.zones) or (3 if region else 1)
-        )
-
 
 def initial_per_zone(least: int, most: int, zones: int) -> int:
     """Nodes per zone to begin with: at least the minimum if that does not exceed the maximum.
@@ -184,11 +152,11 @@ def read_place(given: Arguments) -> Place:
         )
     repositories = checks.list_of(gcp_checks.repository)
     return Place(
-        project=given.read("project", gcp_checks.project_id),
+        project=needed_input(given, "project", gcp_checks.project_id),
         project_number=given.maybe("project_number", gcp_checks.project_number),
-        location=given.plain("location", gcp_checks.location),
+        location=needed(given, "location", gcp_checks.location),
         node_service_account=given.maybe("node_service_account", gcp_checks.account_email),
-        image_repositories=given.plain("image_repositories", repositories)
+        image_repositories=needed(given, "image_repositories", repositories)
         if "image_repositories" in given
         else None,
     )
@@ -211,7 +179,7 @@ def read_existing(given: Arguments) -> tuple[pulumi.Input[str], bool]:
             raise access.refuse(
                 key, "given", "only for a new cluster", "an existing one is looked up, never changed"
             )
-    name = given.read("existing", gcp_checks.cluster_name)
+    name = needed_input(given, "existing", gcp_checks.cluster_name)
     return name, access.plain("dns_endpoint", checks.boolean, default=True)
 
 
@@ -222,7 +190,9 @@ def read_new(given: Arguments, name: str, place: Place) -> NewCluster:
         ArgumentError: an argument is missing, not allowed, or contradicts another one.
     """
     channels = checks.choice("RAPID", "REGULAR", "STABLE", "EXTENDED")
-    version = checks.text(r"1\.[0-9]{2}(\.[0-9]+(-gke\.[0-9]+)?)?", "a version such as 1.35 or 1.35.2-gke.100")
+    version = checks.text(
+        r"1\.[0-9]{2}(\.[0-9]+(-gke\.[0-9]+)?)?", "a version such as 1.35 or 1.35.2-gke.100"
+    )
     posture = checks.choice("DISABLED", "BASIC", "ENTERPRISE")
     admission = checks.choice("DISABLED", "PROJECT_SINGLETON_POLICY_ENFORCE")
     return NewCluster(
@@ -236,7 +206,7 @@ def read_new(given: Arguments, name: str, place: Place) -> NewCluster:
         logging=given.read("logging", _components(_LOGS), _LOGS[:5]),
         monitoring=given.read("monitoring", _components(_METRICS), _METRICS[:11]),
         managed_prometheus=given.read("managed_prometheus", checks.boolean, default=True),
-        maintenance=_maintenance(given.group("maintenance", GkeMaintenanceArgs)),
+        maintenance=read_maintenance(given.group("maintenance", GkeMaintenanceArgs)),
         deletion_protection=given.read("deletion_protection", checks.boolean, default=True),
         system_pool=_system_pool(given.group("system_pool", GkeSystemPoolArgs)),
         cost_allocation=given.read("cost_allocation", checks.boolean, default=True),
@@ -252,7 +222,7 @@ def read_zones(given: Arguments, location: str) -> Sequence[str]:
     Raises:
         ArgumentError: one is no zone, is named twice, or lies elsewhere.
     """
-    zones = given.plain("zones", checks.list_of(gcp_checks.zone, at_least=1))
+    zones = needed(given, "zones", checks.list_of(gcp_checks.zone, at_least=1))
     region = gcp_checks.region_of(location)
     for zone in zones:
         if gcp_checks.region_of(zone) != region:
@@ -283,12 +253,14 @@ def _network(given: Arguments) -> NewNetwork | GivenNetwork:
     if named:
         for key in making:
             if key in given:
-                raise given.refuse(key, "given", f"only without {named[0]}", "an existing network is not changed")
+                raise given.refuse(
+                    key, "given", f"only without {named[0]}", "an existing network is not changed"
+                )
         return GivenNetwork(
-            network=given.read("network", checks.plain_text),
-            subnetwork=given.read("subnetwork", checks.plain_text),
-            pods_range=given.read("pods_range", gcp_checks.range_name),
-            services_range=given.read("services_range", gcp_checks.range_name),
+            network=needed_input(given, "network", checks.plain_text),
+            subnetwork=needed_input(given, "subnetwork", checks.plain_text),
+            pods_range=needed_input(given, "pods_range", gcp_checks.range_name),
+            services_range=needed_input(given, "services_range", gcp_checks.range_name),
         )
     subnet = given.read("subnet_cidr", gcp_checks.ipv4_range, "10.0.0.0/20")
     pods = given.read("pods_cidr", gcp_checks.ipv4_range, "10.4.0.0/14")
@@ -345,10 +317,14 @@ def _encryption(given: Arguments) -> Encryption:
     days = given.read("rotation_days", checks.whole_number(1, 365, "days"), 90)
     return Encryption(
         key=key,
-        rotation_period=combine(lambda days: f"{days * 86400}s", days),
+        rotation_period=combine(_seconds, days),
         grant_access=given.plain("grant_access", checks.boolean, default=True),
         boot_disks=given.plain("boot_disks", checks.boolean, default=False),
     )
+
+
+def _seconds(days: int) -> str:
+    return f"{days * 86400}s"
 
 
 def _components(allowed: Sequence[str]) -> Check[Sequence[str]]:
@@ -365,73 +341,6 @@ def _components(allowed: Sequence[str]) -> Check[Sequence[str]]:
     return check
 
 
-def _maintenance(given: Arguments) -> Maintenance:
-    clock = checks.text(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day as HH:MM, UTC")
-    start = given.plain("start", clock, "02:00")
-    hours = given.plain("hours", checks.whole_number(4, 24, "hours: GKE counts no shorter window"), 4)
-    chosen = given.plain("days", checks.list_of(checks.choice(*DAYS), at_least=1), DAYS[:4])
-    if _fewest(chosen) * hours < _NEEDED_HOURS:
-        raise given.refuse(
-            "hours" if "hours" in given else "days",
-            hours if "hours" in given else list(chosen),
-            f"days and hours that give {_NEEDED_HOURS} hours in any {_ROLLING_DAYS} days",
-            f"{hours} h on {', '.join(chosen)} can be {_fewest(chosen) * hours}; GKE refuses that",
-        )
-    days = [day for day in DAYS if day in chosen]
-    begin = _FIRST_MONDAY + timedelta(
-        days=DAYS.index(days[0]), hours=int(start[:2]), minutes=int(start[3:])
-    )
-    exclusions = given.groups("exclusions", GkeMaintenanceExclusionArgs)
-    if len(exclusions) > 20:  # noqa: PLR2004 - GKE's limit
-        raise given.refuse("exclusions", f"{len(exclusions)} of them", "at most 20")
-    return Maintenance(
-        start=_stamp(begin),
-        end=_stamp(begin + timedelta(hours=hours)),
-        recurrence=f"FREQ=WEEKLY;BYDAY={','.join(days)}",
-        exclusions=[_exclusion(one) for one in exclusions],
-    )
-
-
-def _exclusion(given: Arguments) -> Exclusion:
-    start = given.read("start", _time)
-    end = given.read("end", _time)
-
-    def after(start: str, end: str) -> str:
-        if end <= start:
-            raise given.refuse("end", repr(end), f"a time after start, {start}")
-        return end
-
-    scopes = checks.choice("NO_UPGRADES", "NO_MINOR_UPGRADES", "NO_MINOR_OR_NODE_UPGRADES")
-    return Exclusion(
-        name=given.read("name", checks.plain_text),
-        start=start,
-        end=combine(after, start, end),
-        scope=given.read("scope", scopes, "NO_MINOR_OR_NODE_UPGRADES"),
-    )
-
-
-def _time(value: object) -> str:
-    refusal = Refusal("a time in UTC such as 2026-12-20T00:00:00Z")
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9-]{10}T[0-9:]{8}Z", value):
-        raise refusal
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        raise refusal from None
-    return value
-
-
-def _stamp(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _fewest(days: Sequence[str]) -> int:
-    """On how many of any 32 days in a row the window is open at least."""
-    return min(
-        sum(DAYS[(first + offset) % 7] in days for offset in range(_ROLLING_DAYS)) for first in range(7)
-    )
-
-
 def _system_pool(given: Arguments) -> SystemPool:
     least = given.plain("min_nodes", _NODES, 1)
     most = given.plain("max_nodes", _NODES, max(3, least))
@@ -444,5 +353,3 @@ def _system_pool(given: Arguments) -> SystemPool:
         disk_size_gb=given.read("disk_size_gb", checks.whole_number(20, 65536, "GB"), 100),
         disk_type=given.read("disk_type", checks.choice(*DISK_TYPES), "pd-balanced"),
     )
-
-

@@ -67,7 +67,7 @@ class GkeNodePoolArgs(NodePoolArgs):
     service agent must be allowed to use it. Default: Google's own keys encrypt it."""
     local_ssds: NotRequired[pulumi.Input[int]]
     """Local SSDs that back the pods' scratch space (emptyDir, writable layers), 375 GB each, 1 to 16, for g2
-    and a2-highgpu machines. Default: none. The larger machines come with theirs, which GKE uses so by itself."""
+    and a2-highgpu machines. Default: none. The larger machines have a fixed number, which is GKE's affair."""
     image_streaming: NotRequired[pulumi.Input[bool]]
     """Whether containers start while their images still load (for images in Artifact Registry, with the API
     containerfilesystem.googleapis.com enabled). Default: False."""
@@ -79,8 +79,5 @@ class GkeNodePoolArgs(NodePoolArgs):
     spot_grace_seconds: NotRequired[int]
     """For capacity_type spot: seconds between Google's notice and the node's end, 30 or 120; the last 15 of
     them belong to GKE's own pods. Default: 30, Google's; 120 needs GKE 1.35.0-gke.1171000 or later."""
-    drain_pdb_seconds: NotRequired[pulumi.Input[int]]
-    """How long an upgrade, or the pool's deletion, waits for disruption budgets, 60 to 3600 seconds. Default:
-    3600, GKE's most: a node that is drained before its successor serves loses requests."""
     upgrade: NotRequired[GkeUpgradeArgs]
     """How nodes are replaced in upgrades. Default: surge."""
