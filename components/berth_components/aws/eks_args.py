@@ -62,7 +62,7 @@ class EksClusterArgs(TypedDict):
     public_cidrs: NotRequired[Sequence[str]]
     """Addresses that reach the Kubernetes API from outside the VPC. Default: none, the endpoint is private.
     The whole internet is refused."""
-    admin_arns: NotRequired[Sequence[pulumi.Input[str]]]
+    admin_arns: NotRequired[Sequence[str]]
     """IAM roles and users that administer the cluster; the one that runs `pulumi up` must be among them.
     Required: nobody gets in by having created it."""
     secrets_key_arn: NotRequired[pulumi.Input[str]]
@@ -73,7 +73,7 @@ class EksClusterArgs(TypedDict):
     400, 545, 731, 1096, 1827 or 3653. Default: 90. All five logs are always written."""
     deletion_protection: NotRequired[pulumi.Input[bool]]
     """Whether AWS refuses to delete the cluster until this is set to False. Default: True."""
-    addon_versions: NotRequired[Mapping[str, pulumi.Input[str]]]
+    addon_versions: NotRequired[Mapping[str, str]]
     """Versions of the add-ons by name, such as {"vpc-cni": "v1.20.4-eksbuild.1"}. Default: AWS's default for
     the Kubernetes version. The names: vpc-cni, kube-proxy, coredns, eks-pod-identity-agent,
     aws-ebs-csi-driver, metrics-server; with auto-mode only the last, EKS runs the others itself."""

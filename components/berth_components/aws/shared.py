@@ -1,14 +1,16 @@
 """What the components on AWS have in common: explicit providers, regions, roles and policies."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 from pulumi_aws import iam
 
-from berth_components.arguments import ArgumentError
+from berth_components.arguments import ArgumentError, Arguments, Check, combine
 
+T = TypeVar("T")
 Json = Mapping[str, object]
 POD_IDENTITY_ADDRESS = "169.254.170.23/32"
 """Where EKS' Pod Identity agent answers on every node (pod-id-how-it-works in EKS' user guide)."""
@@ -165,3 +167,60 @@ def role(  # noqa: PLR0917 - they are what a role is
         for short, arn in managed.items()
     ]
     return made, [made, *attached]
+
+
+def tagged(tags: pulumi.Input[Mapping[str, str]], **further: str) -> pulumi.Input[Mapping[str, str]]:
+    """Tags with further ones."""
+
+    def merge(known: Mapping[str, str]) -> Mapping[str, str]:
+        return {**known, **further}
+
+    return combine(merge, tags)
+
+
+def needed(given: Arguments, key: str, check: Check[T]) -> T:
+    """An argument without a default that the program knows; the strict checker sees its type."""
+    return given.plain(key, check)  # pyright: ignore[reportAny] # the default is the reader's sentinel
+
+
+def needed_input(given: Arguments, key: str, check: Check[T]) -> pulumi.Input[T]:
+    """An argument without a default, which may be an output."""
+    return given.read(key, check)  # pyright: ignore[reportAny] # the default is the reader's sentinel
+
+
+def kubeconfig(
+    cluster: pulumi.Input[str],
+    context: pulumi.Input[str],
+    endpoint: pulumi.Input[str],
+    authority: pulumi.Input[str],
+    region: pulumi.Input[str],
+) -> pulumi.Output[str]:
+    """A kubeconfig whose token AWS' command line makes, from whatever credentials it finds (exec plugin)."""
+    arguments = ["eks", "get-token", "--output", "json", "--cluster-name", cluster, "--region", region]
+    return pulumi.Output.json_dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": context,
+            "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
+            "clusters": [
+                {
+                    "name": context,
+                    "cluster": {"server": endpoint, "certificate-authority-data": authority},
+                }
+            ],
+            "users": [
+                {
+                    "name": context,
+                    "user": {
+                        "exec": {
+                            "apiVersion": "client.authentication.k8s.io/v1beta1",
+                            "command": "aws",
+                            "args": arguments,
+                            "interactiveMode": "Never",
+                        }
+                    },
+                }
+            ],
+        }
+    )
