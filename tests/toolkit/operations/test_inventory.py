@@ -159,7 +159,7 @@ ASKED = AskedSite(
     pools=(POOL,),
     models=(CHAT,),
     namespace="berth-onprem",
-    device_plugin="existing",
+    device_plugins={"nvidia": "existing"},
     metrics_adapter="owned",
     enforce_policies=True,
 )
@@ -288,12 +288,18 @@ MISMATCHES: dict[str, tuple[Json, Json, list[str]]] = {
     "no device plugin": (
         {"nodes": [node("gpu-1", gpus=None)], "daemon_sets": [CALICO, METALLB]},
         {},
-        ["device plugin (nvidia): the cluster has none", "set sites.onprem.devicePlugin: managed"],
+        [
+            "device plugin (nvidia): the cluster has none",
+            "set sites.onprem.devicePlugins.nvidia.mode: managed",
+        ],
     ),
     "two device plugins": (
         {},
-        {"device_plugin": "managed"},
-        ["DaemonSet kube-system/nvidia-device-plugin-daemonset", "set sites.onprem.devicePlugin: existing"],
+        {"device_plugins": {"nvidia": "managed"}},
+        [
+            "DaemonSet kube-system/nvidia-device-plugin-daemonset",
+            "set sites.onprem.devicePlugins.nvidia.mode: existing",
+        ],
     ),
     "plugin not ready": (
         {
@@ -308,7 +314,7 @@ MISMATCHES: dict[str, tuple[Json, Json, list[str]]] = {
     ),
     "fewer cards than it will need": (
         {"nodes": [node("gpu-1", gpus=None, seen=2)], "daemon_sets": [CALICO, METALLB]},
-        {"device_plugin": "managed"},
+        {"device_plugins": {"nvidia": "managed"}},
         ["node gpu-1: has 2 GPUs; wanted: 1 each", "acceleratorsPerNode to 2"],
     ),
     "not ready": (
@@ -456,7 +462,7 @@ UNKNOWN: dict[str, tuple[Json, Json, list[str]]] = {
             "nodes": [node("gpu-1", gpus=None, product=None, labels={"rack": "7"})],
             "daemon_sets": [CALICO, METALLB],
         },
-        {"pool": {"node_selector": {"rack": "7"}}, "device_plugin": "managed"},
+        {"pool": {"node_selector": {"rack": "7"}}, "device_plugins": {"nvidia": "managed"}},
         ["node gpu-1: nobody says which driver it has", "nvidia-smi on gpu-1"],
     ),
 }
@@ -490,10 +496,12 @@ async def test_a_broken_kubeconfig_is_unknown_too(tmp_path: Path) -> None:
 
 async def test_the_managed_plugin_is_to_come(look: Callable[..., Any]) -> None:
     parts: Json = {"nodes": [node("gpu-1", gpus=None)], "daemon_sets": [CALICO, METALLB]}
-    findings = compare(await look(**parts), asked({"device_plugin": "managed"}))
+    findings = compare(await look(**parts), asked({"device_plugins": {"nvidia": "managed"}}))
     assert exit_code(findings) == 0
     assert "offers no nvidia.com/gpu yet: the device plugin comes with `up`" in " ".join(of(findings, "note"))
-    after = compare(await look(daemon_sets=[OURS, CALICO, METALLB]), asked({"device_plugin": "managed"}))
+    after = compare(
+        await look(daemon_sets=[OURS, CALICO, METALLB]), asked({"device_plugins": {"nvidia": "managed"}})
+    )
     assert {one.state for one in after} == {"ok"}
 
 

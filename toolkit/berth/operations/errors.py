@@ -7,6 +7,8 @@
     ├── EndpointError          the endpoint cannot be used
     │   ├── EndpointUnreachable    it gave no answer, or said that it is not ready, for as long as we waited
     │   └── EndpointRefused        it refused the request: a wrong key, no such route
+    ├── ImageToolMissing       images go into a cluster by its own tool, which is not installed
+    ├── ImageLoadError         that tool did not load them
     └── ClusterReadError       what the cluster does cannot be read
         ├── KubeconfigError        the kubeconfig is missing, broken, or uses what is not supported here
         └── ClusterRefused         the API server refused to show it
@@ -33,6 +35,16 @@ class EndpointUnreachable(EndpointError):  # noqa: N818 - the field's word for i
 
 class EndpointRefused(EndpointError):  # noqa: N818 - as above
     """It refused the request for a reason that waiting does not mend."""
+
+
+class ImageToolMissing(OperationsError):  # noqa: N818 - a lack of this machine
+    """A cluster takes images by a tool of its own, and that tool is not installed."""
+
+
+class ImageLoadError(OperationsError):
+    """A cluster's own tool did not load an image."""
+
+    exit_code = 1
 
 
 class ClusterReadError(OperationsError):

@@ -56,6 +56,16 @@ async def read_access(kubeconfig: str, context: str = "") -> Access:
     return Access(server.rstrip("/"), _tls(source, cluster, user), _headers(source, user))
 
 
+def context_entry(kubeconfig: str, context: str) -> Json:
+    """Return what a kubeconfig says of a context, its extensions too.
+
+    Raises:
+        KubeconfigError: it cannot be read, or has no such context.
+    """
+    source, document = _read(kubeconfig)
+    return _named(document, "contexts", "context", context, source.where)
+
+
 def _read(kubeconfig: str) -> tuple["_Source", Json]:
     if "\n" in kubeconfig or kubeconfig.lstrip().startswith("{"):
         source, path = _Source("the given kubeconfig", Path()), None

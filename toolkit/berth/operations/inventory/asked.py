@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 MIN_KUBERNETES = (1, 30)
 """Model servers use native sidecars (on by default from 1.29) and the kubelet's sleep hook (from 1.30)."""
 
+PluginMode = Literal["managed", "existing"]
+
 
 @dataclass(frozen=True, slots=True)
 class AskedPool:
@@ -75,8 +77,8 @@ class AskedSite:
         pools: its pools.
         models: its model servers.
         namespace: where they run; what holds accelerators there is the stack's own.
-        device_plugin: managed (the stack makes it), existing (the cluster has it), or None: no pool asks one.
-        plugin_runtime_class: a RuntimeClass that the managed plugin names.
+        device_plugins: by kind (nvidia, neuron): managed (the stack makes it) or existing (it is there).
+        plugin_runtime_class: a RuntimeClass that a managed plugin names.
         metrics_adapter: owned, existing or none.
         enforce_policies: whether a network plugin that ignores network policies is a mismatch.
         min_kubernetes: lowest version of Kubernetes.
@@ -86,7 +88,7 @@ class AskedSite:
     pools: tuple[AskedPool, ...] = ()
     models: tuple[AskedModel, ...] = ()
     namespace: str = ""
-    device_plugin: Literal["managed", "existing"] | None = None
+    device_plugins: Mapping[str, PluginMode] = field(default_factory=dict)
     plugin_runtime_class: str | None = None
     metrics_adapter: Literal["owned", "existing", "none"] = "none"
     enforce_policies: bool = False

@@ -19,7 +19,7 @@ _HOLDERS_SHOWN = 4
 def plugin_to_come(found: Inventory, asked: AskedSite, kind: str) -> bool:
     """Whether nodes will offer accelerators only once `up` has installed the stack's own device plugin."""
     runs = any(one.kind == kind and one.ready for one in found.device_plugins or ())
-    return asked.device_plugin == "managed" and not runs
+    return asked.device_plugins.get(kind) == "managed" and not runs
 
 
 def demand_findings(

@@ -163,7 +163,7 @@ class _Pool:
             remedy = (
                 "check driver, container toolkit and the device plugin's log on it"
                 if plugins
-                else f"set sites.{self._asked.site}.devicePlugin: managed, or install a device plugin"
+                else f"set {_mode_key(self._asked, self._pool.kind)}: managed, or install a device plugin"
             )
             yield self._say("mismatch", nothing, wanted, remedy, subject)
             return
@@ -200,17 +200,17 @@ class _Pool:
 
 def _plugin(found: Inventory, asked: AskedSite, kind: str) -> Iterator[Finding]:
     """Compare the device plugin's mode with the plugins that run."""
-    subject, key = f"device plugin ({kind})", f"sites.{asked.site}.devicePlugin"
-    if asked.device_plugin is None:
+    subject, key, mode = f"device plugin ({kind})", _mode_key(asked, kind), asked.device_plugins.get(kind)
+    if mode is None:
         return
     if found.device_plugins is None:
         shown = f"cannot be told: {found.why_not('daemon sets')}"
         remedy = "let your user list daemon sets in all namespaces"
-        yield Finding(asked.site, subject, "unknown", shown, asked.device_plugin, remedy)
+        yield Finding(asked.site, subject, "unknown", shown, mode, remedy)
         return
     plugins = [one for one in found.device_plugins if one.kind == kind]
     foreign = [one for one in plugins if not one.ours]
-    if asked.device_plugin == "managed":
+    if mode == "managed":
         if foreign:
             shown = ", ".join(f"{one.where}, by {one.origin}" for one in foreign)
             remedy = (
@@ -237,6 +237,10 @@ def _plugin(found: Inventory, asked: AskedSite, kind: str) -> Iterator[Finding]:
         yield Finding(asked.site, subject, "mismatch", "the cluster has none", "existing", remedy)
     else:
         yield from _running(plugins, asked, subject)
+
+
+def _mode_key(asked: AskedSite, kind: str) -> str:
+    return f"sites.{asked.site}.devicePlugins.{kind}.mode"
 
 
 def _running(plugins: Sequence[DevicePluginFound], asked: AskedSite, subject: str) -> Iterator[Finding]:
