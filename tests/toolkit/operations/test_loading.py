@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 # Takes the real tools' command lines, records them, and keeps what it was given in a file: its "nodes".
-STAND_IN = (
-    f"#!{sys.executable}"
-    + """
+STAND_IN = """#!INTERPRETER
 import json, os, sys
 tool, folder = os.path.basename(sys.argv[0]), os.path.dirname(os.path.abspath(sys.argv[0]))
 mode = os.environ.get("STAND_IN_MODE", "ok")
@@ -48,7 +46,6 @@ with open(images, "a") as there:
         if word.endswith(".tar"):
             there.write("docker.io/" * (mode == "docker") + open(word).read() + "\\n")
 """
-)
 
 
 @dataclass
@@ -68,7 +65,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("kind", "k3d", "minikube"):
-        (folder / name).write_text(STAND_IN)
+        (folder / name).write_text(STAND_IN.replace("INTERPRETER", sys.executable))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return Tools(folder)
