@@ -17,9 +17,10 @@ from berth.cli.paths import log_folder
 # name: (module, what it does). The help text is here so that `--help` imports no command.
 COMMANDS = {
     "up": ("environment", "Bring an environment to what its stack file says."),
-    "preview": ("environment", "Show what `up` would change, and change nothing."),
+    "preview": ("previews", "Show what `up` would change, and change nothing."),
     "down": ("environment", "Remove everything that a stack made."),
     "outputs": ("environment", "Print a stack's outputs."),
+    "explain": ("explain", "Say where each setting of a stack comes from."),
     "key": ("key", "Print the API key of a local stack."),
     "load": ("load", "Put open-loop load on a stack and watch it scale."),
     "serve": ("serve", "Run the model server alone, on loopback."),

@@ -1,4 +1,4 @@
-"""`berth up`, `preview`, `down` and `outputs`."""
+"""`berth up`, `down` and `outputs`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from berth.cli.console import Console, curl
+from berth.cli.engines import create_option, engine_of, engine_option, secrets_provider_option
 from berth.cli.errors import UserError
 from berth.cli.preparing import Need, NothingThereError, prepare
+from berth.cli.reports import context_option, diff_option, finish, json_option, stack_argument
 from berth.cli.stackfile import PROJECT
 
 if TYPE_CHECKING:
@@ -24,13 +26,6 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 5.0
 PROOF_PROMPT = "What is Kubernetes?"
 PROOF_TOKENS = 60
-
-stack_argument = click.argument("stack")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-diff_option = click.option("--diff", is_flag=True, help="Show what changes in each object.")
-context_option = click.option(
-    "--context", metavar="NAME", help="Use this kubeconfig context instead of making a local cluster."
-)
 
 
 async def _stoppable(
@@ -63,45 +58,45 @@ class _Teller:
             self._console.line("stack", event.message)
 
 
-def _finish(report: Report, *, as_json: bool, diff: bool, extra: dict[str, Any] | None = None) -> None:
-    from berth.deployer import render
-
-    if as_json:
-        click.echo(json.dumps({**report.to_json(), **(extra or {})}, indent=2))
-    else:
-        click.echo(render(report, diff=diff))
-    if not report.ok:
-        raise click.exceptions.Exit(130 if report.cancelled else 1)
-
-
 @click.command()
 @stack_argument
 @click.option("--yes", is_flag=True, help="Install missing Debian tools without asking.")
 @click.option(
     "--simulated-gpus", type=click.IntRange(min=0), help="GPUs for the scheduler; no hardware behind them."
 )
+@engine_option
+@create_option
+@secrets_provider_option
 @context_option
 @diff_option
 @json_option
 def up(
-    stack: str, *, yes: bool, simulated_gpus: int | None, context: str | None, diff: bool, as_json: bool
+    stack: str,
+    *,
+    yes: bool,
+    simulated_gpus: int | None,
+    engine: str,
+    create: bool,
+    secrets_provider: str | None,
+    context: str | None,
+    diff: bool,
+    as_json: bool,
 ) -> None:
     """Bring an environment to what stacks/Pulumi.STACK.yaml says.
 
     For the stack `local` this makes a real Kubernetes on this machine first,
     about 8 minutes the first time on 2 cores, seconds later on.
     """
-    from berth import deployer
-
     console = Console()
+    used = engine_of(engine, create=create, secrets_provider=secrets_provider)
     prepared = prepare(stack, console, context=context, yes=yes, gpus=simulated_gpus, need=Need.CHANGE)
-    report = asyncio.run(_stoppable(deployer.up, prepared.request, console))
+    report = asyncio.run(_stoppable(used.up, prepared.request, console))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [
             _prove(console, where, url, prepared.key) for where, url in _endpoints(report.outputs).items()
         ]
-    _finish(report, as_json=as_json, diff=diff, extra={"completions": proofs})
+    finish(report, as_json=as_json, diff=diff, extra={"completions": proofs})
     for proof in proofs:
         if "error" not in proof and not as_json:
             click.echo(_proof_text(proof, stack))
@@ -148,25 +143,11 @@ def _proof_text(proof: Mapping[str, Any], stack: str) -> str:
 
 @click.command()
 @stack_argument
+@engine_option
 @context_option
 @diff_option
 @json_option
-def preview(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
-    """Show what `up` would change in STACK, and change nothing."""
-    from berth import deployer
-
-    console = Console()
-    prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.LOOK)
-    report = asyncio.run(deployer.preview(prepared.request))
-    _finish(report, as_json=as_json, diff=diff)
-
-
-@click.command()
-@stack_argument
-@context_option
-@diff_option
-@json_option
-def down(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
+def down(stack: str, *, engine: str, context: str | None, diff: bool, as_json: bool) -> None:
     """Remove everything that STACK made; the local cluster itself stays."""
     from berth import deployer
 
@@ -178,21 +159,21 @@ def down(stack: str, *, context: str | None, diff: bool, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(deployer.Report("down", PROJECT, stack).to_json(), indent=2))
         return
-    report = asyncio.run(_stoppable(deployer.down, prepared.request, console))
-    _finish(report, as_json=as_json, diff=diff)
+    report = asyncio.run(_stoppable(engine_of(engine).down, prepared.request, console))
+    finish(report, as_json=as_json, diff=diff)
 
 
 @click.command()
 @stack_argument
+@engine_option
 @context_option
 @json_option
-def outputs(stack: str, *, context: str | None, as_json: bool) -> None:
+def outputs(stack: str, *, engine: str, context: str | None, as_json: bool) -> None:
     """Print the outputs of STACK; secret ones as [secret]."""
-    from berth import deployer
     from berth.deployer.values import shown
 
     prepared = prepare(stack, Console(), context=context, yes=False, gpus=None, need=Need.EXISTING)
-    found = asyncio.run(deployer.outputs(prepared.request))
+    found = asyncio.run(engine_of(engine).outputs(prepared.request))
     readable = shown(found)
     if as_json:
         click.echo(json.dumps(readable, indent=2))

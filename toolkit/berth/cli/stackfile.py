@@ -97,7 +97,7 @@ def request_for(
         secrets: the same for secret values.
         offline: whether to plan without asking any cluster.
     """
-    from berth.deployer import RunRequest, load_config
+    from berth.deployer import RunRequest, load_config, load_recorded
 
     config, secret_keys = load_config(ROOT, stack.name)
     merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
@@ -108,6 +108,7 @@ def request_for(
         root=ROOT,
         config=merged,
         offline=offline,
+        recorded=load_recorded(ROOT, stack.name),
         secret_keys=(frozenset(secret_keys) - overlay.keys()) | secrets.keys(),
     )
 

@@ -1,0 +1,99 @@
+"""Which engine runs a stack: Berth's deployer, or the Pulumi CLI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from berth.cli.errors import UserError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from berth.deployer import Event, Report, RunRequest
+
+BERTH, PULUMI = "berth", "pulumi"
+
+engine_option = click.option(
+    "--engine",
+    type=click.Choice([BERTH, PULUMI]),
+    default=BERTH,
+    help="Berth's deployer (Kubernetes objects), or the Pulumi CLI (everything).",
+)
+create_option = click.option(
+    "--create", is_flag=True, help="With --engine pulumi: make the stack in its backend if it is not there."
+)
+secrets_provider_option = click.option(
+    "--secrets-provider", metavar="URL", help="With --create: what keeps the stack's secrets."
+)
+
+
+class Engine(Protocol):
+    """What both engines can do; the deployer's module does it as it is."""
+
+    async def preview(self, request: RunRequest) -> Report:
+        """Plan."""
+
+    async def up(
+        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+    ) -> Report:
+        """Deploy."""
+
+    async def down(
+        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+    ) -> Report:
+        """Delete."""
+
+    async def outputs(self, request: RunRequest) -> Mapping[str, Any]:
+        """The last deployment's outputs."""
+
+
+class _Pulumi:
+    """The Pulumi CLI, through its Automation API."""
+
+    def __init__(self, *, create: bool = False, secrets_provider: str | None = None) -> None:
+        from berth import automation
+
+        self._options = automation.Options(create=create, secrets_provider=secrets_provider)
+
+    async def preview(self, request: RunRequest) -> Report:
+        from berth import automation
+
+        return await automation.preview(request, options=self._options)
+
+    async def up(
+        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+    ) -> Report:
+        from berth import automation
+
+        return await automation.up(request, on_event=on_event, stop=stop, options=self._options)
+
+    async def down(
+        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+    ) -> Report:
+        from berth import automation
+
+        return await automation.down(request, on_event=on_event, stop=stop, options=self._options)
+
+    async def outputs(self, request: RunRequest) -> Mapping[str, Any]:
+        from berth import automation
+
+        return await automation.outputs(request, options=self._options)
+
+
+def engine_of(name: str, *, create: bool = False, secrets_provider: str | None = None) -> Engine:
+    """Return the engine of that name.
+
+    Raises:
+        UserError: an option is for the other engine.
+    """
+    if name == PULUMI:
+        return _Pulumi(create=create, secrets_provider=secrets_provider)
+    for option, given in (("--create", create), ("--secrets-provider", secrets_provider)):
+        if given:
+            raise UserError(f"{option} goes with --engine pulumi; Berth's deployer needs no backend")
+    from berth import deployer
+
+    return deployer

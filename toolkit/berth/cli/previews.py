@@ -1,0 +1,129 @@
+"""`berth preview`: what `up` would change, of one stack or of all."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from berth.cli.console import Console
+from berth.cli.engines import BERTH, engine_of, engine_option
+from berth.cli.errors import UserError
+from berth.cli.preparing import Need, prepare
+from berth.cli.reports import context_option, diff_option, finish, json_option, layout_option
+from berth.cli.stackfile import stack_names
+
+if TYPE_CHECKING:
+    from berth.deployer import Report, RunRequest
+
+# What programs on clouds import: once for all stacks, before they are forked. Never the program's own rooms.
+CLOUD_MODULES = (
+    "pulumi_aws.autoscaling",
+    "pulumi_aws.cloudwatch",
+    "pulumi_aws.ec2",
+    "pulumi_aws.eks",
+    "pulumi_aws.iam",
+    "pulumi_aws.kms",
+    "pulumi_gcp.compute",
+    "pulumi_gcp.container",
+    "pulumi_gcp.kms",
+    "pulumi_gcp.projects",
+    "pulumi_gcp.serviceaccount",
+)
+OTHER_MODULES = (
+    "pydantic",
+    "yaml",
+    "pulumi_kubernetes.apiextensions",
+    "pulumi_kubernetes.apps.v1",
+    "pulumi_kubernetes.autoscaling.v2",
+    "pulumi_kubernetes.core.v1",
+    "pulumi_kubernetes.networking.v1",
+    "pulumi_kubernetes.policy.v1",
+    "pulumi_kubernetes.rbac.v1",
+)
+
+
+@click.command()
+@click.argument("stack", required=False)
+@click.option("--all", "every", is_flag=True, help="Every stack that has a file, without asking any cluster.")
+@click.option("--offline", is_flag=True, help="Ask no cluster and no cloud: plan as if nothing existed.")
+@click.option("--summary", "brief", is_flag=True, help="With --all: only the table of counts and messages.")
+@engine_option
+@context_option
+@layout_option
+@diff_option
+@json_option
+def preview(
+    stack: str | None,
+    *,
+    every: bool,
+    offline: bool,
+    brief: bool,
+    engine: str,
+    context: str | None,
+    layout: str,
+    diff: bool,
+    as_json: bool,
+) -> None:
+    """Show what `up` would change in STACK, and change nothing.
+
+    Resources of AWS and Google Cloud are planned without their providers: no
+    account, no credential and no network is needed.
+    """
+    console = Console()
+    if every and stack is None:
+        if context or engine != BERTH:
+            raise UserError("--all plans without any account: --context and --engine go with one stack")
+        reports = asyncio.run(_previews([_offline_request(name) for name in stack_names()], console))
+        _finish_all(reports, as_json=as_json, diff=diff, layout=layout, brief=brief)
+        return
+    if every or stack is None:
+        raise UserError(f"name one stack, or --all of them: {', '.join(stack_names())}")
+    if brief:
+        raise UserError("--summary goes with --all; one stack's counts are the last line of its preview")
+    if offline and (context or engine != BERTH):
+        raise UserError("--offline asks nobody: --context and --engine pulumi go without it")
+    prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.LOOK)
+    request = dataclasses.replace(prepared.request, offline=True) if offline else prepared.request
+    report = asyncio.run(engine_of(engine).preview(request))
+    finish(report, as_json=as_json, diff=diff, layout=layout)
+
+
+def _offline_request(name: str) -> RunRequest:
+    quiet = Console(quiet=True)
+    prepared = prepare(name, quiet, context=None, yes=False, gpus=None, need=Need.LOOK)
+    return dataclasses.replace(prepared.request, offline=True)
+
+
+async def _previews(requests: list[RunRequest], console: Console) -> list[Report]:
+    from berth import deployer
+
+    with console.step("preview", f"planning {len(requests)} stacks, offline"):
+        interpreter = deployer.Interpreter(preload=(*OTHER_MODULES, *CLOUD_MODULES))
+        try:
+            interpreter.start()
+            return await deployer.previews(requests, interpreter=interpreter, parallel=os.cpu_count() or 1)
+        finally:
+            interpreter.close()
+
+
+def _finish_all(reports: list[Report], *, as_json: bool, diff: bool, layout: str, brief: bool) -> None:
+    from berth.deployer import render, summary
+
+    ok = all(report.ok for report in reports)
+    if as_json:
+        found: dict[str, Any] = {"version": 1, "ok": ok, "previews": [report.to_json() for report in reports]}
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for report in reports:
+            if brief and report.ok:
+                continue
+            click.echo(f"==== {report.stack}")
+            click.echo(render(report, diff=diff, layout="flat" if layout == "flat" else "tree"))
+        click.echo(summary(reports), nl=False)
+    if not ok:
+        raise click.exceptions.Exit(1)
