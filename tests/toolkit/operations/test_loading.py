@@ -197,6 +197,9 @@ def test_what_every_node_has_is_not_loaded_again(
     file = cluster.kubeconfig.with_name("kind.yaml")
     file.write_text(yaml.safe_dump(config))
     try:
+        # A kubelet that has just started takes some seconds to name its images.
+        named = "jsonpath={.status.images[0].names[0]}"
+        cluster.kubectl("wait", "node", "--all", f"--for={named}", "--timeout=90s")
         nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
         present = next(name for image in nodes[0]["status"]["images"] for name in image["names"])
         absent, tar = "berth.local/absent:0123456789ab", tmp_path / "absent.tar"

@@ -45,7 +45,9 @@ async def inspect(kubeconfig: str, context: str = "") -> Inventory:
     try:
         access = await read_access(kubeconfig, context)
     except ClusterReadError as error:
-        return unreachable(context or "the current context", str(error))
+        # Contents carry credentials; only a path may be shown.
+        file = "the given kubeconfig" if "\n" in kubeconfig or "{" in kubeconfig else kubeconfig
+        return unreachable(f"{context or 'current context'} of {file}", str(error))
     async with KubeReader(access) as reader:
         return await _Look(reader, access.server).everything()
 
