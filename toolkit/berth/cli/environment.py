@@ -87,9 +87,13 @@ def up(
     For the stack `local` this makes a real Kubernetes on this machine first,
     about 8 minutes the first time on 2 cores, seconds later on.
     """
+    from berth.cli.doctor import require_fit
+
     console = Console()
     used = engine_of(engine, create=create, secrets_provider=secrets_provider)
     prepared = prepare(stack, console, context=context, yes=yes, gpus=simulated_gpus, need=Need.CHANGE)
+    if prepared.is_foreign:
+        require_fit(prepared.request, console)
     report = asyncio.run(_stoppable(used.up, prepared.request, console))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:

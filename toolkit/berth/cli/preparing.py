@@ -26,10 +26,17 @@ PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can start: the request, and the API key where Berth made it."""
+    """A run that can start.
+
+    Attributes:
+        request: what the engine runs.
+        key: the API key, where Berth made it.
+        is_foreign: whether the clusters are not Berth's own local one, so that they must be looked at first.
+    """
 
     request: RunRequest
     key: str | None = None
+    is_foreign: bool = True
 
 
 class Need(enum.Enum):
@@ -73,6 +80,8 @@ def prepare(
         if gpus is not None:
             raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{name}' is none")
         overlay = _context_overlay(stack, context) if context else {}
+        if context and not stack.images.get("refs") and (found := _loaded(stack, context, console, need)):
+            overlay["berth:images"] = {**stack.images, "refs": found}
         return Prepared(request_for(stack, overlay, {}))
     if need is Need.CHANGE and not context:
         local.require_machine()
@@ -81,7 +90,7 @@ def prepare(
     if context:
         overlay = {
             **_context_overlay(stack, context),
-            "berth:images": {**stack.images, "refs": _references(stack, console, need)},
+            "berth:images": {**stack.images, "refs": _references(stack, context, console, need)},
             "berth:clients": {"cidrs": list(PRIVATE_NETWORKS)},
         }
         return Prepared(request_for(stack, overlay, secrets), key)
@@ -96,12 +105,12 @@ def prepare(
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
     overlay = _local_overlay(stack, ground)
-    return Prepared(request_for(stack, overlay, secrets, offline=not ground.running), key)
+    request = request_for(stack, overlay, secrets, offline=not ground.running)
+    return Prepared(request, key, is_foreign=False)
 
 
-def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
-    from berth.operations.nodes import node_address
-
+def _kubeconfig_of(context: str) -> str:
+    """Return the kubeconfig file that has a context."""
     # The list form of KUBECONFIG is kubectl's; the file that has the context is the one that counts.
     files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     kubeconfig = next((file for file in files.split(":") if _has_context(file, context)), None)
@@ -109,6 +118,13 @@ def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
         raise UserError(
             f"--context {context}: no context of that name in {files} ($KUBECONFIG, else ~/.kube/config)"
         )
+    return kubeconfig
+
+
+def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
+    from berth.operations.nodes import node_address
+
+    kubeconfig = _kubeconfig_of(context)
     connection = {
         "kubeconfig": kubeconfig,
         "context": context,
@@ -126,11 +142,28 @@ def _has_context(file: str, context: str) -> bool:
     return any(isinstance(one, dict) and one.get("name") == context for one in contexts or [])
 
 
-def _references(stack: Stack, console: Console, need: Need) -> dict[str, str]:
-    """Return the images for a cluster that is not ours: those the file names, else pushed to its registry."""
+def _loaded(stack: Stack, context: str, console: Console, need: Need) -> dict[str, str] | None:
+    """Return the images in a cluster of kind, k3d or minikube, None where the cluster is none of them."""
+    from berth.cli.loading import load_into, takes_archives
+
+    kubeconfig = _kubeconfig_of(context)
+    if stack.images.get("registry") or not takes_archives(context, kubeconfig):
+        return None
+    import berth_images
+
+    if need is Need.CHANGE:
+        built = berth_images.build_all(progress=lambda text: console.line("images", text))
+        return load_into(context, built, console, kubeconfig)
+    return {role: image.reference for role, image in berth_images.find().items()}
+
+
+def _references(stack: Stack, context: str, console: Console, need: Need) -> dict[str, str]:
+    """Return the images for a cluster that is not ours: named in the file, loaded into it, or pushed."""
     references = stack.images.get("refs")
     if isinstance(references, dict) and references:
         return {str(role): str(reference) for role, reference in references.items()}
+    if loaded := _loaded(stack, context, console, need):
+        return loaded
     registry = stack.images.get("registry")
     if not isinstance(registry, str):
         raise UserError(
