@@ -14,7 +14,7 @@ Keys of a file:
     startup_seconds    budget for loading a model where nothing was measured
     metrics            its own names of what the gateway, and dashboards, look at
     shutdown           what it does on SIGTERM
-    settings           what can be set, and by which args: `args` with {value}, or `enabled`, `disabled`; {} where
+    settings           what can be set, and by which args: `args` with {value}, or `enabled`; {} where
                        something else than an arg carries it
     refuses            what cannot be set, each with the reason
     needs              what its container needs: a user (any, or root), memory behind /dev/shm,

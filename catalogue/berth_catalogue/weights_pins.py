@@ -72,6 +72,11 @@ class Pins:
         return "safetensors" if any(file.path.endswith(".safetensors") for file in self.files) else "gguf"
 
     @property
+    def folder(self) -> str:
+        """Where they lie in a volume: one folder per revision, so that several can share it."""
+        return f"{self.repo.replace('/', '--')}/{self.revision}"
+
+    @property
     def digest(self) -> str:
         """SHA-256 over repository, revision and every file: changes when anything that is served does."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

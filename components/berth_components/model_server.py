@@ -19,12 +19,18 @@ from pulumi_kubernetes.policy import v1 as policy
 from berth_components import network, pods
 from berth_components.arguments import Arguments, combine, filled
 from berth_components.model_server_args import ModelServerArgs
-from berth_components.model_server_settings import MODELS_DIR, read
+from berth_components.model_server_pod import (
+    API_KEYS_DIR,
+    HTTP_PORT,
+    METRICS_PORT,
+    claim_spec,
+    local_volumes,
+    pod,
+)
+from berth_components.model_server_settings import read
+from berth_components.model_server_weights import MANIFEST
 
 APP = "model-server"
-HTTP_PORT = 8000
-METRICS_PORT = 9000
-API_KEYS_DIR = "/etc/berth/api-keys"
 _NO_WAIT = {"pulumi.com/skipAwait": "true"}
 
 
@@ -69,7 +75,8 @@ class ModelServer(pulumi.ComponentResource):
         before = [
             self._service_account(),
             self._config("gateway", self._gateway_config()),
-            self._config("engine", settings.engine_config),
+            self._config("engine", settings.engine.environment),
+            *self._manifest(),
             *self._api_keys(),
             *self._weights_claim(),
             self._network_policy(),
@@ -119,7 +126,7 @@ class ModelServer(pulumi.ComponentResource):
     def _service_account(self) -> core.ServiceAccount:
         return core.ServiceAccount(
             f"{self._prefix}-account",
-            metadata=self._metadata(),
+            metadata=self._metadata("", filled(self._settings.account_annotations)),
             automount_service_account_token=False,
             opts=self._child(),
         )
@@ -134,7 +141,20 @@ class ModelServer(pulumi.ComponentResource):
             **({} if anonymous else {"BERTH_API_KEYS_DIR": API_KEYS_DIR}),
         }
 
-    def _config(self, container: str, data: Mapping[str, pulumi.Input[str]]) -> core.ConfigMap:
+    def _manifest(self) -> list[core.ConfigMap]:
+        manifest = self._settings.weights.manifest
+        if manifest is None:
+            return []
+        return [
+            core.ConfigMap(
+                f"{self._prefix}-weights-manifest",
+                metadata=self._metadata("-weights"),
+                data={MANIFEST: manifest},
+                opts=self._child(),
+            )
+        ]
+
+    def _config(self, container: str, data: pulumi.Input[Mapping[str, pulumi.Input[str]]]) -> core.ConfigMap:
         return core.ConfigMap(
             f"{self._prefix}-{container}-config",
             metadata=self._metadata(f"-{container}"),
@@ -161,14 +181,6 @@ class ModelServer(pulumi.ComponentResource):
             )
         ]
 
-    def _claim_spec(self) -> core.PersistentVolumeClaimSpecArgs:
-        weights = self._settings.weights
-        return core.PersistentVolumeClaimSpecArgs(
-            access_modes=[weights.access_mode if weights.storage == "new-claim" else "ReadWriteOnce"],
-            storage_class_name=weights.storage_class,
-            resources=core.VolumeResourceRequirementsArgs(requests={"storage": weights.size}),
-        )
-
     def _weights_claim(self) -> list[core.PersistentVolumeClaim]:
         if self._settings.weights.storage != "new-claim":
             return []
@@ -177,25 +189,10 @@ class ModelServer(pulumi.ComponentResource):
                 f"{self._prefix}-weights",
                 # A volume that binds when its first pod is scheduled would wait for a pod that waits for it.
                 metadata=self._metadata("-weights", _NO_WAIT),
-                spec=self._claim_spec(),
+                spec=claim_spec(self._settings),
                 opts=self._child(),
             )
         ]
-
-    def _weights_volume(self) -> core.VolumeArgs:
-        weights = self._settings.weights
-        if weights.storage == "ephemeral":
-            template = core.PersistentVolumeClaimTemplateArgs(
-                metadata=meta.ObjectMetaArgs(labels=self._labels), spec=self._claim_spec()
-            )
-            return core.VolumeArgs(
-                name="weights", ephemeral=core.EphemeralVolumeSourceArgs(volume_claim_template=template)
-            )
-        claim = weights.claim_name or combine(lambda name: f"{name}-weights", self._settings.name)
-        return core.VolumeArgs(
-            name="weights",
-            persistent_volume_claim=core.PersistentVolumeClaimVolumeSourceArgs(claim_name=claim),
-        )
 
     def _network_policy(self) -> networking.NetworkPolicy:
         access = self._settings.access
@@ -214,7 +211,7 @@ class ModelServer(pulumi.ComponentResource):
                 if allowed
             ]
 
-        # No way out at all: weights come from the fetcher's own image, the engine is on loopback.
+        # No way out at all, for the engine is on loopback; where weights come from a hub, only there.
         return networking.NetworkPolicy(
             f"{self._prefix}-network",
             metadata=self._metadata(),
@@ -222,6 +219,7 @@ class ModelServer(pulumi.ComponentResource):
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
                 ingress=combine(rules, access.cidrs, access.namespaces, access.metrics_namespaces),
+                egress=filled(self._settings.weights.egress),
             ),
             opts=self._child(),
         )
@@ -300,138 +298,33 @@ class ModelServer(pulumi.ComponentResource):
                     metadata=meta.ObjectMetaArgs(
                         labels=self._pod_labels(), annotations=self._pod_annotations()
                     ),
-                    spec=self._pod(),
+                    spec=pod(settings, self._labels, self._selector),
                 ),
             ),
             opts=self._child(before),
         )
 
     def _pod_labels(self) -> Mapping[str, pulumi.Input[str]]:
-        simulated = {f"{pods.PREFIX}simulated-gpu": "true"} if self._settings.gpu_simulated else {}
+        simulated = {f"{pods.PREFIX}simulated-gpu": "true"} if self._settings.engine.gpu_simulated else {}
         return {**self._labels, f"{pods.PREFIX}queue-metrics": "true", **simulated}
 
     def _pod_annotations(self) -> Mapping[str, pulumi.Input[str]]:
         # Environment variables are read once, so changed settings need new pods. Keys are files that are read
         # again.
-        checksum = combine(pods.checksum, self._gateway_config(), self._settings.engine_config)
+        settings = self._settings
+        manifest = settings.weights.manifest
+        checksum = combine(
+            pods.checksum,
+            self._gateway_config(),
+            settings.engine.environment,
+            *([] if manifest is None else [{MANIFEST: manifest}]),
+        )
         return {
             f"{pods.PREFIX}config-checksum": checksum,
             # Without it the Cluster Autoscaler never removes a node with such a pod: an emptyDir counts as
             # local data.
-            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "tmp-engine,tmp-gateway",
+            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": local_volumes(settings),
         }
-
-    def _pod(self) -> core.PodSpecArgs:
-        settings = self._settings
-        placement = settings.placement
-        volumes = [self._weights_volume(), pods.tmp_volume("engine"), pods.tmp_volume("gateway")]
-        if secret := self._api_keys_secret():
-            volumes.append(
-                core.VolumeArgs(
-                    name="api-keys",
-                    secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
-                )
-            )
-        return core.PodSpecArgs(
-            service_account_name=settings.name,
-            automount_service_account_token=False,
-            # Kubernetes would add variables such as <SERVICE>_PORT, which can collide with settings.
-            enable_service_links=False,
-            security_context=pods.restricted_pod(),
-            termination_grace_period_seconds=settings.grace,
-            priority_class_name=placement.priority_class,
-            runtime_class_name=placement.runtime_class,
-            node_selector=filled(placement.node_selector),
-            tolerations=filled(placement.tolerations),
-            topology_spread_constraints=[
-                pods.spread(self._selector, "kubernetes.io/hostname", placement.spread),
-                # Required, it would rule out every node without a zone label.
-                pods.spread(self._selector, "topology.kubernetes.io/zone", "preferred"),
-            ],
-            image_pull_secrets=pods.pull_secrets(settings.pull_secrets),
-            init_containers=[self._weights_container(), self._engine_container()],
-            containers=[self._gateway_container()],
-            volumes=volumes,
-        )
-
-    def _api_keys_secret(self) -> pulumi.Input[str] | None:
-        if self._settings.api_keys is not None:
-            return combine(lambda name: f"{name}-api-keys", self._settings.name)
-        return self._settings.api_keys_secret
-
-    def _weights_container(self) -> core.ContainerArgs:
-        weights = self._settings.weights
-        return core.ContainerArgs(
-            name="weights",
-            image=weights.image,
-            image_pull_policy="IfNotPresent",
-            command=["python3", "-m", "berth_serving.weights"],
-            env=pods.environment(
-                {
-                    "BERTH_WEIGHTS_DIR": MODELS_DIR,
-                    "BERTH_WEIGHTS_SHA256": weights.sha256,
-                    "BERTH_WEIGHTS_SOURCE": weights.source,
-                }
-            ),
-            resources=weights.resources,
-            security_context=pods.restricted_container(),
-            volume_mounts=[core.VolumeMountArgs(name="weights", mount_path=MODELS_DIR)],
-        )
-
-    def _engine_container(self) -> core.ContainerArgs:
-        settings = self._settings
-        return core.ContainerArgs(
-            name="engine",
-            image=settings.engine_image,
-            image_pull_policy="IfNotPresent",
-            restart_policy="Always",  # a native sidecar: starts before the gateway, ends after it
-            command=[*settings.engine.command],
-            env_from=[self._env_from("engine")],
-            resources=settings.engine_resources,
-            security_context=pods.restricted_container(),
-            startup_probe=pods.startup_probe(settings.startup, command=settings.engine.startup_probe),
-            liveness_probe=core.ProbeArgs(
-                exec_=core.ExecActionArgs(command=[*settings.engine.liveness_probe]),
-                period_seconds=settings.liveness_period,
-                timeout_seconds=5,
-                failure_threshold=3,
-                # A wedged engine ends no request any more; it would only ignore SIGTERM for the pod's whole
-                # grace.
-                termination_grace_period_seconds=5,
-            ),
-            volume_mounts=[
-                core.VolumeMountArgs(name="weights", mount_path=MODELS_DIR, read_only=True),
-                pods.tmp_mount("engine"),
-            ],
-        )
-
-    def _gateway_container(self) -> core.ContainerArgs:
-        settings = self._settings
-        mounts = [pods.tmp_mount("gateway")]
-        if self._api_keys_secret():
-            mounts.append(core.VolumeMountArgs(name="api-keys", mount_path=API_KEYS_DIR, read_only=True))
-        return core.ContainerArgs(
-            name="gateway",
-            image=settings.gateway_image,
-            image_pull_policy="IfNotPresent",
-            command=["python3", "-m", "berth_serving.gateway"],
-            env_from=[self._env_from("gateway")],
-            ports=[
-                core.ContainerPortArgs(name="http", container_port=HTTP_PORT, protocol="TCP"),
-                core.ContainerPortArgs(name="metrics", container_port=METRICS_PORT, protocol="TCP"),
-            ],
-            resources=settings.gateway_resources,
-            security_context=pods.restricted_container(),
-            startup_probe=pods.startup_probe(settings.startup, path="/ready"),
-            readiness_probe=pods.http_probe("/ready", settings.readiness_period, failures=2),
-            liveness_probe=pods.http_probe("/health", settings.liveness_period, failures=3, grace=5),
-            lifecycle=combine(pods.pre_stop, settings.pre_stop),
-            volume_mounts=mounts,
-        )
-
-    def _env_from(self, container: str) -> core.EnvFromSourceArgs:
-        name = combine(lambda name: f"{name}-{container}", self._settings.name)
-        return core.EnvFromSourceArgs(config_map_ref=core.ConfigMapEnvSourceArgs(name=name))
 
 
 def _node_port(spec: core.outputs.ServiceSpec) -> int:

@@ -45,25 +45,64 @@ class ModelArgs(TypedDict):
     revision: pulumi.Input[str]
     """The exact revision; never a branch."""
     format: NotRequired[str]
-    """Format of its weights. Default: gguf. The engine must load it."""
+    """Format of its weights: gguf or safetensors. Default: gguf for packaged weights, else safetensors.
+    The engine must load it."""
+
+
+class WeightsFileArgs(TypedDict):
+    """One file of a repository, as `berth weights pin` writes it."""
+
+    path: pulumi.Input[str]
+    """Its path in the repository. No pickle, no code: .safetensors, .gguf, and what configuration and
+    tokenizer are made of."""
+    size: pulumi.Input[int]
+    """Its size in bytes."""
+    sha256: pulumi.Input[str]
+    """Its SHA-256."""
 
 
 class WeightsArgs(TypedDict):
-    """Where the weights come from and where they lie, mounted at /models (read-only for the engine)."""
+    """Where the weights come from and where they lie, mounted at /models (read-only for the engine).
+
+    packaged: an image of ours carries the one file. hub: the fetcher downloads the files of one revision and
+    compares each digest; what is there already is not downloaded again. volume: a claim that was filled
+    before; nothing is written, every digest is compared.
+    """
 
     image: pulumi.Input[str]
     """Image of the fetcher."""
-    source: pulumi.Input[str]
-    """Where it fetches from, such as packaged:smollm2-135m-instruct-q4_1."""
-    file: pulumi.Input[str]
-    """Name of the weights' file in /models."""
-    sha256: pulumi.Input[str]
-    """The file's SHA-256, compared before the engine starts."""
+    source: str
+    """packaged:<what>, such as packaged:smollm2-135m-instruct-q4_1; hub; or volume."""
+    file: NotRequired[pulumi.Input[str]]
+    """Name of the weights' file: needed where the format is gguf, refused elsewhere."""
+    sha256: NotRequired[pulumi.Input[str]]
+    """The file's SHA-256, compared before the engine starts. Only, and needed, with packaged."""
+    repo: NotRequired[pulumi.Input[str]]
+    """Repository of the hub, <owner>/<name>. With hub and volume."""
+    revision: NotRequired[pulumi.Input[str]]
+    """Its commit, 40 hexadecimal digits. With hub and volume."""
+    files: NotRequired[pulumi.Input[Sequence[WeightsFileArgs]]]
+    """Every file that is served, with size and digest: the keys of stacks/weights/<model>.yaml. With hub and
+    volume."""
+    path: NotRequired[pulumi.Input[str]]
+    """Folder of the files in the volume. Only, and needed, with volume."""
+    hub_url: NotRequired[pulumi.Input[str]]
+    """The hub, or a mirror that speaks its API. Default: https://huggingface.co. Only with hub."""
+    hub_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Where the hub and its storage are. Default: every public address, since a hub tells none of its own. A
+    network policy is the whole pod's, so the engine and the gateway may go there too; clouds' metadata
+    servers and private networks stay closed. Only with hub."""
+    token_secret: NotRequired[pulumi.Input[str]]
+    """A Secret that exists, whose entry `token` is the hub's token: for models behind a licence. Only with
+    hub."""
+    fetch_seconds: NotRequired[pulumi.Input[int]]
+    """How long the download may take, 60 to 86400 s; a rollout waits as long. Default: 3600. Only with
+    hub."""
     storage: NotRequired[str]
     """ephemeral (a volume per pod, default), claim (one that exists), or new-claim (made here, shared by the
     pods)."""
     size: NotRequired[pulumi.Input[str]]
-    """Size of the volume that is made. Default: 1Gi. Not with claim."""
+    """Size of the volume that is made. Default: 1Gi, or room for the files. Not with claim."""
     storage_class: NotRequired[pulumi.Input[str]]
     """Its storage class. Default: the cluster's. Not with claim."""
     access_mode: NotRequired[pulumi.Input[str]]
@@ -84,7 +123,28 @@ class EngineArgs(TypedDict):
     resources: ResourcesArgs
     """Its CPU and memory."""
     threads: NotRequired[pulumi.Input[int]]
-    """Threads it computes with, 0 to 1024. Default: 0, as many as its CPU limit."""
+    """Threads it computes with, 0 to 1024. Default: 0, as many as its CPU limit. Only llama.cpp."""
+    tensor_parallel: NotRequired[pulumi.Input[int]]
+    """Devices that each layer is cut over; a NeuronCore is a device. Default: all of the replica's. Fewer
+    where the number does not divide the model's heads: layers are spread over the rest (vLLM on GPUs,
+    SGLang). Not llama.cpp."""
+    dtype: NotRequired[pulumi.Input[str]]
+    """Type it computes in: bfloat16, float16, or auto (vLLM, SGLang). Default: the weights'. Not
+    llama.cpp."""
+    quantisation: NotRequired[pulumi.Input[str]]
+    """How the weights are, or are to be, quantised, such as fp8 or awq; the catalogue names what each engine
+    takes. Default: as the weights say."""
+    kv_cache_dtype: NotRequired[pulumi.Input[str]]
+    """Type of the cache of keys and values, such as fp8_e5m2. Default: the one it computes in."""
+    memory_fraction: NotRequired[pulumi.Input[float]]
+    """Share of the accelerator's memory that it takes, above 0 to 1. Default: the engine's own."""
+    prefix_caching: NotRequired[pulumi.Input[bool]]
+    """Whether prompts that begin alike share their cache. Default: the engine's own."""
+    shared_memory: NotRequired[pulumi.Input[str]]
+    """Size of /dev/shm, which its processes talk over; counts as its memory. Default: by engine. Not
+    llama.cpp."""
+    scratch: NotRequired[pulumi.Input[str]]
+    """Size of its writable /scratch: compiled kernels. Default: by engine. Not llama.cpp."""
 
 
 class GatewayArgs(TypedDict):
@@ -140,7 +200,8 @@ class ProbesArgs(TypedDict):
     """When a replica counts as started, ready and alive, in seconds."""
 
     startup_seconds: NotRequired[pulumi.Input[int]]
-    """Budget for loading the model. Default: twice the measured load, at least 60. `pulumi up` waits as long
+    """Budget for loading the model. Default: twice the measured load, at least what the engine's entry in the
+    catalogue says (llama.cpp: 60). `pulumi up` waits as long
     as all replicas (10 where autoscaled) may take to be replaced with it, at least 600, at most a day."""
     measured_load_seconds: NotRequired[pulumi.Input[float]]
     """How long loading took where it was measured; a budget below twice that is refused."""
@@ -171,13 +232,20 @@ class TolerationArgs(TypedDict):
     """NoSchedule, PreferNoSchedule or NoExecute. Default: all."""
 
 
+class PodTolerationArgs(TolerationArgs):
+    """A toleration of a pod, as a pool gives it."""
+
+    operator: NotRequired[pulumi.Input[str]]
+    """Equal or Exists. Default: Equal where there is a value."""
+
+
 class PlacementArgs(TypedDict):
     """Which nodes the pods run on."""
 
     node_selector: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[str]]]]
-    """Labels that a node must have."""
-    tolerations: NotRequired[Sequence[TolerationArgs]]
-    """Taints that the pods accept, besides the accelerator's own."""
+    """Labels that a node must have, such as a pool's node_selector."""
+    tolerations: NotRequired[pulumi.Input[Sequence[PodTolerationArgs]]]
+    """Taints that the pods accept, besides the accelerator's own, such as a pool's tolerations."""
     priority_class: NotRequired[pulumi.Input[str]]
     """A PriorityClass that exists. Default: the cluster's."""
     runtime_class: NotRequired[pulumi.Input[str]]
@@ -215,6 +283,14 @@ class AccessArgs(TypedDict):
     public_reason: NotRequired[pulumi.Input[str]]
     """Why the whole internet may come in. Without it 0.0.0.0/0 and ::/0 are refused, in pieces too, and so is
     a NodePort or LoadBalancer without client_cidrs."""
+
+
+class ServiceAccountArgs(TypedDict):
+    """The pods' identity. Its token is mounted nowhere."""
+
+    annotations: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[str]]]]
+    """For clouds that bind identities by annotation (GKE: iam.gke.io/gcp-service-account). Pod Identity of
+    EKS needs none."""
 
 
 class ModelServerArgs(TypedDict):
@@ -263,5 +339,7 @@ class ModelServerArgs(TypedDict):
     """Instead: no key at all, for trials. Default: False."""
     image_pull_secrets: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Secrets that exist, for the registry."""
+    service_account: NotRequired[ServiceAccountArgs]
+    """Identity."""
     variant: NotRequired[pulumi.Input[str]]
     """Name of this variant of the model, in labels and metrics. Default: main."""

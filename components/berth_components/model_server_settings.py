@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from berth_catalogue.engines import Engine, engines
 from pulumi_kubernetes.core import v1 as core
 
 from berth_components import checks
 from berth_components import model_server_args as declared
 from berth_components.arguments import ArgumentError, Arguments, combine
+from berth_components.model_server_engine import EngineSpec, read_engine, read_name, read_startup
+from berth_components.model_server_resources import read_resources
 from berth_components.model_server_surroundings import (
     NOBODY,
     Access,
@@ -20,12 +21,11 @@ from berth_components.model_server_surroundings import (
     read_entrance,
     read_placement,
 )
+from berth_components.model_server_weights import Weights, read_weights
 
-MODELS_DIR = "/models"
 AFTER_DRAIN_SECONDS = 5
 """What a gateway and its engine need to end, after the drain."""
 GATEWAY_RESOURCES = {"cpu_request": "100m", "memory_request": "128Mi", "memory_limit": "512Mi"}
-WEIGHTS_RESOURCES = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}
 PRE_STOP_SECONDS = 10
 """How long until every node's proxy knows that a pod has left its Service."""
 PRE_STOP_BALANCED_SECONDS = 35
@@ -39,22 +39,6 @@ _AUTOSCALED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Where weights come from and where they lie."""
-
-    image: pulumi.Input[str]
-    source: pulumi.Input[str]
-    file: pulumi.Input[str]
-    sha256: pulumi.Input[str]
-    storage: str
-    size: pulumi.Input[str]
-    storage_class: pulumi.Input[str] | None
-    access_mode: pulumi.Input[str]
-    claim_name: pulumi.Input[str] | None
-    resources: core.ResourceRequirementsArgs
-
-
-@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """Everything that a model server's objects are made from."""
 
@@ -62,18 +46,15 @@ class ServerSettings:
     namespace: pulumi.Input[str]
     model_key: pulumi.Input[str]
     variant: pulumi.Input[str]
-    engine: Engine
-    engine_image: pulumi.Input[str]
-    engine_resources: core.ResourceRequirementsArgs
-    engine_config: Mapping[str, pulumi.Input[str]]
+    engine: EngineSpec
     gateway_image: pulumi.Input[str]
     gateway_resources: core.ResourceRequirementsArgs
     gateway_config: Mapping[str, pulumi.Input[str]]
     weights: Weights
     access: Access
     placement: Placement
+    account_annotations: pulumi.Input[Mapping[str, str]]
     replicas: pulumi.Input[int] | None
-    gpu_simulated: bool
     pre_stop: pulumi.Input[int]
     grace: pulumi.Input[int]
     startup: pulumi.Input[int]
@@ -95,51 +76,48 @@ def read(given: Arguments, name: str) -> ServerSettings:
     Raises:
         ArgumentError: one is unknown, missing, not allowed, or contradicts another.
     """
-    engine_args = given.group("engine", declared.EngineArgs)
     gateway = given.group("gateway", declared.GatewayArgs)
-    gpu = given.group("gpu", declared.GpuArgs)
-    engine = engines()[engine_args.plain("name", checks.choice(*sorted(engines())))]
-    gpu_count, gpu_resource, gpu_simulated = _gpu(given, gpu, engine)
+    engine = read_name(given)
     replicas = _replicas(given)
-    weights = _weights(given, engine, replicas)
+    weights = read_weights(given, engine, replicas)
     pre_stop, drain, grace = _termination(given)
     slots, max_concurrent, queue_timeout = _concurrency(given)
     max_input, max_total = _tokens(given)
     startup, readiness_period, liveness_period = _probes(given)
     max_surge, max_unavailable = _rollout(given)
     # Engine and gateway may each take the whole start-up budget before the rollout counts as stuck.
-    progress = combine(lambda budget: max(600, 2 * int(budget) + 120), startup)
+    progress = combine(
+        lambda budget, fetch: max(600, 2 * int(budget) + 120 + int(fetch)), startup, weights.fetch_seconds
+    )
     api_keys, api_keys_secret, anonymous = _keys(given)
     model = given.group("model", declared.ModelArgs)
     variant = given.read("variant", checks.dns_label, "main")
-    filled: dict[str, Any] = {
-        "port": engine.port,
-        "slots": slots,
-        "threads": engine_args.read("threads", checks.whole_number(0, 1024, "threads"), 0),
-        "weights": combine(lambda file: f"{MODELS_DIR}/{file}", weights.file),
-        "max_total_tokens": max_total,
-    }
+    model_id = model.read("id", checks.plain_text)
+    spec = read_engine(
+        given,
+        engine,
+        {
+            "slots": slots,
+            "weights": weights.model_path,
+            "model_id": model_id,
+            "max_input_tokens": max_input,
+            "max_total_tokens": max_total,
+        },
+    )
     return ServerSettings(
         name=given.read("name", checks.server_name, name),
         namespace=given.read("namespace", checks.dns_label),
         model_key=model.read("key", checks.dns_label),
         variant=variant,
-        engine=engine,
-        engine_image=engine_args.read("image", checks.image),
-        engine_resources=_resources(engine_args, None, gpu_count, gpu_resource),
-        engine_config={
-            key: combine(
-                lambda *values, text=text: text.format(**dict(zip(filled, values, strict=True))),
-                *filled.values(),
-            )
-            for key, text in engine.environment.items()
-        },
+        engine=spec,
         gateway_image=gateway.read("image", checks.image),
-        gateway_resources=_resources(gateway, GATEWAY_RESOURCES),
+        gateway_resources=read_resources(gateway, GATEWAY_RESOURCES),
         gateway_config={
             "BERTH_ALLOW_ANONYMOUS": "true" if anonymous else "false",
             "BERTH_DRAIN_SECONDS": _text(drain),
             "BERTH_ENGINE": engine.name,
+            # An engine with one device needs not be told which.
+            **({"BERTH_ENGINE_DEVICE": spec.device} if len(engine.builds) > 1 else {}),
             "BERTH_ENGINE_SLOTS": _text(slots),
             "BERTH_ENGINE_URL": f"http://127.0.0.1:{engine.port}",
             "BERTH_LOG_LEVEL": gateway.read(
@@ -154,7 +132,7 @@ def read(given: Arguments, name: str) -> ServerSettings:
                 gateway.read("max_stop_sequences", checks.whole_number(0, 64, "sequences"), 4)
             ),
             "MAX_TOTAL_TOKENS": _text(max_total),
-            "MODEL_ID": model.read("id", checks.plain_text),
+            "MODEL_ID": model_id,
             "PAYLOAD_LIMIT": _text(
                 gateway.read(
                     "payload_limit_bytes", checks.whole_number(1024, 1_000_000_000, "bytes"), 2_000_000
@@ -163,9 +141,11 @@ def read(given: Arguments, name: str) -> ServerSettings:
         },
         weights=weights,
         access=read_access(given),
-        placement=read_placement(given, gpu_count, gpu_resource),
+        placement=read_placement(given, spec.gpu_count, spec.gpu_resource),
+        account_annotations=given.group("service_account", declared.ServiceAccountArgs).read(
+            "annotations", checks.mapping_of(checks.qualified_name, checks.plain_text), {}
+        ),
         replicas=replicas,
-        gpu_simulated=gpu_simulated,
         pre_stop=pre_stop,
         grace=grace,
         startup=startup,
@@ -211,88 +191,6 @@ def _text(value: pulumi.Input[Any]) -> pulumi.Input[str]:
             f"{known:g}" if isinstance(known, float) and not known.is_integer() else str(int(known))
         ),
         value,
-    )
-
-
-def _resources(
-    args: Arguments,
-    default: Mapping[str, str] | None,
-    gpu_count: pulumi.Input[int] = 0,
-    gpu_resource: pulumi.Input[str] = "",
-) -> core.ResourceRequirementsArgs:
-    group = args.group("resources", declared.ResourcesArgs, default)
-    requests = {unit: group.read(f"{unit}_request", checks.quantity) for unit in ("cpu", "memory")}
-    limits = {"memory": group.read("memory_limit", checks.quantity)}
-    if "cpu_limit" in group:
-        limits["cpu"] = group.read("cpu_limit", checks.quantity)
-    for unit, limit in limits.items():
-
-        def at_least_request(limit: str, request: str, unit: str = unit) -> str:
-            if checks.amount(limit) < checks.amount(request):
-                raise group.refuse(f"{unit}_limit", limit, f"at least {unit}_request, which is {request}")
-            return limit
-
-        limits[unit] = combine(at_least_request, limit, requests[unit])
-
-    def with_gpus(amounts: Mapping[str, str], count: int, resource: str) -> dict[str, str]:
-        return {**amounts, resource: str(int(count))} if count else dict(amounts)
-
-    return core.ResourceRequirementsArgs(
-        requests=combine(with_gpus, requests, gpu_count, gpu_resource),
-        limits=combine(with_gpus, limits, gpu_count, gpu_resource),
-    )
-
-
-def _gpu(
-    given: Arguments, gpu: Arguments, engine: Engine
-) -> tuple[pulumi.Input[int], pulumi.Input[str], bool]:
-    per_replica = checks.whole_number(0, 16, "accelerators per replica")
-    count = gpu.read("count", per_replica) if "gpu" in given else 0
-    resource = gpu.read("resource", checks.qualified_name, "nvidia.com/gpu")
-    simulated = gpu.plain("simulated", checks.boolean, False)
-
-    def suits(count: int) -> int:
-        if count and not simulated and engine.accelerators == ("cpu",):
-            raise gpu.refuse(
-                "count", count, f"0, since {engine.name} computes on the CPU", "a GPU would lie idle"
-            )
-        if not count and "cpu" not in engine.accelerators:
-            raise gpu.refuse("count", count, f"at least 1, since {engine.name} does not compute on the CPU")
-        return count
-
-    return combine(suits, count), resource, simulated
-
-
-def _weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] | None) -> Weights:
-    given.group("model", declared.ModelArgs).plain("format", checks.choice(*engine.formats), "gguf")
-    args = given.group("weights", declared.WeightsArgs)
-    storage = args.plain("storage", checks.choice("ephemeral", "claim", "new-claim"), "ephemeral")
-    for key, only in (("claim_name", ("claim",)), ("access_mode", ("new-claim",))):
-        if key in args and storage not in only:
-            raise args.refuse(key, "given", f"only with storage {only[0]}", f"storage is {storage}")
-    for key in ("size", "storage_class"):
-        if key in args and storage == "claim":
-            raise args.refuse(key, "given", "only where the volume is made", "an existing claim has its own")
-
-    def shareable(mode: str, replicas: int | None) -> str:
-        if storage == "new-claim" and mode == "ReadWriteOnce" and replicas != 1:
-            raise args.refuse(
-                "access_mode", mode, "ReadWriteMany for more than one replica", "or storage ephemeral"
-            )
-        return mode
-
-    modes = checks.choice("ReadWriteMany", "ReadWriteOnce")
-    return Weights(
-        image=args.read("image", checks.image),
-        source=args.read("source", checks.text(r"[a-z0-9]+:\S+", "<kind>:<what>, such as packaged:smollm2")),
-        file=args.read("file", checks.text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a file name without a folder")),
-        sha256=args.read("sha256", checks.sha256),
-        storage=storage,
-        size=args.read("size", checks.quantity, "1Gi"),
-        storage_class=args.maybe("storage_class", checks.plain_text),
-        access_mode=combine(shareable, args.read("access_mode", modes, "ReadWriteMany"), replicas),
-        claim_name=args.read("claim_name", checks.plain_text) if storage == "claim" else None,
-        resources=_resources(args, WEIGHTS_RESOURCES),
     )
 
 
@@ -386,10 +284,10 @@ def _probes(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pul
     measured = args.maybe("measured_load_seconds", checks.number(0, 2 * _HOUR, "seconds"))
     budget = args.maybe("startup_seconds", checks.whole_number(10, 4 * _HOUR, "seconds"))
 
-    def enough(budget: int | None, measured: float | None) -> int:
+    def enough(budget: int | None, measured: float | None, usual: int) -> int:
         least = int(2 * measured + 1) if measured else 0
         if budget is None:
-            return max(60, least)
+            return max(int(usual), least)
         if budget < least:
             raise args.refuse(
                 "startup_seconds", budget, f"at least twice the measured load of {measured} s: {least}"
@@ -397,7 +295,7 @@ def _probes(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pul
         return budget
 
     return (
-        combine(enough, budget, measured),
+        combine(enough, budget, measured, read_startup(given)),
         args.read("readiness_period_seconds", checks.whole_number(1, 60, "seconds"), 2),
         args.read("liveness_period_seconds", checks.whole_number(1, 15, "seconds"), 10),
     )

@@ -104,27 +104,63 @@ def read_placement(
 ) -> Placement:
     """Check where the pods may run; the taint of their accelerators is tolerated without being named."""
     args = given.group("placement", declared.PlacementArgs)
-    effects = checks.choice("NoSchedule", "PreferNoSchedule", "NoExecute")
-    tolerations = [
-        core.TolerationArgs(
-            key=taint.read("key", checks.qualified_name),
-            operator="Equal" if "value" in taint else "Exists",
-            value=taint.maybe("value", checks.label_value),
-            effect=taint.maybe("effect", effects),
-        )
-        for taint in args.groups("tolerations", declared.TolerationArgs)
-    ]
+    named = _tolerations(args)
 
-    def with_accelerator(count: int, resource: str) -> list[core.TolerationArgs]:
+    def with_accelerator(
+        named: Sequence[core.TolerationArgs], count: int, resource: str
+    ) -> list[core.TolerationArgs]:
         own = core.TolerationArgs(key=resource, operator="Exists", effect="NoSchedule")
-        return [*tolerations, own] if count else tolerations
+        there = any(
+            (one.key, one.operator, one.effect) == (resource, "Exists", "NoSchedule") for one in named
+        )
+        return [*named, own] if count and not there else [*named]
 
+    if isinstance(named, list):
+        # Not as inputs: an output of them would take the objects apart.
+        tolerations = combine(
+            lambda count, resource: with_accelerator(named, count, resource), gpu_count, gpu_resource
+        )
+    else:
+        tolerations = combine(with_accelerator, named, gpu_count, gpu_resource)
     return Placement(
         node_selector=args.read(
             "node_selector", checks.mapping_of(checks.qualified_name, checks.label_value), {}
         ),
-        tolerations=combine(with_accelerator, gpu_count, gpu_resource),
+        tolerations=tolerations,
         priority_class=args.maybe("priority_class", checks.plain_text),
         runtime_class=args.maybe("runtime_class", checks.plain_text),
         spread=args.read("spread", checks.choice("preferred", "required"), "preferred"),
+    )
+
+
+def _tolerations(args: Arguments) -> pulumi.Input[list[core.TolerationArgs]]:
+    """The tolerations that are named. A pool gives them as one output, so they may be known later only."""
+
+    def read(group: Arguments) -> list[core.TolerationArgs]:
+        return [_toleration(one) for one in group.groups("tolerations", declared.PodTolerationArgs)]
+
+    whole = args.read("tolerations", lambda value: value, NOBODY)
+    if not isinstance(whole, pulumi.Output):
+        return read(args)
+    component = args.refuse("tolerations", "", "").component
+    return whole.apply(
+        lambda known: read(Arguments(component, {"tolerations": known}, declared.PlacementArgs, "placement"))
+    )
+
+
+def _toleration(taint: Arguments) -> core.TolerationArgs:
+    usual = "Equal" if "value" in taint else "Exists"
+
+    def fits(operator: str) -> str:
+        if (operator == "Equal") != ("value" in taint):
+            raise taint.refuse(
+                "operator", operator, f"{usual} here", "Equal goes with a value, Exists without"
+            )
+        return operator
+
+    return core.TolerationArgs(
+        key=taint.read("key", checks.qualified_name),
+        operator=combine(fits, taint.read("operator", checks.choice("Equal", "Exists"), usual)),
+        value=taint.maybe("value", checks.label_value),
+        effect=taint.maybe("effect", checks.choice("NoSchedule", "PreferNoSchedule", "NoExecute")),
     )

@@ -79,7 +79,11 @@ def whole(value: pulumi.Input[int]) -> pulumi.Input[str]:
 
 
 def startup_probe(
-    budget: pulumi.Input[int], *, command: Sequence[str] | None = None, path: str | None = None
+    budget: pulumi.Input[int],
+    *,
+    command: Sequence[str] | None = None,
+    path: str | None = None,
+    timeout: int = 5,
 ) -> core.ProbeArgs:
     """Gives a container the whole budget (seconds) to start: asked often where it is short."""
     period = combine(lambda seconds: 1 if seconds <= OFTEN_UP_TO else 5, budget)
@@ -87,7 +91,7 @@ def startup_probe(
         exec_=core.ExecActionArgs(command=[*command]) if command else None,
         http_get=core.HTTPGetActionArgs(path=path, port="http") if path else None,
         period_seconds=period,
-        timeout_seconds=5,
+        timeout_seconds=timeout,
         failure_threshold=combine(lambda seconds, every: -(-int(seconds) // every), budget, period),
     )
 

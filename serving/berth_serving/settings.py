@@ -12,7 +12,7 @@ from berth_serving.environment import Reader
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENGINES = ("llama.cpp",)
+ENGINES = ("llama.cpp", "sglang", "tgi", "vllm")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_TOKENS = 10_000_000
 

@@ -21,6 +21,32 @@ RENDERED: dict[str, Any] = {}
 CLAIM = {"weights.storage": "new-claim"}
 NODE_PORT = {"service.type": "NodePort"}
 
+FILES = [
+    {"path": "config.json", "size": 700, "sha256": "c" * 64},
+    {"path": "model.safetensors", "size": 15_000_000_000, "sha256": "d" * 64},
+]
+HUB = {
+    "weights.source": "hub",
+    "weights.file": None,
+    "weights.sha256": None,
+    "weights.repo": "example/tiny",
+    "weights.revision": "0123456789" * 4,
+    "weights.files": FILES,
+}
+VOLUME = {
+    **HUB,
+    "weights.source": "volume",
+    "weights.path": "tiny",
+    "weights.storage": "claim",
+    "weights.claim_name": "models",
+}
+VLLM = {
+    **HUB,
+    "engine.name": "vllm",
+    "engine.resources": {"cpu_request": "4", "memory_request": "32Gi", "memory_limit": "64Gi"},
+    "gpu": {"count": 4},
+}
+
 # Every argument: a value other than the base's or the default, and what else it needs. A list holds several.
 OTHER: dict[str, tuple[Any, Json]] = {
     "namespace": ("other", {}),
@@ -32,6 +58,17 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "weights.source": ("packaged:small", {}),
     "weights.file": ("small.gguf", {}),
     "weights.sha256": ("b" * 64, {}),
+    "weights.repo": ("example/small", VLLM),
+    "weights.revision": ("f" * 40, VLLM),
+    "weights.files": (FILES[1:], VLLM),
+    "weights.files.path": ([{**FILES[0], "path": "tokenizer.json"}, FILES[1]], VLLM),
+    "weights.files.size": ([{**FILES[0], "size": 701}, FILES[1]], VLLM),
+    "weights.files.sha256": ([{**FILES[0], "sha256": "e" * 64}, FILES[1]], VLLM),
+    "weights.path": ("elsewhere/tiny", {**VLLM, **VOLUME}),
+    "weights.hub_url": ("https://hub.example:8443", VLLM),
+    "weights.hub_cidrs": (["198.51.100.0/24"], VLLM),
+    "weights.token_secret": ("hub", VLLM),
+    "weights.fetch_seconds": (7200, VLLM),
     "weights.storage": ("new-claim", {}),
     "weights.size": ("20Gi", {}),
     "weights.storage_class": ("fast", {}),
@@ -42,7 +79,16 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "weights.resources.memory_request": ("65Mi", {}),
     "weights.resources.memory_limit": ("1Gi", {}),
     "engine.image": ("registry.example/engine:2", {}),
+    "engine.name": ("sglang", VLLM),
     "engine.threads": (3, {}),
+    "engine.tensor_parallel": (2, VLLM),
+    "engine.dtype": ("float16", VLLM),
+    "engine.quantisation": ("fp8", VLLM),
+    "engine.kv_cache_dtype": ("fp8", VLLM),
+    "engine.memory_fraction": (0.8, VLLM),
+    "engine.prefix_caching": (False, VLLM),
+    "engine.shared_memory": ("8Gi", VLLM),
+    "engine.scratch": ("5Gi", VLLM),
     "engine.resources.cpu_request": ("1500m", {}),
     "engine.resources.cpu_limit": ("4", {}),
     "engine.resources.memory_request": ("2Gi", {}),
@@ -97,6 +143,10 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "probes.liveness_period_seconds": (5, {}),
     "rollout.max_surge": (2, {}),
     "rollout.max_unavailable": (1, {}),
+    "service_account.annotations": (
+        {"iam.gke.io/gcp-service-account": "server@project.iam.gserviceaccount.com"},
+        {},
+    ),
     "api_keys": ({"team-b": "another-0123456789abcdef"}, {}),
     "api_keys_secret": ("keys", {"api_keys": None}),
     "allow_anonymous": (True, {"api_keys": None}),
@@ -105,13 +155,14 @@ OTHER: dict[str, tuple[Any, Json]] = {
 }
 # What no other value can change, or changes for people only, each with its reason.
 ONE_VALUE = {
-    "engine.name": "the catalogue has one engine; any other name is refused",
-    "model.format": "the one engine loads one format; any other is refused",
+    "model.format": "each engine loads one format; any other is refused",
+    "placement.tolerations.operator": "it follows from whether there is a value; pools say it all the same",
 }
 FOR_PEOPLE = {
     "model.key": "it names the model in labels, which metrics and queries select",
     "gpu.simulated": "it is what says that no hardware is there",
     "service.annotations": "annotations are what it is about",
+    "service_account.annotations": "annotations are what it is about: clouds bind identities by them",
     "access.public_reason": "what it allows is the range that needs it; the reason itself is for reviewers",
 }
 
@@ -166,6 +217,8 @@ def test_no_argument_is_without_effect(
     value, needs = OTHER[path]
     if path.endswith((".key", ".value", ".effect")) and path.startswith("placement"):
         path = "placement.tolerations"
+    if path.startswith("weights.files"):
+        path = "weights.files"
     group = path.partition(".resources.")[0]
     if ".resources." in path and group != "engine":
         full = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}

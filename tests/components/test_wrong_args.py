@@ -36,7 +36,7 @@ SERVER: list[tuple[Json, str, list[str]]] = [
     ({"replicas": None}, "replicas", ["missing", "autoscaled"]),
     ({"autoscaled": True}, "replicas", ["the Autoscaler owns the number"]),
     ({"autoscaled": "yes", "replicas": None}, "autoscaled", ["'yes'", "True or False"]),
-    ({"engine.name": "vllm"}, "engine.name", ["'vllm'", "llama.cpp"]),
+    ({"engine.name": "vlm"}, "engine.name", ["'vlm'", "llama.cpp", "vllm"]),
     ({"engine": None}, "engine.name", ["missing", "llama.cpp"]),
     ({"engine.image": "engine"}, "engine.image", ["'engine'", "version or digest"]),
     ({"engine.image": "registry.example/engine:latest"}, "engine.image", ["latest"]),

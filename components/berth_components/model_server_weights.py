@@ -1,0 +1,295 @@
+"""Where a model server's weights come from: an image of ours, a hub, or a volume that is filled already."""
+
+import ipaddress
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from berth_catalogue.engines import Engine
+from berth_catalogue.errors import CatalogueError
+from berth_catalogue.weights_pins import Pins, parse_pins
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.networking import v1 as networking
+
+from berth_components import checks, network
+from berth_components import model_server_args as declared
+from berth_components.arguments import Arguments, Refusal, combine
+from berth_components.model_server_resources import read_resources
+
+MODELS_DIR = "/models"
+MANIFEST_DIR = "/etc/berth/weights"
+MANIFEST = "manifest.json"
+TOKEN_DIR = "/etc/berth/hub-token"  # noqa: S105 - a folder, no token
+TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's entry, no token
+HUB = "https://huggingface.co"
+WEIGHTS_RESOURCES = {"cpu_request": "100m", "memory_request": "64Mi", "memory_limit": "256Mi"}
+FETCH_SECONDS = 3600
+_GIB = 2**30
+_SPARE = 1.05
+"""Of a volume: file systems keep some for themselves."""
+_NOT_PUBLIC = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+    "192.168.0.0/16",
+)
+_NOT_PUBLIC_V6 = ("fc00::/7", "fe80::/10")
+_METADATA = ("169.254.169.254", "169.254.170.23", "fd00:ec2::254")
+_NODE_LOCAL_DNS = "169.254.20.10/32"
+_ONLY = {
+    "packaged": ("file", "sha256"),
+    "hub": ("repo", "revision", "files", "hub_url", "hub_cidrs", "token_secret", "fetch_seconds", "file"),
+    "volume": ("repo", "revision", "files", "path", "file"),
+}
+"""What each kind of source takes, besides what all of them take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where weights come from and where they lie.
+
+    Attributes:
+        environment: the fetcher's.
+        model_path: what the engine loads.
+        manifest: the files with sizes and digests, as JSON; None where one digest says it all.
+        token_secret: Secret with the hub's token.
+        read_only: the volume is filled already and not written to.
+        egress: where the pod may go for them; empty is nowhere.
+        fetch_seconds: budget of the fetcher.
+    """
+
+    image: pulumi.Input[str]
+    environment: Mapping[str, pulumi.Input[str]]
+    model_path: pulumi.Input[str]
+    manifest: pulumi.Input[str] | None
+    token_secret: pulumi.Input[str] | None
+    read_only: bool
+    egress: pulumi.Input[Sequence[networking.NetworkPolicyEgressRuleArgs]]
+    fetch_seconds: pulumi.Input[int]
+    storage: str
+    size: pulumi.Input[str]
+    storage_class: pulumi.Input[str] | None
+    access_mode: pulumi.Input[str]
+    claim_name: pulumi.Input[str] | None
+    resources: core.ResourceRequirementsArgs
+
+
+def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] | None) -> Weights:
+    """Check the group `weights`, and the format of the model.
+
+    Raises:
+        ArgumentError: an argument is missing, not allowed, or contradicts another one.
+    """
+    args = given.group("weights", declared.WeightsArgs)
+    kind = args.plain("source", _source).partition(":")[0]
+    format_ = given.group("model", declared.ModelArgs).plain(
+        "format", checks.choice(*engine.formats), "gguf" if kind == "packaged" else "safetensors"
+    )
+    for key in {one for keys in _ONLY.values() for one in keys} - set(_ONLY[kind]):
+        if key in args:
+            raise args.refuse(key, "given", f"nothing where source is {kind}", "remove it")
+    if kind == "packaged":
+        return _packaged(args, replicas)
+    pins = _pins(args)
+    folder = (
+        combine(lambda known: str(known.folder), pins) if kind == "hub" else args.read("path", _relative_path)
+    )
+    file = _file(args, pins, format_)
+    hub = args.read("hub_url", _https, HUB)
+    token = args.maybe("token_secret", checks.dns_label) if kind == "hub" else None
+    seconds = args.read("fetch_seconds", checks.whole_number(60, 86_400, "seconds"), FETCH_SECONDS)
+    environment: dict[str, pulumi.Input[str]] = {
+        "BERTH_WEIGHTS_DIR": MODELS_DIR,
+        "BERTH_WEIGHTS_FOLDER": folder,
+        "BERTH_WEIGHTS_MANIFEST": f"{MANIFEST_DIR}/{MANIFEST}",
+        "BERTH_WEIGHTS_SOURCE": kind,
+    }
+    if kind == "hub":
+        environment |= {
+            "BERTH_WEIGHTS_HUB": hub,
+            "BERTH_WEIGHTS_SECONDS": combine(lambda known: str(int(known)), seconds),
+        }
+    if token is not None:
+        environment["BERTH_WEIGHTS_TOKEN_FILE"] = f"{TOKEN_DIR}/{TOKEN_KEY}"
+    return Weights(
+        image=args.read("image", checks.image),
+        environment=environment,
+        model_path=combine(lambda inner, name: "/".join([MODELS_DIR, inner, *name]), folder, file),
+        manifest=combine(_manifest, pins),
+        token_secret=token,
+        read_only=kind == "volume",
+        egress=_egress(args, hub) if kind == "hub" else [],
+        fetch_seconds=seconds if kind == "hub" else 0,
+        **_storage(args, replicas, pins, filled=kind == "volume"),
+    )
+
+
+def _packaged(args: Arguments, replicas: pulumi.Input[int] | None) -> Weights:
+    file = args.read("file", checks.text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a file name without a folder"))
+    return Weights(
+        image=args.read("image", checks.image),
+        environment={
+            "BERTH_WEIGHTS_DIR": MODELS_DIR,
+            "BERTH_WEIGHTS_SHA256": args.read("sha256", checks.sha256),
+            "BERTH_WEIGHTS_SOURCE": args.plain("source", _source),
+        },
+        model_path=combine(lambda known: f"{MODELS_DIR}/{known}", file),
+        manifest=None,
+        token_secret=None,
+        read_only=False,
+        egress=[],
+        fetch_seconds=0,
+        **_storage(args, replicas, None, filled=False),
+    )
+
+
+def _storage(
+    args: Arguments, replicas: pulumi.Input[int] | None, pins: pulumi.Input[Pins] | None, *, filled: bool
+) -> dict[str, Any]:
+    storage = _kind_of_storage(args, filled=filled)
+
+    def shareable(mode: str, replicas: int | None) -> str:
+        if storage == "new-claim" and mode == "ReadWriteOnce" and replicas != 1:
+            raise args.refuse(
+                "access_mode", mode, "ReadWriteMany for more than one replica", "or storage ephemeral"
+            )
+        return mode
+
+    def room(size: str | None, known: Pins | None) -> str:
+        least = known.total_bytes if known else 0
+        if size is None:
+            return f"{math.ceil(least * _SPARE / _GIB) + 1}Gi" if least else "1Gi"
+        if checks.amount(size) < least:
+            raise args.refuse("size", size, f"room for the files: {least} bytes")
+        return size
+
+    modes = checks.choice("ReadWriteMany", "ReadWriteOnce")
+    return {
+        "storage": storage,
+        "size": combine(room, args.maybe("size", checks.quantity), pins),
+        "storage_class": args.maybe("storage_class", checks.plain_text),
+        "access_mode": combine(shareable, args.read("access_mode", modes, "ReadWriteMany"), replicas),
+        "claim_name": args.read("claim_name", checks.plain_text) if storage == "claim" else None,
+        "resources": read_resources(args, WEIGHTS_RESOURCES),
+    }
+
+
+def _kind_of_storage(args: Arguments, *, filled: bool) -> str:
+    storage = args.plain("storage", checks.choice("ephemeral", "claim", "new-claim"), "ephemeral")
+    if filled and storage != "claim":
+        raise args.refuse("storage", storage, "claim where source is volume", "it is filled already")
+    for key, only in (("claim_name", "claim"), ("access_mode", "new-claim")):
+        if key in args and storage != only:
+            raise args.refuse(key, "given", f"only with storage {only}", f"storage is {storage}")
+    for key in ("size", "storage_class"):
+        if key in args and storage == "claim":
+            raise args.refuse(key, "given", "only where the volume is made", "an existing claim has its own")
+    return storage
+
+
+def _pins(args: Arguments) -> pulumi.Input[Pins]:
+    def pinned(repo: str, revision: str, files: Sequence[Any]) -> Pins:
+        # Numbers that went through Pulumi's wire format come back as floats.
+        whole = [
+            {**one, "size": int(one["size"])}
+            if isinstance(one, Mapping) and isinstance(one.get("size"), float) and one["size"].is_integer()
+            else one
+            for one in files
+        ]
+        try:
+            return parse_pins({"repo": repo, "revision": revision, "files": [*whole]}, "pins")
+        except CatalogueError as error:
+            raise args.refuse("files", str(error), "what `berth weights pin` writes") from None
+
+    return combine(
+        pinned,
+        args.read("repo", checks.text(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "<owner>/<name>")),
+        args.read(
+            "revision", checks.text(r"[0-9a-f]{40}", "a commit: 40 hexadecimal digits, never a branch")
+        ),
+        args.read("files", checks.list_of(_anything, at_least=1)),
+    )
+
+
+def _file(args: Arguments, pins: pulumi.Input[Pins], format_: str) -> pulumi.Input[Sequence[str]]:
+    """The file that an engine for GGUF loads; nothing where it loads the whole folder."""
+    if format_ != "gguf":
+        if "file" in args:
+            raise args.refuse("file", "given", f"nothing where the format is {format_}", "remove it")
+        return []
+
+    def there(file: str, known: Pins) -> Sequence[str]:
+        names = [one.path for one in known.files if one.path.endswith(".gguf")]
+        if file not in names:
+            raise args.refuse("file", file, f"one of the files: {', '.join(names) or 'none is .gguf'}")
+        return [file]
+
+    return combine(there, args.read("file", checks.plain_text), pins)
+
+
+def _manifest(pins: Pins) -> str:
+    """What the fetcher reads, the same bytes for the same pins."""
+    whole = {"repo": pins.repo, "revision": pins.revision, "files": pins.entries()}
+    return json.dumps(whole, indent=1, sort_keys=True)
+
+
+def _egress(
+    args: Arguments, hub: pulumi.Input[str]
+) -> pulumi.Input[list[networking.NetworkPolicyEgressRuleArgs]]:
+    def rules(cidrs: Sequence[str], url: str) -> list[networking.NetworkPolicyEgressRuleArgs]:
+        port = re.search(r":(\d+)/?$", url)
+        peers = network.ranges(cidrs) if cidrs else _public()
+        names = networking.NetworkPolicyPortArgs
+        return [
+            networking.NetworkPolicyEgressRuleArgs(
+                to=[*network.namespaces(["kube-system"]), *network.ranges([_NODE_LOCAL_DNS])],
+                ports=[names(port=53, protocol="UDP"), names(port=53, protocol="TCP")],
+            ),
+            networking.NetworkPolicyEgressRuleArgs(
+                to=peers, ports=[network.port(int(port[1]) if port else 443)]
+            ),
+        ]
+
+    return combine(rules, args.read("hub_cidrs", checks.list_of(_hub_range), []), hub)
+
+
+def _public() -> list[networking.NetworkPolicyPeerArgs]:
+    """The whole internet, and nothing else: neither private networks nor clouds' metadata servers."""
+    return [
+        networking.NetworkPolicyPeerArgs(
+            ip_block=networking.IPBlockArgs(cidr="0.0.0.0/0", except_=[*_NOT_PUBLIC])
+        ),
+        networking.NetworkPolicyPeerArgs(
+            ip_block=networking.IPBlockArgs(cidr="::/0", except_=[*_NOT_PUBLIC_V6])
+        ),
+    ]
+
+
+def _hub_range(value: Any) -> str:
+    known = checks.cidr(value)
+    if any(ipaddress.ip_address(one) in ipaddress.ip_network(known) for one in _METADATA):
+        raise Refusal("ranges without the clouds' metadata addresses (169.254.169.254 among them)")
+    return known
+
+
+def _source(value: Any) -> str:
+    allowed = "packaged:<what>, such as packaged:smollm2; or hub, or volume"
+    return checks.text(r"packaged:\S+|hub|volume", allowed)(value)
+
+
+def _relative_path(value: Any) -> str:
+    part = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+    return checks.text(f"{part}(/{part})*", "a folder in the volume, such as models/llama")(value)
+
+
+def _https(value: Any) -> str:
+    found = checks.text(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?", "https://<host>, with a port if need be")(
+        value
+    )
+    return found.rstrip("/")
+
+
+def _anything(value: Any) -> Any:
+    return value
