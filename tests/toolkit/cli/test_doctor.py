@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 Json = dict[str, Any]
-DIGEST = "sha256:" + "a" * 64  # a fixture: no such image exists
 SITE: Json = {
     "cluster": {"kubeconfig": "none.kubeconfig"},
     "devicePlugins": {"nvidia": {"mode": "existing"}},
@@ -39,11 +39,25 @@ SITE: Json = {
         }
     },
 }
+MODEL: Json = {
+    "model": "qwen2.5-7b-instruct",
+    "sites": ["lab"],
+    "pool": "l4",
+    "gpu": {"count": 1},
+    "engine": {
+        "name": "vllm",
+        "resources": {"cpuRequest": "4", "memoryRequest": "24Gi", "memoryLimit": "24Gi"},
+    },
+    "concurrency": {"slots": 4, "maxConcurrentRequests": 16},
+    "tokens": {"maxInput": 1024, "maxTotal": 2048},
+    "replicas": 1,
+    "weights": {"size": "32Gi", "storageClass": "no-such-class"},
+}
 STACK: Json = {
     "environment": "development",
     "clients": {"cidrs": ["10.0.0.0/8"]},
     "sites": {"lab": SITE},
-    "models": {},
+    "models": {"chat": MODEL},
     "metricsAdapter": {"mode": "none"},
 }
 
@@ -99,6 +113,9 @@ def test_settings_become_questions(stacks: Stacks) -> None:
     assert look.asked.device_plugins == {"nvidia": "existing"}
     assert look.asked.namespace == "berth-lab"
     assert look.asked.enforce_policies
+    (model,) = look.asked.models
+    assert (model.pool, model.accelerators, model.replicas, model.surge) == ("l4", 1, 1, 1)
+    assert model.storage_class == "no-such-class"
 
 
 def test_out_of_reach_is_unknown_and_said(
@@ -162,10 +179,11 @@ class Simulated:
         }
         # Keeps the scheduler from placing anything that does not tolerate it.
         taint = {"key": "berth.dev/simulated-node", "effect": "NoSchedule"}
+        # Nobody renews this: the node controller takes it for unreachable after some 50 seconds.
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "message": "no kubelet"}
         status = {
-            "conditions": [
-                {"type": "Ready", "status": "True", "reason": "Simulated", "message": "no kubelet"}
-            ],
+            "conditions": [{**ready, "lastHeartbeatTime": now, "lastTransitionTime": now}],
             "allocatable": {"nvidia.com/gpu": str(gpus), "cpu": "8", "memory": "32Gi", "pods": "110"},
             "capacity": {"nvidia.com/gpu": str(gpus), "cpu": "8", "memory": "32Gi", "pods": "110"},
             "nodeInfo": {"kubeletVersion": "v1.35.0"},
@@ -228,19 +246,7 @@ def test_a_real_api_server_with_simulated_nodes(
 ) -> None:
     simulated.node("simulated-l4", "NVIDIA-L4", 4)
     simulated.plugin()
-    model = {
-        "model": "smollm2-135m-instruct-q4_1",
-        "sites": ["lab"],
-        "engine": {
-            "name": "llama.cpp",
-            "resources": {"cpuRequest": "1", "memoryRequest": "1Gi", "memoryLimit": "1Gi"},
-        },
-        "concurrency": {"slots": 1, "maxConcurrentRequests": 4},
-        "tokens": {"maxInput": 64, "maxTotal": 128},
-        "replicas": 1,
-        "weights": {"storageClass": "no-such-class"},
-    }
-    stacks.write("lab", {**STACK, "environment": "development", "models": {"chat": model}})
+    stacks.write("lab", STACK)
     connection = {"berth:connections": {"lab": {"kubeconfig": str(cluster.kubeconfig)}}}
     ready = request_for(find_stack("lab"), connection, {})
     by_subject = {one.subject: one for one in check_before_up(ready)}

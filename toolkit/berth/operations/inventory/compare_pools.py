@@ -23,14 +23,13 @@ def pool_findings(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
     """Yield what there is to say of a site's pools."""
     if not asked.pools:
         return
-    if found.nodes is None:
-        for pool in asked.pools:
+    for pool in asked.pools:
+        if found.nodes is None:
             shown = f"cannot be told: {found.why_not('nodes')}"
             remedy = "let your user list nodes, or ask who may"
             yield Finding(asked.site, f"pool {pool.name}", "unknown", shown, _wanted(pool), remedy)
-        return
-    for pool in asked.pools:
-        yield from _Pool(found, asked, pool).findings()
+        else:
+            yield from _Pool(found, asked, pool).findings()
     for kind in dict.fromkeys(pool.kind for pool in asked.pools):
         yield from _plugin(found, asked, kind)
 
