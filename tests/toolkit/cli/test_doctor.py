@@ -112,7 +112,10 @@ def test_settings_become_questions(stacks: Stacks) -> None:
     assert [one["key"] for one in pool.tolerations] == ["nvidia.com/gpu", "berth.dev/simulated-node"]
     assert look.asked.device_plugins == {"nvidia": "existing"}
     assert look.asked.namespace == "berth-lab"
-    assert look.asked.enforce_policies
+    # In production alone a network plugin that ignores policies stops an `up`.
+    assert not look.asked.enforce_policies
+    stacks.write("prod", {**STACK, "environment": "production", "models": {"chat": {**MODEL, "replicas": 2}}})
+    assert looks(request("prod"))[0].asked.enforce_policies
     (model,) = look.asked.models
     assert (model.pool, model.accelerators, model.replicas, model.surge) == ("l4", 1, 1, 1)
     assert model.storage_class == "no-such-class"
@@ -252,8 +255,7 @@ def test_a_real_api_server_with_simulated_nodes(
     by_subject = {one.subject: one for one in check_before_up(ready)}
     assert "pool l4" not in by_subject
     assert by_subject["storage of model chat"].state == "mismatch"
-    # The local cluster's bridge enforces no policy, and says nothing of it.
-    assert by_subject["network policies"].state == "unknown"
+    assert set(by_subject) == {"storage of model chat"}
     with pytest.raises(UserError, match="storage of model chat: the cluster has") as stopped:
         require_fit(ready, Console(quiet=True))
     assert stopped.value.exit_code == 1

@@ -532,7 +532,7 @@ async def test_more_nodes_than_the_pool_says_are_a_note(look: Callable[..., Any]
 @pytest.mark.parametrize(
     ("plugin", "kind", "origin"),
     [
-        (PLUGIN, "nvidia", "a manifest of somebody's"),
+        (PLUGIN, "nvidia", "a manifest"),
         (OURS, "nvidia", "a stack of Berth's"),
         (
             daemon_set(

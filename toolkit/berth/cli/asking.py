@@ -84,7 +84,7 @@ def _asked(stack: Stack, key: str, site: Site, name: str) -> AskedSite:
         device_plugins=modes,
         plugin_runtime_class=runtime_class,
         metrics_adapter=stack.metrics_adapter.mode if stack.models else "none",
-        enforce_policies=stack.environment != "local",
+        enforce_policies=stack.environment == "production",
     )
 
 

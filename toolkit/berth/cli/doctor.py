@@ -138,8 +138,9 @@ def _stack(name: str, context: str | None, *, as_json: bool) -> None:
     from berth.operations.inventory import as_json as in_json
     from berth.operations.inventory import exit_code, page
 
-    console = Console(quiet=as_json)
-    prepared = prepare(name, console, context=context, yes=False, gpus=None, need=Need.LOOK)
+    # What images are built is no matter of the clusters.
+    quiet = Console(quiet=True)
+    prepared = prepare(name, quiet, context=context, yes=False, gpus=None, need=Need.LOOK)
     examined = examine(prepared.request)
     if as_json:
         sites = [in_json(one.look.asked.site, one.found, one.findings) for one in examined]

@@ -211,7 +211,7 @@ def _plugin(found: Inventory, asked: AskedSite, kind: str) -> Iterator[Finding]:
     foreign = [one for one in plugins if not one.ours]
     if mode == "managed":
         if foreign:
-            shown = ", ".join(f"{one.where}, by {one.origin}" for one in foreign)
+            shown = ", ".join(f"{one.where}, from {one.origin}" for one in foreign)
             remedy = (
                 f"two of them on a node fight over its cards: set {key}: existing, or remove that one first"
             )
@@ -244,7 +244,7 @@ def _mode_key(asked: AskedSite, kind: str) -> str:
 
 def _running(plugins: Sequence[DevicePluginFound], asked: AskedSite, subject: str) -> Iterator[Finding]:
     if len(plugins) > 1:
-        shown = ", ".join(f"{one.where}, by {one.origin}" for one in plugins)
+        shown = ", ".join(f"{one.where}, from {one.origin}" for one in plugins)
         remedy = "make sure that no node runs two of them"
         yield Finding(asked.site, subject, "note", shown, "existing", remedy)
     for one in plugins:
@@ -253,7 +253,7 @@ def _running(plugins: Sequence[DevicePluginFound], asked: AskedSite, subject: st
             remedy = f"kubectl --namespace {one.namespace} describe daemonset {one.name}"
             yield Finding(asked.site, subject, "mismatch", shown, "existing", remedy)
         else:
-            yield Finding(asked.site, subject, "ok", f"{one.where}, by {one.origin}", "existing")
+            yield Finding(asked.site, subject, "ok", f"{one.where}, from {one.origin}", "existing")
 
 
 def _tolerated(taint: Taint, tolerations: Sequence[Mapping[str, str]]) -> bool:

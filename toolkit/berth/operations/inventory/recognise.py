@@ -110,7 +110,7 @@ def _origin(labels: Mapping[str, str], meta: Mapping[str, Any], *, ours: bool) -
         return "GKE"
     if labels.get("app.kubernetes.io/managed-by") == "Helm":
         return f"the Helm release {labels.get('app.kubernetes.io/instance', 'of somebody')}"
-    return "a manifest of somebody's"
+    return "a manifest"
 
 
 def policy_engine(daemon_sets: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]) -> str | None:

@@ -37,7 +37,7 @@ def _cluster(found: Inventory) -> Iterator[str]:
             None
             if found.device_plugins is None
             else [
-                f"{one.where} ({one.origin}, {one.ready} of {one.desired} ready)"
+                f"{one.where} (from {one.origin}, {one.ready} of {one.desired} ready)"
                 for one in found.device_plugins
             ],
         ),
