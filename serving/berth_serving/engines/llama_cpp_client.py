@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from berth_serving.engines import json_schema
+from berth_serving.engines.loopback import Loopback, failure_text, finite
 from berth_serving.engines.protocol import (
     EngineDescription,
     EngineGarbled,
     EngineRefused,
-    EngineStalled,
     EngineUnreachable,
     Finished,
     Progress,
@@ -28,23 +27,15 @@ from berth_serving.engines.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from berth_serving.engines.protocol import EngineEvent, EngineRequest
 
-_T = TypeVar("_T")
-
-# Its server ends idle connections after 5 s; ours go first, so that no request meets a closing one.
-_KEEP_IDLE_SECONDS = 2.0
-_CONNECT_SECONDS = 2.0
-_CALL_SECONDS = 20.0
-_HEALTH_SECONDS = 3.0
 # Calls at once that only prepare a prompt. The engine has 16 threads for HTTP beside two for each slot, and a
 # burst of long prompts must leave some for completions and health.
 _PREPARING = 8
 # Prompts up to this long are prefilled within a batch or two; longer ones report progress meanwhile.
 _LONG_PROMPT = 1024
-_MAX_LINE = 4_000_000
 # temperature first, as Hugging Face's sampling does; the order decides what top_p sees.
 _SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "typ_p", "min_p"]
 
@@ -112,7 +103,6 @@ class _Failure(msgspec.Struct):
     error: _Message
 
 
-_encode = msgspec.json.Encoder().encode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _PROGRESS = Progress()
 
@@ -129,9 +119,7 @@ class LlamaCppEngine:
     unsupported = UNSUPPORTED
 
     def __init__(self, url: str, *, stall: float) -> None:
-        self._url = url
-        self._stall = stall
-        self._session: aiohttp.ClientSession | None = None
+        self._server = Loopback(url, stall=stall, refuse=_raise_refusal)
         self._special: dict[int, str] = {}
         self._context = 0
         self._preparing = asyncio.Semaphore(_PREPARING)
@@ -142,16 +130,15 @@ class LlamaCppEngine:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        await self._server.close()
 
     async def health(self) -> None:
         """Return if the server answers 200 on /health, which it does once the model is loaded."""
-        await self._get("/health", _HEALTH_SECONDS)
+        await self._server.health("/health")
 
     async def describe(self) -> EngineDescription:
         """Ask for context, slots and the control tokens' ids."""
-        props = self._parse(_Props, await self._get("/props", _CALL_SECONDS), "/props")
+        props = await self._server.get("/props", _Props)
         special: dict[int, str] = {}
         for name in {props.bos_token, props.eos_token} - {""}:
             ids = await self._tokenize(name, add_special=False)
@@ -169,16 +156,15 @@ class LlamaCppEngine:
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Apply the chat template that the weights carry."""
         async with self._preparing:
-            body = await self._post("/apply-template", {"messages": messages})
-        return self._parse(_Prompt, body, "/apply-template").prompt
+            answer = await self._server.post("/apply-template", {"messages": messages}, _Prompt)
+        return answer.prompt
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream one completion."""
         limit = request.max_new_tokens
         payload = _payload(request, self._context)
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._stall)
-        async with self._request("POST", "/completion", limits, payload) as response:
-            async for data in _events(response):
+        async with aclosing(self._server.stream("/completion", payload)) as events:
+            async for data in events:
                 try:
                     chunk = _decode_chunk(data)
                 except msgspec.MsgspecError as error:
@@ -186,7 +172,7 @@ class LlamaCppEngine:
                         f"/completion sent an event that is not understood: {error}"
                     ) from None
                 if chunk.error:
-                    raise EngineGarbled(f"/completion ended with {_failure_text(bytes(chunk.error))}")
+                    raise EngineGarbled(f"/completion ended with {failure_text(bytes(chunk.error))}")
                 if chunk.stop:
                     yield _finished(chunk)
                     return
@@ -202,8 +188,8 @@ class LlamaCppEngine:
         top: tuple[TopToken, ...] = ()
         if chunk.completion_probabilities:
             chosen = chunk.completion_probabilities[-1]
-            logprob = _finite(chosen.logprob)
-            top = tuple(TopToken(one.id, one.token, _finite(one.logprob)) for one in chosen.top_logprobs)
+            logprob = finite(chosen.logprob)
+            top = tuple(TopToken(one.id, one.token, finite(one.logprob)) for one in chosen.top_logprobs)
         special = token_id in self._special and not chunk.content
         return TokenEvent(
             id=token_id,
@@ -216,63 +202,8 @@ class LlamaCppEngine:
         )
 
     async def _tokenize(self, text: str, *, add_special: bool) -> list[int]:
-        body = await self._post(
-            "/tokenize", {"content": text, "add_special": add_special, "parse_special": True}
-        )
-        return self._parse(_Tokens, body, "/tokenize").tokens
-
-    async def _get(self, path: str, seconds: float) -> bytes:
-        async with self._request("GET", path, aiohttp.ClientTimeout(total=seconds), None) as response:
-            return await response.read()
-
-    async def _post(self, path: str, payload: dict[str, Any]) -> bytes:
-        async with self._request(
-            "POST", path, aiohttp.ClientTimeout(total=_CALL_SECONDS), payload
-        ) as response:
-            return await response.read()
-
-    @asynccontextmanager
-    async def _request(
-        self, method: str, path: str, limits: aiohttp.ClientTimeout, payload: dict[str, Any] | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One exchange; whatever the HTTP client raises becomes an `EngineError` here."""
-        body = None if payload is None else _encode(payload)
-        try:
-            response = await self._send(method, path, limits, body)
-            async with response:
-                if response.status >= 300:  # noqa: PLR2004 - anything but success; the server never redirects
-                    _raise_refusal(path, response.status, await response.content.read(_MAX_LINE))
-                yield response
-        except TimeoutError:
-            raise EngineStalled(f"{path}: the engine was silent for too long") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineUnreachable(f"{path}: {type(error).__name__}") from None
-
-    async def _send(
-        self, method: str, path: str, limits: aiohttp.ClientTimeout, body: bytes | None
-    ) -> aiohttp.ClientResponse:
-        session = self._session
-        if session is None or session.closed:
-            connector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS, ttl_dns_cache=None
-            )
-            session = self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
-        url = self._url + path
-        try:
-            return await session.request(method, url, data=body, timeout=limits)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # A pooled connection ended while idle. Nothing was answered, so asking once more on a new one is
-            # safe: the engine drops the work of a connection that is gone.
-            return await session.request(method, url, data=body, timeout=limits)
-
-    @staticmethod
-    def _parse(shape: type[_T], body: bytes, path: str) -> _T:
-        try:
-            return msgspec.json.decode(body, type=shape)
-        except msgspec.MsgspecError as error:
-            raise EngineGarbled(f"{path}: {error}") from None
+        asked = {"content": text, "add_special": add_special, "parse_special": True}
+        return (await self._server.post("/tokenize", asked, _Tokens)).tokens
 
 
 def _payload(request: EngineRequest, context: int) -> dict[str, Any]:
@@ -305,20 +236,6 @@ def _payload(request: EngineRequest, context: int) -> dict[str, Any]:
     return payload
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The `data:` payloads of a server-sent event stream."""
-    rest = b""
-    async for piece in response.content.iter_any():
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data: "):
-                yield line[6:]
-            elif line.startswith(b"error: "):
-                raise EngineGarbled(f"/completion ended with {_failure_text(line[7:])}")
-        if len(rest) > _MAX_LINE:
-            raise EngineGarbled(f"/completion sent a line of more than {_MAX_LINE} bytes")
-
-
 def _finished(chunk: _Chunk) -> Finished:
     return Finished(
         reason=_REASONS.get(chunk.stop_type, "length"),
@@ -326,18 +243,6 @@ def _finished(chunk: _Chunk) -> Finished:
         input_tokens=chunk.tokens_evaluated,
         output_tokens=chunk.tokens_predicted,
     )
-
-
-def _finite(logprob: float) -> float:
-    # JSON has no infinity; nothing that is sampled lies below this.
-    return max(logprob, -9999.0) if logprob == logprob else -9999.0  # noqa: PLR0124 - NaN differs from itself
-
-
-def _failure_text(body: bytes) -> str:
-    try:
-        return msgspec.json.decode(body, type=_Message).message[:300] or "an error"
-    except msgspec.MsgspecError:
-        return "an error"
 
 
 def _raise_refusal(path: str, status: int, body: bytes) -> None:
