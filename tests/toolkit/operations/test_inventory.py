@@ -349,6 +349,16 @@ MISMATCHES: dict[str, tuple[Json, Json, list[str]]] = {
             "gpu.count to at most 1",
         ],
     ),
+    "no accelerator anywhere": (
+        {"nodes": [node("cpu", gpus=None, product=None)]},
+        {"pools": (), "model": {"pool": None, "accelerators": 2}},
+        ["model chat: no node offers nvidia.com/gpu; wanted: 2 nvidia.com/gpu of one node"],
+    ),
+    "too few on any node": (
+        {"nodes": [node("gpu-1", gpus=1), node("gpu-2", gpus=4, cordoned=True)]},
+        {"pools": (), "model": {"pool": None, "accelerators": 2}},
+        ["no node offers more than 1 nvidia.com/gpu", "models.chat.gpu.count"],
+    ),
     "old control plane": ({"minor": "29"}, {}, ["Kubernetes: 1.29; wanted: 1.30 or newer; upgrade"]),
     "old kubelet": (
         {"nodes": [node("gpu-1", kubelet="v1.29.9")]},
@@ -408,7 +418,7 @@ def asked(changes: Json) -> AskedSite:
     site = dict(changes)
     pool = replace(POOL, **site.pop("pool", {}))
     model = replace(CHAT, **site.pop("model", {}))
-    return replace(ASKED, pools=(pool,), models=(model,), **site)
+    return replace(ASKED, **{"pools": (pool,), "models": (model,), **site})
 
 
 @pytest.mark.parametrize("case", MISMATCHES)
@@ -520,6 +530,26 @@ async def test_an_update_at_most_replicas_needs_a_spare(look: Callable[..., Any]
     assert "an update finds no accelerator for its surge" in note
     assert "maxSurge: 0" in note
     assert exit_code(findings) == 0
+
+
+async def test_a_model_on_no_pool_takes_any_node(look: Callable[..., Any]) -> None:
+    site = asked({"pools": (), "model": {"pool": None, "accelerators": 2}, "device_plugins": {}})
+    fits = compare(await look(nodes=[node("gpu-1", gpus=4)]), site)
+    assert {one.subject: one.state for one in fits}["model chat"] == "ok"
+    hidden = compare(await look(nodes=ClusterRefused("403")), site)
+    assert {one.subject: one.state for one in hidden}["model chat"] == "unknown"
+
+
+@pytest.mark.parametrize("kubelet", ["v1.34.2+k3s1", "v1.34.2+rke2r1", "v1.34.2"])
+async def test_a_runtime_class_that_nobody_names(kubelet: str, look: Callable[..., Any]) -> None:
+    parts: Json = {"nodes": [node("gpu-1", kubelet=kubelet)], "daemon_sets": [OURS, CALICO, METALLB]}
+    parts["runtimes"] = [{"metadata": {"name": "nvidia"}}]
+    keys = {"models.chat.placement.runtimeClass", "sites.onprem.devicePlugins.nvidia.runtimeClass"}
+    mute = compare(await look(**parts), asked({"device_plugins": {"nvidia": "managed"}}))
+    assert {one.subject for one in mute if one.state == "note"} == (keys if "+" in kubelet else set())
+    named = {"device_plugins": {"nvidia": "managed"}, "plugin_runtime_class": "nvidia"}
+    told = compare(await look(**parts), asked({**named, "model": {"runtime_class": "nvidia"}}))
+    assert {one.state for one in told} == {"ok"}
 
 
 async def test_more_nodes_than_the_pool_says_are_a_note(look: Callable[..., Any]) -> None:

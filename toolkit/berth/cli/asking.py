@@ -129,6 +129,7 @@ def _model(at: Placed) -> AskedModel:
         name=at.model_key,
         pool=model.pool,
         accelerators=at.gpus,
+        resource=(model.gpu.resource if model.gpu else None) or "nvidia.com/gpu",
         replicas=at.most,
         surge=at.surge,
         storage_class=None if exists else (weights.storage_class if weights else None) or "",

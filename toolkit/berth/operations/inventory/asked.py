@@ -49,6 +49,7 @@ class AskedModel:
         name: its name in the stack.
         pool: the pool it runs on; None for any node.
         accelerators: of each replica.
+        resource: what it asks for where it is on no pool, such as nvidia.com/gpu.
         replicas: most replicas.
         surge: pods above that number while an update goes on.
         storage_class: of its weights; "" for the cluster's default one, None where it needs no volume.
@@ -60,6 +61,7 @@ class AskedModel:
     name: str
     pool: str | None = None
     accelerators: int = 0
+    resource: str = "nvidia.com/gpu"
     replicas: int = 1
     surge: int = 1
     storage_class: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from berth.operations.inventory.compare_demand import findings_without_pool
 from berth.operations.inventory.compare_pools import pool_findings
 from berth.operations.inventory.findings import Finding
 
@@ -14,16 +15,21 @@ if TYPE_CHECKING:
     from berth.operations.inventory.facts import Inventory
     from berth.operations.inventory.findings import State
 
+# Their kubelets say who built them; both register NVIDIA's runtime beside runc, which stays the default.
+_RUNC_BY_DEFAULT = ("+k3s", "+rke2")
+
 
 def compare(found: Inventory, asked: AskedSite) -> list[Finding]:
     """Return what fits, what does not, and what nobody could tell; pools first."""
     if not found.reached:
-        wanted = f"{_count(len(asked.pools), 'pool')}, {_count(len(asked.models), 'model')}"
+        counts = ((len(asked.pools), "pool"), (len(asked.models), "model"))
+        wanted = ", ".join(f"{number} {what}{'s'[: number > 1]}" for number, what in counts if number)
         remedy = "check the kubeconfig, the network and your permissions; nothing of this site was checked"
         reason = f"cannot be looked at: {found.why_not('cluster')}"
         return [Finding(asked.site, f"cluster {found.server}", "unknown", reason, wanted, remedy)]
     return [
         *pool_findings(found, asked),
+        *findings_without_pool(found, asked),
         *_version(found, asked),
         *_storage(found, asked),
         *_classes(found, asked),
@@ -88,6 +94,7 @@ def _classes(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
         *((f"model {one.name}", "PriorityClass", one.priority_class) for one in asked.models),
         ("device plugin", "RuntimeClass", asked.plugin_runtime_class),
     ]
+    yield from _unnamed_runtime(found, asked)
     for subject, kind, name in wanted:
         if name is None:
             continue
@@ -99,6 +106,25 @@ def _classes(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
             shown = f"the cluster has: {', '.join(there) or 'none'}"
             remedy = f"create the {kind} {name}, or name one that is there"
             yield Finding(asked.site, subject, "mismatch", shown, f"{kind} {name}", remedy)
+
+
+def _unnamed_runtime(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    """Say where pods get no driver, since NVIDIA's runtime is there but is not the nodes' default."""
+    own_runtime = any(part in node.kubelet for node in found.nodes or () for part in _RUNC_BY_DEFAULT)
+    if not own_runtime or "nvidia" not in (found.runtime_classes or ()):
+        return
+    on_gpus = {pool.name for pool in asked.pools if pool.kind == "nvidia"}
+    keys = [
+        f"models.{model.name}.placement.runtimeClass"
+        for model in asked.models
+        if model.pool in on_gpus and model.runtime_class is None
+    ]
+    if asked.device_plugins.get("nvidia") == "managed" and asked.plugin_runtime_class is None:
+        keys.append(f"sites.{asked.site}.devicePlugins.nvidia.runtimeClass")
+    for key in keys:
+        shown = "not set, and K3s and RKE2 start containers without the driver unless told otherwise"
+        remedy = f"set {key}: nvidia, unless the nodes have --default-runtime nvidia"
+        yield Finding(asked.site, key, "note", shown, "the RuntimeClass nvidia, which is there", remedy)
 
 
 def _external_metrics(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
@@ -158,7 +184,3 @@ def _load_balancer(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
 def _unknown(found: Inventory, asked: AskedSite, subject: str, what: str, wanted: str) -> Finding:
     remedy = f"let your user list {what}, or look yourself"
     return Finding(asked.site, subject, "unknown", f"cannot be told: {found.why_not(what)}", wanted, remedy)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

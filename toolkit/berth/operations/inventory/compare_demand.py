@@ -67,6 +67,30 @@ def demand_findings(
         yield Finding(asked.site, subject, "ok", shown, wanted)
 
 
+def findings_without_pool(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
+    """Compare models that ask for accelerators of any node with the largest number that a node offers."""
+    for model in asked.models:
+        if model.pool is not None or not model.accelerators:
+            continue
+        subject, wanted = f"model {model.name}", f"{model.accelerators} {model.resource} of one node"
+        if found.nodes is None:
+            shown = f"cannot be told: {found.why_not('nodes')}"
+            yield Finding(asked.site, subject, "unknown", shown, wanted, "let your user list nodes")
+            continue
+        offers = [node.allocatable.get(model.resource, 0) for node in found.nodes if node.usable]
+        most = max(offers, default=0)
+        if most >= model.accelerators:
+            yield Finding(asked.site, subject, "ok", f"a node offers {most} {model.resource}", wanted)
+        else:
+            shown = (
+                f"no node offers more than {most} {model.resource}"
+                if most
+                else f"no node offers {model.resource}"
+            )
+            remedy = f"lower models.{model.name}.gpu.count, or install a device plugin where there are more"
+            yield Finding(asked.site, subject, "mismatch", shown, wanted, remedy)
+
+
 def _offered(node: Node, pool: AskedPool, *, to_come: bool) -> int:
     offered = node.allocatable.get(pool.resource, 0)
     if offered or not to_come:

@@ -65,7 +65,8 @@ def _nodes(found: Inventory) -> Iterator[str]:
     if found.nodes is None:
         return
     with_accelerators = [node for node in found.nodes if node.allocatable or node.product]
-    yield f"  {len(found.nodes)} nodes, {len(with_accelerators)} with accelerators"
+    nodes = "1 node" if len(found.nodes) == 1 else f"{len(found.nodes)} nodes"
+    yield f"  {nodes}, {len(with_accelerators)} with accelerators"
     for node in with_accelerators[:_NODES_SHOWN]:
         yield from _wrapped(f"    {node.name}: ", _node(found, node))
     if len(with_accelerators) > _NODES_SHOWN:
