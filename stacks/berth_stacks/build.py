@@ -1,26 +1,42 @@
 """From settings to the args of components."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pulumi
-from berth_catalogue.engines import engines
+from berth_catalogue.accelerators import accelerator, accelerators
+from berth_catalogue.engines import Build, engines
 from berth_catalogue.images import load_images
-from berth_catalogue.models import models
-from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
+from berth_catalogue.models import HubWeights, Weights, models
+from berth_catalogue.pairings import CPU, pairings
+from berth_catalogue.weights_pins import PinnedFile, Pins
+from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs, checks
+from berth_components.arguments import combine
 
-from berth_stacks.settings import Model, Settings, Site, Stack
+from berth_stacks.fields import Settings
+from berth_stacks.grounds import Pool
+from berth_stacks.settings import Model, Site, Stack
 
+BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+"""Bytes of a weight, by type."""
+_INSTANCE = {"cpu_request": "1", "memory_request": "1Gi", "memory_limit": "1Ti"}
+"""Stands for resources on SageMaker, where nobody shares an instance."""
+NO_KEYS = {"unpinned": "0" * checks.MIN_API_KEY}
+"""Stands in previews for API keys that nobody has set yet."""
 GATEWAY_ROLE = "model-server"
+SAGEMAKER_ROLE = "sagemaker-"
 ADAPTER_ROLE = "metrics-adapter"
 
 
 @functools.cache
 def weights_image(model: str) -> str:
     """Role of the image that carries a model's weights file, or the fetcher that downloads it."""
-    wanted = models()[model].weights.sha256
+    weights = models()[model].weights
+    if isinstance(weights, HubWeights):
+        return GATEWAY_ROLE
+    wanted = weights.sha256
     carriers = (
         role
         for role, image in load_images().images.items()
@@ -40,8 +56,42 @@ def roles(stack: Stack) -> set[str]:
 
 
 def references(stack: Stack) -> Mapping[str, str]:
-    """Every image by role; one that is not known yet, for a preview, on a host that does not exist."""
-    return {role: f"{UNPINNED}/{role}:unpinned" for role in roles(stack)} | stack.images.refs
+    """Every image by role.
+
+    Of those that are not known yet, for previews only: an engine's official one by its version, and of ours
+    a name on a host that does not exist.
+    """
+    unpinned = {role: f"{UNPINNED}/{role}:unpinned" for role in roles(stack)}
+    official = {at.build.role: at.build.reference for at in placed(stack) if at.build.reference}
+    return unpinned | official | stack.images.refs
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a model server gets besides its settings.
+
+    Attributes:
+        images: references by role.
+        pins: weights by model, as far as they are pinned.
+        api_keys: keys of clients by name; None where a Secret that exists has them.
+    """
+
+    images: Mapping[str, str]
+    pins: Mapping[str, Pins]
+    api_keys: pulumi.Input[Mapping[str, str]] | None
+
+
+@dataclass(frozen=True)
+class OnPool:
+    """What puts a pod on a pool.
+
+    Attributes:
+        node_selector: labels of its nodes.
+        tolerations: of its further taints; a model server tolerates its accelerator's own by itself.
+    """
+
+    node_selector: pulumi.Input[Mapping[str, str]]
+    tolerations: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -70,10 +120,18 @@ class Placed:
         return scaling is not None and scaling.metric in {None, "queue_depth"}
 
     @property
-    def image_roles(self) -> tuple[str, str, str]:
-        """Roles of the images that it runs: gateway, engine, weights."""
+    def image_roles(self) -> tuple[str, ...]:
+        """Roles of the images that it runs: gateway, engine, weights; on SageMaker one with all in it."""
+        if self.site.sagemaker:
+            return (f"{SAGEMAKER_ROLE}{self.model.engine.name}",)
+        return GATEWAY_ROLE, self.build.role, weights_image(self.model.model)
+
+    @property
+    def build(self) -> Build:
+        """The engine's build for what it computes on; its first one where no source supports the pair."""
         engine = engines()[self.model.engine.name]
-        return GATEWAY_ROLE, engine.image, weights_image(self.model.model)
+        known = pairings().get((engine.name, self.accelerator))
+        return engine.builds[known.image_role if known else engine.image]
 
     @property
     def model_id(self) -> str:
@@ -81,9 +139,38 @@ class Placed:
         return models()[self.model.model].name
 
     @property
+    def pool(self) -> Pool | None:
+        """The pool that it is on, if it names one that is there."""
+        return self.site.pools.get(self.model.pool) if self.model.pool else None
+
+    @property
+    def accelerator(self) -> str:
+        """Key of what it computes on, as pairings call it."""
+        if self.site.sagemaker:
+            return self.site.sagemaker.accelerator
+        return self.pool.accelerator if self.pool and self.gpus else CPU
+
+    @property
     def gpus(self) -> int:
         """Accelerators per replica."""
-        return self.model.gpu.count if self.model.gpu else 0
+        if self.site.sagemaker:
+            return self.site.sagemaker.accelerators_per_instance
+        if self.model.gpu:
+            return self.model.gpu.count
+        return 1 if self.model.pool else 0
+
+    @property
+    def most(self) -> int:
+        """Replicas at the most."""
+        return self.model.autoscaling.max if self.model.autoscaling else self.model.replicas or 1
+
+    @property
+    def surge(self) -> int:
+        """Further replicas while it is updated, without which an update of the most could not begin."""
+        rollout = self.model.rollout
+        if rollout and rollout.max_unavailable:
+            return 0
+        return 1 if rollout is None or rollout.max_surge is None else rollout.max_surge
 
 
 def placed(stack: Stack) -> list[Placed]:
@@ -101,36 +188,61 @@ def namespace(stack: Stack, site: Site, name: str) -> str:
     return site.namespace or stack.namespace or f"berth-{name}"
 
 
+def unpinned(model: str) -> Pins:
+    """Stands in previews for weights that nobody has pinned yet: of the right size, with no real digest."""
+    known = models()[model]
+    size = known.parameters * BYTES.get(known.quantisation, 1)
+    repo = known.weights.repo if isinstance(known.weights, HubWeights) else "unpinned/unpinned"
+    return Pins(repo, "0" * 40, (PinnedFile("unpinned.safetensors", size, "0" * 64),))
+
+
+def weights_args(at: Placed, pins: Mapping[str, Pins], image: str) -> dict[str, Any]:
+    """Where a model's weights come from."""
+    weights = models()[at.model.model].weights
+    given = {key: value for key, value in _group(at.model.weights).items() if value != []}
+    if isinstance(weights, Weights):
+        # Another source of weights that are packaged is refused by the rules.
+        found = {"source": weights.source, "file": weights.file, "sha256": weights.sha256}
+        return {"image": image, **given, **found}
+    known = pins.get(at.model.model) or unpinned(at.model.model)
+    found = {"source": "hub", "repo": known.repo, "revision": known.revision}
+    return {"image": image, **found, "files": known.entries(), **given}
+
+
+def revision(at: Placed, pins: Mapping[str, Pins]) -> str:
+    """What says exactly what is served."""
+    weights = models()[at.model.model].weights
+    if isinstance(weights, Weights):
+        return f"sha256:{weights.sha256}"
+    return (pins.get(at.model.model) or unpinned(at.model.model)).revision
+
+
 def server_args(
     stack: Stack,
     at: Placed,
     namespace: pulumi.Input[str],
-    api_keys: pulumi.Input[Mapping[str, str]] | None,
-    images: Mapping[str, str],
+    given: Given,
+    on: OnPool | None = None,
 ) -> ModelServerArgs:
-    """Args of the `ModelServer` of a model at a site; images by role."""
+    """Args of the `ModelServer` of a model at a site."""
     model, known = at.model, models()[at.model.model]
-    gateway, engine, weights = (images[role] for role in at.image_roles)
-    selector = {**at.site.node_selector, **(model.placement.node_selector if model.placement else {})}
+    roles = at.image_roles * 3 if at.site.sagemaker else at.image_roles
+    gateway, engine, weights = (given.images[role] for role in roles)
+    own = {**at.site.node_selector, **(model.placement.node_selector if model.placement else {})}
     tolerations = [*at.site.tolerations, *(model.placement.tolerations if model.placement else [])]
+    selector = combine(lambda pool: {**pool, **own}, on.node_selector) if on else own
+    instance = {"resources": _INSTANCE} if at.site.sagemaker else {}
     args = {
         "name": at.model_key,
         "namespace": namespace,
         "model": {
             "key": at.model_key,
             "id": known.name,
-            # The file itself is what is pinned; no other revision says as exactly what is served.
-            "revision": f"sha256:{known.weights.sha256}",
-            "format": known.weights.file.rpartition(".")[2].lower(),
+            "revision": revision(at, given.pins),
+            "format": known.weights.format,
         },
-        "weights": {
-            "image": weights,
-            "source": known.weights.source,
-            "file": known.weights.file,
-            "sha256": known.weights.sha256,
-            **_group(model.weights),
-        },
-        "engine": {"image": engine, **_group(model.engine)},
+        "weights": weights_args(at, given.pins, weights),
+        "engine": {"image": engine, **instance, **_group(model.engine)},
         "gateway": {"image": gateway, **_group(model.gateway)},
         "concurrency": _group(model.concurrency),
         "tokens": _group(model.tokens),
@@ -143,22 +255,32 @@ def server_args(
         "placement": {
             **_group(model.placement),
             "node_selector": selector,
-            "tolerations": [_group(toleration) for toleration in tolerations],
+            "tolerations": [*map(_group, tolerations), *(on.tolerations if on else ())],
         },
         "service": _group(model.service),
         "termination": _group(model.termination),
         "probes": _group(model.probes),
         "rollout": _group(model.rollout),
-        "replicas": model.replicas,
-        "autoscaled": model.autoscaling is not None,
-        "gpu": {**_group(model.gpu), "simulated": stack.environment == "local"} if model.gpu else None,
-        "api_keys": api_keys,
+        # On SageMaker something else counts instances; see endpoints.py.
+        "replicas": 1 if at.site.sagemaker else model.replicas,
+        "autoscaled": model.autoscaling is not None and not at.site.sagemaker,
+        "gpu": _gpu(stack, at),
+        "api_keys": given.api_keys,
         "api_keys_secret": stack.api_keys_secret,
         "image_pull_secrets": stack.images.pull_secrets,
         "variant": model.variant,
     }
     # The components check every key and value of it; a TypedDict cannot say so about a dict that is built up.
     return cast("ModelServerArgs", args)
+
+
+def _gpu(stack: Stack, at: Placed) -> dict[str, Any] | None:
+    if not at.gpus and at.model.gpu is None:
+        return None
+    resource = {"resource": accelerator(at.accelerator).resource} if at.accelerator in accelerators() else {}
+    simulated = {"simulated": stack.environment == "local"}
+    given = {} if at.site.sagemaker else _group(at.model.gpu)
+    return {**simulated, **resource, "count": at.gpus, **given}
 
 
 def autoscaler_args(

@@ -1,9 +1,10 @@
 """What the components would refuse, at the settings that it comes from."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from berth_components import ArgumentError, AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs, checks
+from berth_catalogue.weights_pins import Pins
+from berth_components import ArgumentError, AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import Arguments
 from berth_components.autoscaler import read_spec
 from berth_components.metrics_adapter import read as read_adapter
@@ -36,14 +37,22 @@ _WORDS = frozenset({"queue_depth"})
 """Values that look like arguments."""
 
 
-def component_problems(stack: Stack, name: str) -> Iterator[Problem]:
+def server_arguments(stack: Stack, name: str, at: build.Placed, pins: Mapping[str, Pins]) -> Arguments:
+    """The args of a model's server as far as settings make them, to be checked by the component."""
+    keys = None if stack.api_keys_secret else build.NO_KEYS
+    given = build.Given(build.references(stack), pins, keys)
+    args = build.server_args(stack, at, build.namespace(stack, at.site, name), given)
+    return Arguments("", args, ModelServerArgs)
+
+
+def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Iterator[Problem]:
     """Each thing that a component would refuse, once, however many sites the model has."""
     seen: set[Path] = set()
     images = build.references(stack)
-    keys = None if stack.api_keys_secret else {"some": "0" * checks.MIN_API_KEY}
     for at in build.placed(stack):
-        args = build.server_args(stack, at, build.namespace(stack, at.site, name), keys, images)
-        found = server_problems(Arguments("", args, ModelServerArgs), at.model_key)
+        if at.site.sagemaker:
+            continue
+        found = server_problems(server_arguments(stack, name, at, pins), at.model_key)
         # The name is the model's key, which has a rule of its own.
         problems = [
             _problem(error, _server_path(error.argument, at)) for error in found if error.argument != "name"
@@ -62,19 +71,19 @@ def component_problems(stack: Stack, name: str) -> Iterator[Problem]:
         try:
             read_adapter(Arguments("", build.adapter_args(stack, images), MetricsAdapterArgs))
         except ArgumentError as error:
-            yield _problem(error, ("metricsAdapter", *_camel(error.argument)))
+            yield _problem(error, ("metricsAdapter", *camel(error.argument)))
 
 
 def _problem(error: ArgumentError, path: Path) -> Problem:
-    return Problem(path, error.given, _camel_words(error.allowed), _camel_words(error.remedy))
+    return Problem(path, error.given, camel_words(error.allowed), camel_words(error.remedy))
 
 
 def _server_path(argument: str, at: build.Placed) -> Path:
     if argument in _ELSEWHERE:
         return _ELSEWHERE[argument]
-    path = _camel(argument)
+    path = camel(argument)
     match path:
-        case ("weights", "source" | "file" | "sha256"):
+        case ("weights", "source" | "file" | "sha256" | "repo" | "revision" | "files"):
             return ("models", at.model_key, "model")
         case ("placement", "tolerations", int(i), *rest) if i < len(at.site.tolerations):
             return ("sites", at.site_key, "tolerations", i, *rest)
@@ -87,15 +96,16 @@ def _server_path(argument: str, at: build.Placed) -> Path:
 def _autoscaler_path(argument: str, at: build.Placed) -> Path:
     if argument == "running_target" and at.model.autoscaling and at.model.autoscaling.running_target is None:
         return ("models", at.model_key, "concurrency", "slots")
-    return ("models", at.model_key, "autoscaling", *_camel(_RENAMED.get(argument, argument)))
+    return ("models", at.model_key, "autoscaling", *camel(_RENAMED.get(argument, argument)))
 
 
-def _camel(argument: str) -> Path:
+def camel(argument: str) -> Path:
+    """An argument's path as the settings spell it."""
     parts = re.findall(r"[^.\[\]]+", argument)
     return tuple(int(part) if part.isdigit() else to_camel(part) for part in parts)
 
 
-def _camel_words(text: str) -> str:
+def camel_words(text: str) -> str:
     """A component's sentence, with its arguments called as the settings call them."""
 
     def renamed(match: re.Match[str]) -> str:

@@ -1,5 +1,6 @@
 """What is wrong with a stack's settings, said once for all of it."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,3 +51,9 @@ def dotted(path: Path) -> str:
         plain = isinstance(part, str) and "." not in part
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if plain else f'["{part}"]'
     return "berth:" + text.removeprefix(".")
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """A hint at the word that was probably meant, or ""."""
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from berth_components.existing_cluster import is_contents
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from berth_stacks.descriptions import described, fields_of, group_of
@@ -85,10 +86,10 @@ def explain(directory: FilePath, stack: str, key: str = "") -> list[Explained]:
 
 def parsed(key: str) -> Path:
     """A key as people and `pulumi config set --path` write it, with or without `berth:`."""
-    parts: list[str | int] = []
-    for part in _PART.finditer(key.removeprefix("berth:")):
-        parts.append(int(part["index"]) if part["index"] else part["quoted"] or part["plain"])
-    return tuple(parts)
+    return tuple(
+        int(part["index"]) if part["index"] else part["quoted"] or part["plain"]
+        for part in _PART.finditer(key.removeprefix("berth:"))
+    )
 
 
 def _walk(layers: Layers, group: type[BaseModel], path: Path, values: Any) -> Iterator[Explained]:
@@ -107,7 +108,7 @@ def _walk(layers: Layers, group: type[BaseModel], path: Path, values: Any) -> It
         elif key in written:
             yield from _leaves(layers, here, value, reasons.get(key, ""))
         else:
-            default = None if field.default is PydanticUndefined else _plain(field.default)
+            default = _default(field)
             yield Explained(here, default, None, (), layers.removed.get(here), reasons.get(key, ""))
     for key in written.keys() - fields_of(group).keys():
         yield from _leaves(layers, (*path, key), written[key], "no such setting: see ./berth preview")
@@ -118,8 +119,9 @@ def _leaves(layers: Layers, path: Path, value: Any, reason: str) -> Iterator[Exp
         for key, item in value.items():
             yield from _leaves(layers, (*path, key), item, reason)
         return
-    *before, last = layers.origins(path) or [None]
-    overrode = tuple(Origin(one.file, one.line, _shown(path, one.value)) for one in reversed(before) if one)
+    origins = layers.origins(path)
+    last = origins[-1] if origins else None
+    overrode = tuple(Origin(one.file, one.line, _shown(path, one.value)) for one in reversed(origins[:-1]))
     yield Explained(path, _shown(path, value), last, overrode, None, reason)
 
 
@@ -139,7 +141,8 @@ def _beside(layers: Layers) -> Iterator[Explained]:
 def _below(layers: Layers, path: Path) -> Iterator[Explained]:
     """A setting that is in no file, below a group that is in none either."""
     group: type[BaseModel] | None = Stack
-    held, values, reason = "", layers.values, ""
+    held, reason = "", ""
+    values: Any = layers.values
     field = None
     for part in path:
         here = values.get(part) if isinstance(values, dict) else None
@@ -159,7 +162,7 @@ def _below(layers: Layers, path: Path) -> Iterator[Explained]:
         if group and not held:
             yield from _walk(layers, group, path, values)
             return
-        default = None if field.default is PydanticUndefined else _plain(field.default)
+        default = _default(field)
         yield Explained(path, default, None, (), layers.removed.get(path), reason)
 
 
@@ -170,7 +173,10 @@ def _unknown(path: Path, every: list[Explained]) -> Problem:
     return Problem(path, "is no setting of this stack", "a key of its settings", hint)
 
 
-def _plain(default: Any) -> Any:
+def _default(field: FieldInfo) -> Any:
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        return None
     return default.model_dump(by_alias=True, exclude_none=True) if isinstance(default, BaseModel) else default
 
 

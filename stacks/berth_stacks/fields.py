@@ -1,4 +1,4 @@
-"""The kinds of values that settings have. Limits of single values are the components' own checks, said once."""
+"""The kinds of values that settings have. Their limits are the components' own checks, said once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,9 +81,14 @@ Quantity = Annotated[
     str, Allowed(checks.quantity, _pattern(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?"))
 ]
 Cidr = Annotated[str, Allowed(checks.cidr, _pattern(r"[0-9a-fA-F.:]+/[0-9]{1,3}"))]
+Image = Annotated[str, Allowed(checks.image)]
 LabelKey = Annotated[str, Allowed(checks.qualified_name)]
 LabelValue = Annotated[str, Allowed(checks.label_value, (("maxLength", 63),))]
 Labels = dict[LabelKey, LabelValue]
+# YAML reads an unquoted version as a number, which loses a zero at its end.
+KubernetesVersion = Annotated[
+    str, Allowed(checks.text(r"1\.[1-9][0-9](\.[0-9A-Za-z.-]+)?", "a version in quotes, such as '1.34'"))
+]
 NodeAddress = Annotated[str, Allowed(_node_address)]
 # Numbers with limits that depend on the component: the component checks them, see component_rules.py.
 Whole = Annotated[int, Allowed(checks.whole_number(-(10**12), 10**12))]

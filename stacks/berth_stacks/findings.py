@@ -4,14 +4,28 @@ A preview shows them as warnings and as the stack's output `findings`. A real ru
 that leaves nothing to deploy, such as an image without a reference; in production by any.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
+from berth_catalogue.machines import DATA_DATE, offered
+from berth_catalogue.models import Weights, models
 
-from berth_stacks import build
+from berth_stacks import build, pools
 from berth_stacks.errors import Path, dotted
-from berth_stacks.settings import Stack
+from berth_stacks.grounds import Pool
+from berth_stacks.settings import Site, Stack
+
+NOBODY = "arn:aws:iam::000000000000:role/unpinned"
+"""Stands in previews for administrators that nobody has named yet: no account has this number."""
+WEIGHTS = "weights"
+"""The folder of pinned weights, beside the stacks' files."""
+NO_RESERVATION = {"eks": "cr-00000000", "gke": "unpinned"}
+"""Stands in previews for a reservation that nobody has named yet."""
+NO_PROJECT = "unpinned"
+"""Stands in previews for a project of Google Cloud that nobody has named yet."""
+Blocks = Literal["everywhere", "production", "nothing"]
 
 
 @dataclass(frozen=True, order=True)
@@ -21,12 +35,12 @@ class Finding:
     Attributes:
         path: the setting that will answer it, or that it is about.
         text: what is not known, and how to know it.
-        blocks_everywhere: whether nothing can be deployed before; else only production is held back.
+        blocks: which real runs it holds back.
     """
 
     path: Path
     text: str
-    blocks_everywhere: bool
+    blocks: Blocks
 
     def __str__(self) -> str:
         return f"{dotted(self.path)} {self.text}"
@@ -40,15 +54,66 @@ class FindingsError(pulumi.RunError, ValueError):
         super().__init__("\n  ".join([f"stack '{stack}' cannot be deployed: {count} open", *findings]))
 
 
-def open_findings(stack: Stack, *, has_api_keys: bool) -> Iterator[Finding]:
+def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) -> Iterator[Finding]:
     """Everything that is open for a stack whose settings are right."""
     if not has_api_keys and not stack.api_keys_secret and stack.models:
         remedy = "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\""
-        yield Finding(("apiKeys",), f"has no keys of clients: {remedy}", blocks_everywhere=True)
+        yield Finding(("apiKeys",), f"has no keys of clients: {remedy}", "everywhere")
     for role in sorted(build.roles(stack) - stack.images.refs.keys()):
         path: Path = ("images", "refs", role)
-        remedy = "./berth images push, then ./berth images pin"
-        yield Finding(path, f"is not known: {remedy}", blocks_everywhere=True)
+        yield Finding(path, f"is not known: {_image_remedy(stack, role)}", "everywhere")
+    asked: set[str] = set()
+    for key, model in stack.models.items():
+        in_cluster = any(stack.sites[site].sagemaker is None for site in model.sites)
+        known = isinstance(models()[model.model].weights, Weights) or model.model in {*pins, *asked}
+        if in_cluster and not known:
+            asked.add(model.model)
+            text = f"has no pinned weights: ./berth weights pin {model.model}"
+            yield Finding(("models", key, "model"), text, "everywhere")
+    for key, site in stack.sites.items():
+        yield from _ground(key, site)
+        for name, pool in site.pools.items():
+            yield from _reservation(("sites", key, "pools", name), pool)
+            yield from _offer(("sites", key, "pools", name), site, pool)
+
+
+def _image_remedy(stack: Stack, role: str) -> str:
+    if stack.environment == "local":
+        return "./berth up local fills it in"
+    if role.startswith(build.SAGEMAKER_ROLE):
+        return "an image of yours in ECR with gateway and engine, as docs/stacks.md describes it"
+    official = {at.build.role: at.build.reference for at in build.placed(stack)}.get(role)
+    if official:
+        return f"the digest of {official}, or of your mirror of it, is to be asked of its registry"
+    return "./berth images push, then ./berth images pin"
+
+
+def _ground(key: str, site: Site) -> Iterator[Finding]:
+    if site.eks and not site.eks.existing and not site.eks.admin_arns:
+        text = "is missing: ARNs of the IAM roles and users that administer the cluster, yours among them"
+        yield Finding(("sites", key, "eks", "adminArns"), text, "everywhere")
+    if site.gke and not site.gke.project:
+        text = "is missing: the project's ID, from: gcloud config get project"
+        yield Finding(("sites", key, "gke", "project"), text, "everywhere")
+
+
+def _reservation(path: Path, pool: Pool) -> Iterator[Finding]:
+    if pool.capacity != "reserved":
+        return
+    text = "is missing: the reservation that was bought"
+    if pool.gke and pool.gke.reservation is None:
+        yield Finding((*path, "gke", "reservation"), text, "everywhere")
+    if pool.eks and pool.eks.reservation and pool.eks.reservation.id is None:
+        yield Finding((*path, "eks", "reservation", "id"), text, "everywhere")
+
+
+def _offer(path: Path, site: Site, pool: Pool) -> Iterator[Finding]:
+    machine = pools.machine_of(site, pool)
+    if machine and offered(machine, pools.region_of(site)) is None:
+        text = (
+            f"needs {machine.name}: the data of {DATA_DATE} do not say whether {pools.region_of(site)} has it"
+        )
+        yield Finding((*path, "accelerator"), text, "nothing")
 
 
 def announce(stack: str, environment: str, findings: tuple[Finding, ...]) -> list[str]:
@@ -61,8 +126,8 @@ def announce(stack: str, environment: str, findings: tuple[Finding, ...]) -> lis
         FindingsError: this is no preview, and the stack cannot be deployed.
     """
     texts = sorted(map(str, findings))
-    production = environment == "production"
-    blocking = sorted(str(one) for one in findings if production or one.blocks_everywhere)
+    held_back = {"everywhere", "production"} if environment == "production" else {"everywhere"}
+    blocking = sorted(str(one) for one in findings if one.blocks in held_back)
     if blocking and not pulumi.runtime.is_dry_run():
         raise FindingsError(stack, blocking)
     for text in texts:

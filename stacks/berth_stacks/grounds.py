@@ -1,8 +1,24 @@
-"""Where a site is: the settings of each ground, and of its pools of accelerator nodes."""
+"""Where a site is: clusters that are there, pools of accelerator nodes, device plugins."""
 
 from typing import Annotated
 
-from berth_stacks.fields import LabelKey, Labels, LabelValue, Settings, Text, Whole, limits, words
+from pydantic import Field
+
+from berth_stacks.fields import (
+    Cidr,
+    Image,
+    LabelKey,
+    Labels,
+    LabelValue,
+    Name,
+    Settings,
+    Text,
+    Whole,
+    limits,
+    words,
+)
+from berth_stacks.grounds_aws import EksPool
+from berth_stacks.grounds_gcp import GkePool
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -15,7 +31,8 @@ class Cluster(Settings):
     context: Text | None = None
     """With kubeconfig: the context in it. Default: the current one."""
     stack: Text | None = None
-    """The stack that made the cluster, as organization/project/stack: its outputs are read. Its pools are there."""
+    """The stack that made the cluster, as organization/project/stack. Its outputs say how the cluster
+    is reached and which pools it has."""
     site: Text | None = None
     """With stack: the name of the site there. Default: this site's."""
 
@@ -51,13 +68,48 @@ class Pool(Settings):
     """Most nodes. This caps what the pool can cost."""
     accelerators_per_node: Annotated[Whole, limits(1, 16)] = 1
     """Accelerators of each node. Default: 1, the smallest machines."""
-    min: Annotated[Whole, limits(0, 1000)] = 0
+    min: Annotated[Whole, limits(0, 1000)] | None = None
     """Fewest nodes. Default: 0, so that nothing idles; own hardware: as many as max."""
-    capacity: Annotated[Text, words("on-demand", "spot", "reserved")] = "on-demand"
+    capacity: Annotated[Text, words("on-demand", "spot", "reserved")] | None = None
     """How nodes are bought. Default: on-demand. spot is cheaper and taken away at short notice."""
     machine_type: Text | None = None
     """The cloud's type of machine. Default: the smallest that has exactly those accelerators."""
-    labels: Labels = {}
+    labels: Labels = Field(default_factory=dict)
     """Further labels of the nodes."""
-    taints: list[Taint] = []
+    taints: list[Taint] = Field(default_factory=list)
     """Further taints; models on the pool tolerate them. The accelerator's own is always there."""
+    eks: EksPool | None = None
+    """What only a pool on EKS has. Default: nothing of it."""
+    gke: GkePool | None = None
+    """What only a pool on GKE has. Default: nothing of it."""
+
+
+class DevicePlugin(Settings):
+    """What tells the scheduler of a cluster which accelerators of one maker its nodes have."""
+
+    mode: Annotated[Text, words("managed", "existing")] | None = None
+    """managed: this stack deploys it. existing: the cluster has it, as GKE and the GPU operator bring it.
+    Default: managed on EKS, existing elsewhere; a second one on a node disturbs the first."""
+    image: Image | None = None
+    """Only managed: its image. Default: the version that the component was written for."""
+    namespace: Name | None = None
+    """Only managed: a namespace of its own. Default: berth-nvidia-device-plugin, or neuron's."""
+    runtime_class: Text | None = None
+    """Only managed and nvidia: the RuntimeClass with the driver, such as nvidia on k3s. Default: none."""
+    mig_strategy: Annotated[Text, words("none", "single", "mixed")] | None = None
+    """Only managed and nvidia: how slices of a GPU count. Default: none: GPUs are whole."""
+    api_server_cidrs: list[Cidr] = Field(default_factory=list)
+    """Only managed and neuron: address ranges of the API servers. Default: any but the metadata servers'."""
+    priority_class: Text | None = None
+    """Only managed: a PriorityClass that exists. Default: system-node-critical."""
+    pull_secrets: list[Name] = Field(default_factory=list)
+    """Only managed: Secrets that exist in its namespace, for the registry. Default: none."""
+
+
+class DevicePlugins(Settings):
+    """Device plugins of a cluster, one per maker of accelerators that its pools have."""
+
+    nvidia: DevicePlugin | None = None
+    """For nvidia.com/gpu. Default: as its mode's default says."""
+    neuron: DevicePlugin | None = None
+    """For aws.amazon.com/neuron. Default: as its mode's default says."""

@@ -17,17 +17,21 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pulumi
+from berth_catalogue.errors import CatalogueError
+from berth_catalogue.models import HubWeights, models
+from berth_catalogue.weights_pins import Pins, read_pins
 from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from berth_stacks.errors import Path as SettingPath
-from berth_stacks.errors import Problem, SettingsError
-from berth_stacks.findings import Finding, open_findings
+from berth_stacks.errors import Problem, SettingsError, nearest
+from berth_stacks.fields import Allowed
+from berth_stacks.findings import WEIGHTS, Finding, open_findings
 from berth_stacks.inherit import EXTENDS, Layers, lay_all
 from berth_stacks.lines import NAMESPACE, ConfigFile
-from berth_stacks.rules import broken_rules, nearest
-from berth_stacks.settings import Allowed, Stack
+from berth_stacks.rules import broken_rules
+from berth_stacks.settings import Stack
 
 _API_KEYS = "apiKeys"
 _CONNECTIONS = "connections"
@@ -48,6 +52,7 @@ class Loaded:
         api_keys: the clients' keys, by name; None where there are none, or outside of a program.
         findings: what must be asked elsewhere before it can be deployed, or deployed in production.
         layers: where every setting was written.
+        pins: pinned weights by model.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Loaded:
     api_keys: pulumi.Output[Mapping[str, str]] | None
     findings: tuple[Finding, ...]
     layers: Layers
+    pins: Mapping[str, Pins]
 
 
 def load(directory: Path) -> Loaded:
@@ -108,10 +114,11 @@ def _read(
         except ValidationError as error:
             problems = [_problem(details) for details in error.errors(include_url=False)]
         else:
-            problems = [*broken_rules(settings, name, has_api_keys=keys is not None)]
+            pins, wrong_pins = _pins(directory, settings)
+            problems = [*wrong_pins, *broken_rules(settings, name, pins, has_api_keys=keys is not None)]
             if not problems:
-                findings = tuple(open_findings(settings, has_api_keys=keys is not None))
-                return Loaded(name, settings, None, findings, layers), keys or {}
+                findings = tuple(open_findings(settings, pins, has_api_keys=keys is not None))
+                return Loaded(name, settings, None, findings, layers, pins), keys or {}
 
     def shown(problem: Problem) -> Problem:
         says_no_value = problem.given in _NO_VALUE
@@ -153,6 +160,33 @@ def _parsed(key: str, text: str) -> tuple[Any, Problem | None]:
     except ValueError:
         kind = "a list of names" if key == EXTENDS else "a mapping"
         return {}, Problem((key,), f"is {text!r}", kind, "as in the stack files of the repository")
+
+
+def _pins(directory: Path, settings: Stack) -> tuple[dict[str, Pins], list[Problem]]:
+    """The pinned weights of the models that come from a hub, as far as they are there."""
+    pins: dict[str, Pins] = {}
+    problems: list[Problem] = []
+    for key, one in settings.models.items():
+        known = models().get(one.model)
+        if known is None or not isinstance(known.weights, HubWeights):
+            continue
+        file = directory / WEIGHTS / f"{one.model}.yaml"
+        path: SettingPath = ("models", key, "model")
+        remedy = f"./berth weights pin {one.model}"
+        try:
+            found = read_pins(file)
+        except FileNotFoundError:
+            continue  # an open finding
+        except CatalogueError as error:
+            given = f"has pins that are wrong: {str(error).replace(str(directory), directory.name)}"
+            problems.append(Problem(path, given, "what `berth weights pin` writes", remedy))
+            continue
+        if found.repo != known.weights.repo:
+            given = f"has pins of {found.repo} in {WEIGHTS}/{file.name}"
+            problems.append(Problem(path, given, known.weights.repo, remedy))
+            continue
+        pins[one.model] = found
+    return pins, problems
 
 
 def _api_keys(text: str | None) -> tuple[dict[str, str] | None, list[Problem]]:

@@ -1,24 +1,17 @@
 """The program of every stack: its settings, made into components."""
 
-import os.path
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pulumi
-from berth_components import (
-    Autoscaler,
-    ExistingCluster,
-    ExistingClusterArgs,
-    MetricsAdapter,
-    ModelServer,
-    RestrictedNamespace,
-)
-from berth_components.existing_cluster import is_contents
+from berth_components import Autoscaler, MetricsAdapter, ModelServer, RestrictedNamespace
 
-from berth_stacks import build
+from berth_stacks import build, pools, sites
+from berth_stacks.endpoints import serve_by_sagemaker
 from berth_stacks.findings import announce
 from berth_stacks.load import Loaded, load
+from berth_stacks.references import KUBECONFIGS, POOLS
 
 HTTP = 80
 
@@ -27,55 +20,76 @@ def main(directory: Path) -> None:
     """Declare what the settings in a folder say, and the stack's outputs.
 
     Outputs:
-        endpoints: URL by `<site>/<model>`.
+        endpoints: URL by `<site>/<model>`; on SageMaker the endpoint's name.
         namespace: where the model servers are, unless a site says otherwise.
         models: by `<site>/<model>`: site, namespace, service, deployment, autoscaler ("" where there is
-        none),
-            selector, model (as clients name it), endpoint, simulatedGpus (per replica).
+            none), selector, model (as clients name it), endpoint, simulatedGpus (per replica); on SageMaker
+            site, model, endpoint and endpointArn.
+        findings: what is still open, as sorted texts.
+        kubeconfigs: by site, a secret: how other stacks reach the clusters that are made here.
+        pools: by site and pool, of the same clusters: what other stacks place pods by.
 
     Raises:
         SettingsError: the settings are wrong.
+        FindingsError: this is no preview, and something is open that leaves nothing to deploy.
     """
     loaded = load(directory)
     findings = announce(loaded.name, loaded.settings.environment, loaded.findings)
-    served = _declare(loaded)
+    places = {key: sites.settle(loaded, key) for key in loaded.settings.sites}
+    served = _declare(loaded, places)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})
     pulumi.export("namespace", loaded.settings.namespace or f"berth-{loaded.name}")
     pulumi.export("models", served)
     pulumi.export("findings", findings)
+    made = {key: place for key, place in places.items() if place.kubeconfig is not None}
+    if made:
+        pulumi.export(
+            KUBECONFIGS, {key: pulumi.Output.secret(place.kubeconfig) for key, place in made.items()}
+        )
+        pulumi.export(
+            POOLS,
+            {key: sites.pool_facts(place, loaded.settings.sites[key]) for key, place in made.items()},
+        )
 
 
-def _declare(loaded: Loaded) -> dict[str, dict[str, Any]]:
+def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> dict[str, dict[str, Any]]:
     stack = loaded.settings
-    grounds: dict[str, tuple[pulumi.Input[str], pulumi.ResourceOptions]] = {}
+    images = build.references(stack)
+    rooms: dict[str, pulumi.Input[str]] = {}
+    measured: list[object] = []
     for key, site in stack.sites.items():
-        if site.cluster is None:
-            raise AssertionError(f"the rules let a site without a cluster pass: {key}")
-        kubeconfig = site.cluster.kubeconfig
-        if not is_contents(kubeconfig):
-            # The provider knows no "~".
-            kubeconfig = os.path.expanduser(kubeconfig)  # noqa: PTH111 - Path would also rewrite the rest
-        access: ExistingClusterArgs = {"kubeconfig": kubeconfig}
-        if site.cluster.context:
-            access["context"] = site.cluster.context
-        cluster = ExistingCluster(key, access)
-        opts = pulumi.ResourceOptions(providers={"kubernetes": cluster.provider})
+        here = [at for at in build.placed(stack) if at.site_key == key]
+        if not here or pools.ground_of(site) == "sagemaker":
+            continue
+        opts = places[key].after()
         room = RestrictedNamespace(f"{key}-models", {"name": build.namespace(stack, site, loaded.name)}, opts)
+        rooms[key] = room.namespace
         # A cluster has one external metrics API, however many sites it holds.
-        first = all(other.cluster != site.cluster for _, other in islice(stack.sites.items(), len(grounds)))
-        if stack.metrics_adapter.mode != "none" and first:
-            MetricsAdapter(f"{key}-metrics-adapter", build.adapter_args(stack, stack.images.refs), opts)
-        grounds[key] = (room.namespace, opts)
-    return {at.title: _serve(loaded, at, *grounds[at.site_key]) for at in build.placed(stack)}
+        home = pools.home(site, key)
+        if stack.metrics_adapter.mode != "none" and home not in measured:
+            measured.append(home)
+            MetricsAdapter(f"{key}-metrics-adapter", build.adapter_args(stack, images), opts)
+    return {
+        at.title: _serve(loaded, at, rooms[at.site_key], images, places[at.site_key])
+        if at.site_key in rooms
+        else serve_by_sagemaker(loaded, at, images, places[at.site_key])
+        for at in build.placed(stack)
+    }
 
 
 def _serve(
-    loaded: Loaded, at: build.Placed, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions
+    loaded: Loaded,
+    at: build.Placed,
+    namespace: pulumi.Input[str],
+    images: Mapping[str, str],
+    place: sites.Place,
 ) -> dict[str, Any]:
     stack = loaded.settings
-    server = ModelServer(
-        at.name, build.server_args(stack, at, namespace, loaded.api_keys, stack.images.refs), opts
-    )
+    pool = place.on(at.model.pool) if at.model.pool else None
+    keys = loaded.api_keys or (None if stack.api_keys_secret else build.NO_KEYS)
+    given = build.Given(images, loaded.pins, keys)
+    opts = place.after()
+    server = ModelServer(at.name, build.server_args(stack, at, namespace, given, pool), opts)
     autoscaler: pulumi.Input[str] = ""
     if at.model.autoscaling:
         args = build.autoscaler_args(at, server.namespace, server.deployment, server.name)

@@ -1,23 +1,29 @@
 """What settings must be beside each other, and what an environment asks for."""
 
-import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from berth_catalogue.engines import engines
-from berth_catalogue.models import models
+from berth_catalogue.models import HubWeights, models
+from berth_catalogue.weights_pins import Pins
 from berth_components import checks
 from berth_components.arguments import Refusal
 
-from berth_stacks import build
+from berth_stacks import build, pools
 from berth_stacks.component_rules import component_problems
-from berth_stacks.errors import Path, Problem
-from berth_stacks.settings import Cluster, Model, Stack
+from berth_stacks.errors import Path, Problem, nearest
+from berth_stacks.rules_pools import pool_problems
+from berth_stacks.rules_sagemaker import sagemaker_problems
+from berth_stacks.settings import Model, Site, Stack
 
 _SITE = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
+# GKE takes 40 characters of <site>-<pool>.
+_POOL = re.compile(r"[a-z]([-a-z0-9]{0,17}[a-z0-9])?")
 
 
-def broken_rules(stack: Stack, name: str, *, has_api_keys: bool) -> Iterator[Problem]:
+def broken_rules(
+    stack: Stack, name: str, pins: Mapping[str, Pins], *, has_api_keys: bool
+) -> Iterator[Problem]:
     """Every rule that the settings of a stack break."""
     yield from _keys(stack)
     yield from _api_keys(stack, has_api_keys=has_api_keys)
@@ -25,29 +31,30 @@ def broken_rules(stack: Stack, name: str, *, has_api_keys: bool) -> Iterator[Pro
     yield from known
     if known:
         return  # what is served by what is not known, so nothing more can be said about it
-    yield from component_problems(stack, name)
+    yield from component_problems(stack, name, pins)
+    yield from sagemaker_problems(stack)
     yield from _contexts(stack)
+    yield from _weights(stack)
     yield from _sites(stack, name)
     yield from _node_ports(stack)
     yield from _names(stack)
+    yield from pool_problems(stack, name, pins)
     yield from _images(stack)
     if stack.environment == "production":
         yield from _production(stack)
 
 
-def nearest(word: str, words: Sequence[str]) -> str:
-    """A hint at the word that was probably meant, or ""."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else ""
-
-
 def _keys(stack: Stack) -> Iterator[Problem]:
     if not stack.sites:
         yield Problem(("sites",), "is empty", "at least one of the sites")
-    for key in stack.sites:
+    short = "1 to 20 lower-case letters, digits and '-', beginning with a letter"
+    for key, site in stack.sites.items():
         if not _SITE.fullmatch(key):
-            allowed = "1 to 20 lower-case letters, digits and '-', beginning with a letter"
-            yield Problem(("sites", key), f"has the key '{key}'", allowed)
+            yield Problem(("sites", key), f"has the key '{key}'", short)
+        for name in site.pools:
+            if not _POOL.fullmatch(name):
+                path: Path = ("sites", key, "pools", name)
+                yield Problem(path, f"has the key '{name}'", short.replace("20", "19"), "clouds take no more")
     misplaced = [problem for key, model in stack.models.items() for problem in _places(stack, key, model)]
     yield from misplaced
     # A site without a model is mostly the other half of a misspelt one.
@@ -55,6 +62,8 @@ def _keys(stack: Stack) -> Iterator[Problem]:
         []
         if misplaced
         else stack.sites.keys() - {site for model in stack.models.values() for site in model.sites}
+        if stack.models
+        else ()
     ):
         remedy = "remove it, or add it to a model's sites"
         yield Problem(("sites", key), "serves no model", "a site that a model names", remedy)
@@ -90,6 +99,20 @@ def _catalogue(key: str, model: Model) -> Iterator[Problem]:
             yield Problem(path, f"is {word!r}", "one of " + ", ".join(words), nearest(word, words))
 
 
+def _weights(stack: Stack) -> Iterator[Problem]:
+    for key, model in stack.models.items():
+        weights = models()[model.model].weights
+        path: Path = ("models", key, "weights")
+        if not isinstance(weights, HubWeights):
+            if model.weights and model.weights.source:
+                given = f"is {model.weights.source}, but {model.model} is packaged in an image"
+                yield Problem((*path, "source"), given, "nothing", "remove it")
+        elif weights.gated and not (model.weights and (model.weights.token_secret or model.weights.path)):
+            given, allowed = f"is missing, and {model.model} is behind a licence", "a Secret that exists"
+            remedy = "its entry `token` is the hub's token of an account that accepted the licence"
+            yield Problem((*path, "tokenSecret"), given, allowed, remedy)
+
+
 def _contexts(stack: Stack) -> Iterator[Problem]:
     for key, model in stack.models.items():
         longest = models()[model.model].context_tokens
@@ -102,30 +125,23 @@ def _contexts(stack: Stack) -> Iterator[Problem]:
 def _sites(stack: Stack, name: str) -> Iterator[Problem]:
     homes: dict[object, str] = {}
     for key, site in stack.sites.items():
-        if site.cluster is None:
-            yield Problem(
-                ("sites", key, "cluster"),
-                "is missing",
-                "kubeconfig and, if need be, context",
-                "./berth up local fills it in for the local cluster",
-            )
+        yield from _ground(key, site, stack)
+        if pools.ground_of(site) in {"", "sagemaker"}:
             continue
         where = build.namespace(stack, site, name)
-        if other := homes.get((site.cluster, where)):
+        home = (pools.home(site, key), where)
+        if other := homes.get(home):
             yield Problem(
                 ("sites", key),
                 f"is the same cluster and namespace as site '{other}'",
                 "a namespace of its own",
                 f"set berth:sites.{key}.namespace",
             )
-        homes[(site.cluster, where)] = key
+        homes[home] = key
         if not checks.DNS_LABEL.fullmatch(where):
             yield Problem(
                 ("namespace",), f"would be '{where}'", "a name of a namespace", "set berth:namespace"
             )
-        if site.simulated_gpus is not None and stack.environment != "local":
-            path = ("sites", key, "simulatedGpus")
-            yield Problem(path, "is given", "only in environment local", "elsewhere accelerators are real")
     for at in build.placed(stack):
         yield from _accelerators(stack, at)
         if at.by_queue and stack.metrics_adapter.mode == "none":
@@ -134,8 +150,39 @@ def _sites(stack: Stack, name: str) -> Iterator[Problem]:
             yield Problem(metric, "is queue_depth", allowed, "nothing measures it")
 
 
+def _ground(key: str, site: Site, stack: Stack) -> Iterator[Problem]:
+    """Exactly one ground, and what is for others only."""
+    path: Path = ("sites", key)
+    named = pools.grounds_of(site)
+    if not named:
+        remedy = "./berth up local fills cluster in for the local cluster"
+        yield Problem(path, "has no ground", "one of " + ", ".join(pools.GROUNDS), remedy)
+    if len(named) > 1:
+        yield Problem((*path, named[1]), f"is given beside {named[0]}", "one ground", "make two sites of it")
+    if site.cluster:
+        cluster = (*path, "cluster")
+        if (site.cluster.kubeconfig is None) == (site.cluster.stack is None):
+            given = (
+                "has neither kubeconfig nor stack"
+                if site.cluster.stack is None
+                else "has kubeconfig and stack"
+            )
+            yield Problem(
+                cluster, given, "one of the two", "./berth up local fills it in for the local cluster"
+            )
+        if site.cluster.context is not None and site.cluster.stack is not None:
+            yield Problem((*cluster, "context"), "is given", "only with kubeconfig")
+        if site.cluster.site is not None and site.cluster.stack is None:
+            yield Problem((*cluster, "site"), "is given", "only with stack")
+    if site.simulated_gpus is not None and stack.environment != "local":
+        gpus: Path = (*path, "simulatedGpus")
+        yield Problem(gpus, "is given", "only in environment local", "elsewhere accelerators are real")
+    if stack.environment == "local" and site.pools:
+        yield Problem((*path, "pools"), "is given", "none in environment local", "its hardware is simulated")
+
+
 def _node_ports(stack: Stack) -> Iterator[Problem]:
-    taken: dict[tuple[Cluster | None, int], str] = {}
+    taken: dict[tuple[object, int], str] = {}
     path: Path
     for at in build.placed(stack):
         service = at.model.service
@@ -146,7 +193,7 @@ def _node_ports(stack: Stack) -> Iterator[Problem]:
             yield Problem(("sites", at.site_key, "nodeAddress"), "is missing", "a node's address", reason)
         if service.node_port is None:
             continue
-        owner = taken.setdefault((at.site.cluster, service.node_port), at.title)
+        owner = taken.setdefault((pools.home(at.site, at.site_key), service.node_port), at.title)
         if owner != at.title:
             path = ("models", at.model_key, "service", "nodePort")
             yield Problem(
@@ -170,7 +217,7 @@ def _accelerators(stack: Stack, at: build.Placed) -> Iterator[Problem]:
         return
     path = ("models", at.model_key, "gpu", "count")
     simulated = at.site.simulated_gpus or 0
-    most = at.model.autoscaling.max if at.model.autoscaling else at.model.replicas or 1
+    most = at.most
     if at.gpus * most > simulated:
         yield Problem(
             path,

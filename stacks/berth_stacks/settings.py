@@ -7,11 +7,12 @@ carry their unit in the name or, as Kubernetes writes them, in the value.
 
 from typing import Annotated, Literal
 
-from berth_components import checks
+from pydantic import Field
 
 from berth_stacks.fields import (
-    Allowed,
     Cidr,
+    Flag,
+    Image,
     LabelKey,
     Labels,
     Name,
@@ -24,7 +25,9 @@ from berth_stacks.fields import (
     limits,
     words,
 )
-from berth_stacks.grounds import Cluster, Pool, Toleration
+from berth_stacks.grounds import Cluster, DevicePlugins, Pool, Toleration
+from berth_stacks.grounds_aws import Eks, SageMaker
+from berth_stacks.grounds_gcp import Gke
 
 _HOUR = 3600
 
@@ -33,18 +36,26 @@ class Site(Settings):
     """A place where models are served: on exactly one ground."""
 
     cluster: Cluster | None = None
-    """Ground: a cluster that is there, own hardware or any other."""
-    pools: dict[Name, Pool] = {}
+    """Ground: a cluster that is there, own hardware or any other, or one that another stack makes."""
+    eks: Eks | None = None
+    """Ground: a cluster on EKS."""
+    gke: Gke | None = None
+    """Ground: a cluster on GKE."""
+    sagemaker: SageMaker | None = None
+    """Ground: endpoints on SageMaker, without a cluster."""
+    pools: dict[Name, Pool] = Field(default_factory=dict)
     """Nodes with accelerators, by name. Default: none; models without a pool run on any node."""
+    device_plugins: DevicePlugins | None = None
+    """What makes the pools' accelerators known to the scheduler. Default: managed on EKS, else existing."""
     node_address: NodeAddress | None = None
     """Where clients reach NodePorts: the address or name of a node. Default: none, so none may be used."""
     namespace: Name | None = None
     """Namespace of the site's model servers. Default: the stack's."""
     simulated_gpus: Annotated[Whole, limits(0, 1000)] | None = None
-    """Accelerators that exist for the scheduler only. Environment local alone may have them. Default: none."""
-    node_selector: Labels = {}
+    """Accelerators that exist for the scheduler only, in environment local alone. Default: none."""
+    node_selector: Labels = Field(default_factory=dict)
     """Labels of the nodes that all models of the site run on. Default: any node."""
-    tolerations: list[Toleration] = []
+    tolerations: list[Toleration] = Field(default_factory=list)
     """Taints that all models of the site accept. Default: none but the accelerator's own."""
 
 
@@ -66,10 +77,27 @@ class Engine(Settings):
 
     name: Text = "llama.cpp"
     """Its name in the catalogue. Default: llama.cpp, which needs no accelerator."""
-    resources: Resources
-    """CPU and memory of the engine's container."""
+    resources: Resources | None = None
+    """CPU and memory of the engine's container. Needed but on SageMaker, where nobody shares."""
     threads: Annotated[Whole, limits(0, 1024)] | None = None
-    """Threads it computes with. Default: as many as its CPU limit."""
+    """Threads it computes with. Default: as many as its CPU limit. Only llama.cpp."""
+    tensor_parallel: Annotated[Whole, limits(1, 512)] | None = None
+    """Devices that each layer is cut over; a NeuronCore is a device. Default: all of the replica's. Not
+    llama.cpp."""
+    dtype: Annotated[Text, words("auto", "bfloat16", "float16")] | None = None
+    """Type it computes in. Default: the weights'. Not llama.cpp."""
+    quantisation: Text | None = None
+    """How the weights are, or are to be, quantised, such as fp8. Default: as the weights say."""
+    kv_cache_dtype: Text | None = None
+    """Type of the cache of keys and values, such as fp8. Default: the one it computes in."""
+    memory_fraction: Annotated[Number, limits(0, 1)] | None = None
+    """Share of the accelerator's memory that it takes, above 0. Default: the engine's own."""
+    prefix_caching: Flag | None = None
+    """Whether prompts that begin alike share their cache. Default: the engine's own."""
+    shared_memory: Quantity | None = None
+    """Size of /dev/shm; counts as its memory. Default: the engine's own. Not llama.cpp."""
+    scratch: Quantity | None = None
+    """Size of its writable /scratch, for compiled kernels. Default: the engine's own. Not llama.cpp."""
 
 
 class Gateway(Settings):
@@ -86,13 +114,27 @@ class Gateway(Settings):
 
 
 class Weights(Settings):
-    """The volume that the weights lie on."""
+    """Where the weights come from, and the volume that they lie on."""
 
+    source: Annotated[Text, words("hub", "volume")] | None = None
+    """Of models from a hub: hub downloads the pinned files; volume takes a claim that was filled before, and
+    compares the digests. Default: hub."""
+    path: Text | None = None
+    """With source volume: folder of the files in it."""
+    hub_url: Text | None = None
+    """With hub: the hub, or a mirror that speaks its API. Default: https://huggingface.co."""
+    hub_cidrs: list[Cidr] = Field(default_factory=list)
+    """With hub: where it and its storage are. Default: every public address."""
+    token_secret: Name | None = None
+    """With hub: a Secret that exists, with the hub's token as entry `token`, for models behind a licence.
+    Default: none."""
+    fetch_seconds: Annotated[Whole, limits(60, 86_400)] | None = None
+    """With hub: how long the download may take. Default: 3600."""
     storage: Annotated[Text, words("ephemeral", "claim", "new-claim")] | None = None
     """ephemeral: a volume per pod. claim: one that exists. new-claim: made here, shared by the pods.
     Default: ephemeral, which every cluster has."""
     size: Quantity | None = None
-    """Size of the volume that is made. Default: 1Gi. Not with claim."""
+    """Size of the volume that is made. Default: 1Gi, or room for the files. Not with claim."""
     storage_class: Text | None = None
     """Its storage class. Default: the cluster's. Not with claim."""
     access_mode: Annotated[Text, words("ReadWriteMany", "ReadWriteOnce")] | None = None
@@ -148,7 +190,8 @@ class Probes(Settings):
     """When a replica counts as started, ready and alive."""
 
     startup_seconds: Annotated[Whole, limits(10, 4 * _HOUR)] | None = None
-    """Budget for loading the model, in seconds. Default: twice the measured load, at least 60."""
+    """Budget for loading the model, in seconds. Default: twice the measured load, at least what the engine
+    usually needs."""
     measured_load_seconds: Annotated[Number, limits(0, 2 * _HOUR)] | None = None
     """How long loading took where it was measured; a budget below twice that is refused. Default: unknown."""
     readiness_period_seconds: Annotated[Whole, limits(1, 60)] | None = None
@@ -170,9 +213,9 @@ class Rollout(Settings):
 class Placement(Settings):
     """Which nodes the pods run on, besides what the pool and the site say."""
 
-    node_selector: Labels = {}
+    node_selector: Labels = Field(default_factory=dict)
     """Labels that a node must have. Default: the pool's and the site's."""
-    tolerations: list[Toleration] = []
+    tolerations: list[Toleration] = Field(default_factory=list)
     """Taints that the pods accept. Default: the pool's and the site's."""
     priority_class: Text | None = None
     """A PriorityClass that exists. Default: the cluster's."""
@@ -194,7 +237,7 @@ class Service(Settings):
     external_traffic_policy: Annotated[Text, words("Local", "Cluster")] | None = None
     """Local keeps the client's address, so that the network policy sees it. Default: Local. Not with
     ClusterIP."""
-    annotations: dict[LabelKey, Text] = {}
+    annotations: dict[LabelKey, Text] = Field(default_factory=dict)
     """For a cloud's load balancer, such as an internal one. Default: none."""
 
 
@@ -272,9 +315,9 @@ class Model(Settings):
 class Clients(Settings):
     """Who may send requests; everybody else is kept out."""
 
-    cidrs: list[Cidr] = []
+    cidrs: list[Cidr] = Field(default_factory=list)
     """Address ranges of clients. Default: none; needed with NodePort and LoadBalancer."""
-    namespaces: list[Name] = []
+    namespaces: list[Name] = Field(default_factory=list)
     """Namespaces of clients in the cluster. Default: none."""
     public_reason: Text | None = None
     """Why the whole internet may come in. Default: none, and so it may not."""
@@ -283,11 +326,11 @@ class Clients(Settings):
 class Images(Settings):
     """Which images run; `./berth up local` and `./berth images pin` say so."""
 
-    refs: dict[str, Annotated[str, Allowed(checks.image)]] = {}
+    refs: dict[str, Image] = Field(default_factory=dict)
     """References by role, such as model-server. Default: none; what lacks one is an open finding."""
     registry: Text | None = None
     """Where `./berth images push` and `pin` find them; the references say it again. Default: any."""
-    pull_secrets: list[Name] = []
+    pull_secrets: list[Name] = Field(default_factory=list)
     """Secrets that exist in the namespaces, for the registry. Default: none."""
 
 
@@ -301,7 +344,7 @@ class MetricsAdapter(Settings):
     """Where it is. Default: berth-metrics."""
     replicas: Whole | None = None
     """Only with owned. Default: 1, in production 2."""
-    api_server_cidrs: list[Cidr] = []
+    api_server_cidrs: list[Cidr] = Field(default_factory=list)
     """Only with owned: who may call it and be called. Default: any address but the clouds' metadata
     servers'."""
 
@@ -314,7 +357,7 @@ class Stack(Settings):
     like."""
     sites: dict[str, Site]
     """Places where models are served, by name."""
-    models: dict[str, Model] = {}
+    models: dict[str, Model] = Field(default_factory=dict)
     """What is served, by name. Default: nothing, for a stack that makes clusters for others."""
     clients: Clients = Clients()
     """Who may send requests. Default: nobody."""
@@ -324,7 +367,7 @@ class Stack(Settings):
     """Who measures queue depths. Default: this stack."""
     namespace: Name | None = None
     """Namespace of the model servers at every site. Default: berth-<stack>."""
-    metrics_namespaces: list[Name] = []
+    metrics_namespaces: list[Name] = Field(default_factory=list)
     """Further namespaces that may read metrics, such as Prometheus'. Default: none."""
     api_keys_secret: Text | None = None
     """A Secret that exists in the namespaces, instead of `apiKeys`. Default: none."""
