@@ -5,38 +5,26 @@ limit of 1, encrypted disks, and replace themselves (automode-learn-instances in
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta import v1 as meta
 
 from berth_components.arguments import combine
+from berth_components.aws.eks_pool_settings import PoolSettings
 from berth_components.node_pools import PoolSpec
 
 NODE_CLASS_API = "eks.amazonaws.com/v1"
 NODE_POOL_API = "karpenter.sh/v1"
-_CAPACITY = {"on-demand": "on-demand", "spot": "spot", "reserved": "reserved"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class AutoPool:
-    """What a pool under Auto Mode is made from, checked."""
-
-    machine_type: str
-    labels: Mapping[str, str]
-    taints: Sequence[tuple[str, str, str]]
-    role_arn: pulumi.Input[str]
-    subnet_ids: pulumi.Input[Sequence[str]]
-    security_group_ids: pulumi.Input[Sequence[str]]
-    disk_size_gib: pulumi.Input[int]
-    volume_key_arn: pulumi.Input[str] | None
-    reservation_id: pulumi.Input[str] | None
-    max_unavailable: int
-    expire_after_hours: int
-
-
-def declare(name: str, spec: PoolSpec, pool: AutoPool, opts: pulumi.ResourceOptions) -> None:
+def declare(
+    name: str,
+    spec: PoolSpec,
+    settings: PoolSettings,
+    taints: Sequence[tuple[str, str, str]],
+    opts: pulumi.ResourceOptions,
+) -> None:
     """Declare NodeClass and NodePool, both named after the pool."""
     metadata = meta.ObjectMetaArgs(name=name, labels={"app.kubernetes.io/managed-by": "berth"})
     node_class = CustomResource(
@@ -44,7 +32,7 @@ def declare(name: str, spec: PoolSpec, pool: AutoPool, opts: pulumi.ResourceOpti
         api_version=NODE_CLASS_API,
         kind="NodeClass",
         metadata=metadata,
-        spec=_node_class(pool),
+        spec=_node_class(settings),
         opts=opts,
     )
     CustomResource(
@@ -52,42 +40,44 @@ def declare(name: str, spec: PoolSpec, pool: AutoPool, opts: pulumi.ResourceOpti
         api_version=NODE_POOL_API,
         kind="NodePool",
         metadata=metadata,
-        spec=_node_pool(name, spec, pool),
+        spec=_node_pool(name, spec, settings, taints),
         # It goes first: nodes of a class that is gone are never deleted.
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[node_class])),
     )
 
 
-def _node_class(pool: AutoPool) -> Mapping[str, object]:
-    disk: dict[str, object] = {"size": combine(_gibibytes, pool.disk_size_gib)}
-    if pool.volume_key_arn is not None:
-        disk["kmsKeyID"] = pool.volume_key_arn
+def _node_class(settings: PoolSettings) -> Mapping[str, object]:
+    disk: dict[str, object] = {"size": combine(_gibibytes, settings.disk_size_gib)}
+    if settings.volume_key_arn is not None:
+        disk["kmsKeyID"] = settings.volume_key_arn
     spec: dict[str, object] = {
-        "role": combine(_role_name, pool.role_arn),
-        "subnetSelectorTerms": combine(_by_id, pool.subnet_ids),
-        "securityGroupSelectorTerms": combine(_by_id, pool.security_group_ids),
+        "role": combine(_role_name, settings.role_arn),
+        "subnetSelectorTerms": combine(_by_id, settings.subnet_ids),
+        "securityGroupSelectorTerms": combine(_by_id, settings.security_group_ids),
         # Namespaces of model servers bring a default-deny policy of their own.
         "networkPolicy": "DefaultAllow",
         "ephemeralStorage": disk,
     }
-    if pool.reservation_id is not None:
-        spec["capacityReservationSelectorTerms"] = [{"id": pool.reservation_id}]
+    if settings.reservation:
+        spec["capacityReservationSelectorTerms"] = [{"id": settings.reservation[1]}]
     return spec
 
 
-def _node_pool(name: str, spec: PoolSpec, pool: AutoPool) -> Mapping[str, object]:
+def _node_pool(
+    name: str, spec: PoolSpec, settings: PoolSettings, taints: Sequence[tuple[str, str, str]]
+) -> Mapping[str, object]:
     return {
         "template": {
-            "metadata": {"labels": {**pool.labels}},
+            "metadata": {"labels": {**spec.labels}},
             "spec": {
                 "nodeClassRef": {"group": "eks.amazonaws.com", "kind": "NodeClass", "name": name},
                 "requirements": [
-                    _requirement("node.kubernetes.io/instance-type", pool.machine_type),
-                    _requirement("karpenter.sh/capacity-type", _CAPACITY[spec.capacity_type]),
+                    _requirement("node.kubernetes.io/instance-type", settings.machine_type),
+                    _requirement("karpenter.sh/capacity-type", spec.capacity_type),
                     _requirement("kubernetes.io/arch", "amd64"),
                 ],
-                "taints": [_taint(*one) for one in pool.taints],
-                "expireAfter": f"{pool.expire_after_hours}h",
+                "taints": [_taint(*one) for one in taints],
+                "expireAfter": f"{settings.expire_after_hours}h",
             },
         },
         # Karpenter stops adding nodes at this many accelerators: the pool's max_nodes.
@@ -96,7 +86,7 @@ def _node_pool(name: str, spec: PoolSpec, pool: AutoPool) -> Mapping[str, object
             # A replica that is moved loads its model again: only nodes without one are taken away.
             "consolidationPolicy": "WhenEmpty",
             "consolidateAfter": "5m",
-            "budgets": [{"nodes": str(pool.max_unavailable)}],
+            "budgets": [{"nodes": str(settings.max_unavailable)}],
         },
     }
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_aws import ec2
 
 from berth_components import checks
 from berth_components.arguments import Arguments
 from berth_components.aws import checks as aws_checks
+from berth_components.aws.sdk import ec2
 from berth_components.aws.shared import Place, needed, tagged
 
 INTERFACE_ENDPOINTS = (

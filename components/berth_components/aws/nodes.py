@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import pulumi
-from pulumi_aws import autoscaling, ec2, eks
+from pulumi_aws import autoscaling, eks
 
 from berth_components.arguments import combine
+from berth_components.aws.sdk import ec2
 
 EFFECTS = {
     "NoSchedule": "NO_SCHEDULE",
