@@ -8,7 +8,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_gcp import container
 from pulumi_gcp.container import outputs
 
-from berth_components.arguments import Arguments, combine, filled
+from berth_components.arguments import ArgumentError, Arguments, combine, filled
 from berth_components.gcp.checks import is_zone
 from berth_components.gcp.cluster_args import GkeClusterArgs
 from berth_components.gcp.cluster_settings import (
@@ -29,6 +29,7 @@ from berth_components.gcp.shared import cluster_provider, require_google
 
 # GKE makes three zones' nodes for a region unless it is told which.
 _ZONES_OF_A_REGION = 3
+_LONGEST_NAME = 25
 
 
 class GkeCluster(pulumi.ComponentResource):
@@ -63,12 +64,18 @@ class GkeCluster(pulumi.ComponentResource):
         Raises:
             ArgumentError: an argument is unknown, missing, not allowed, or contradicts another one.
         """
-        given = Arguments(f"GkeCluster '{name}'", args, GkeClusterArgs)
+        who = f"GkeCluster '{name}'"
+        given = Arguments(who, args, GkeClusterArgs)
         place = read_place(given)
         existing = read_existing(given) if "existing" in given else None
+        if len(name) > _LONGEST_NAME:
+            allowed = f"at most {_LONGEST_NAME} characters: Pulumi makes the system pool's name of it"
+            raise ArgumentError(
+                who, "name of the component", f"is {name!r}", allowed, "args.name may have 40"
+            )
         new = None if existing else read_new(given, name, place)
         super().__init__("berth:gcp:GkeCluster", name, {}, opts)
-        require_google(self, f"GkeCluster '{name}'")
+        require_google(self, who)
         self._prefix = name
         self._place = place
         self.project = pulumi.Output.from_input(place.project)
@@ -311,21 +318,29 @@ def _after(value: pulumi.Input[str], before: Sequence[pulumi.Resource]) -> pulum
 
 
 def _kubeconfig_of(name: pulumi.Input[str], cluster: container.Cluster, access: Access) -> pulumi.Input[str]:
-    def write(
-        name: str,
-        address: str,
-        endpoints: outputs.ClusterControlPlaneEndpointsConfig | None,
-        auth: outputs.ClusterMasterAuth | None,
-    ) -> str | pulumi.Output[str]:
+    def write(name: str, address: str, dns: str, certificate: str) -> str | pulumi.Output[str]:
         if access.dns_endpoint:
-            dns = endpoints.dns_endpoint_config if endpoints else None
-            return _written(name, dns.endpoint if dns else None)
-        certificate = auth.cluster_ca_certificate if auth else None
-        return _written(name, address if certificate else None, certificate or "")
+            return _written(name, dns)
+        return _written(name, address if certificate else "", certificate)
 
     # The address is among the inputs although a DNS endpoint takes its place: it is unknown until there is a
     # cluster, whereas what lies inside a property that the program wrote is missing then.
-    return combine(write, name, cluster.endpoint, cluster.control_plane_endpoints_config, cluster.master_auth)
+    return combine(
+        write,
+        name,
+        cluster.endpoint,
+        cluster.control_plane_endpoints_config.apply(_dns_endpoint),
+        cluster.master_auth.apply(_certificate),
+    )
+
+
+def _dns_endpoint(known: outputs.ClusterControlPlaneEndpointsConfig | None) -> str:
+    dns = known.dns_endpoint_config if known else None
+    return (dns.endpoint if dns else None) or ""
+
+
+def _certificate(known: outputs.ClusterMasterAuth | None) -> str:
+    return (known.cluster_ca_certificate if known else None) or ""
 
 
 def _of_existing(known: container.GetClusterResult, *, by_dns: bool) -> str | pulumi.Output[str]:
@@ -340,13 +355,13 @@ def _of_existing(known: container.GetClusterResult, *, by_dns: bool) -> str | pu
     ]
     if not found:
         raise pulumi.RunError(
-            f"nobody is let in by the DNS endpoint of the cluster {known.name}; either open it, with gcloud's "
+            f"nobody is let in by the DNS endpoint of the cluster {known.name}; open it with gcloud's "
             "option --enable-dns-access, or make access.dns_endpoint False, which takes its address"
         )
     return _written(known.name or "", found[0].endpoint)
 
 
-def _written(name: str, address: str | None, certificate: str = "") -> str | pulumi.Output[str]:
+def _written(name: str, address: str, certificate: str = "") -> str | pulumi.Output[str]:
     if address:
         return kubeconfig(name, address, certificate)
     if pulumi.runtime.is_dry_run():

@@ -48,7 +48,8 @@ def read_maintenance(given: Arguments) -> Maintenance:
     clock = checks.text(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day as HH:MM, UTC")
     start = given.plain("start", clock, "02:00")
     hours = given.plain("hours", checks.whole_number(4, 24, "hours: GKE counts no shorter window"), 4)
-    chosen = given.plain("days", checks.list_of(checks.choice(*DAYS), at_least=1), DAYS[:4])
+    usual: Sequence[str] = DAYS[:4]
+    chosen = given.plain("days", checks.list_of(checks.choice(*DAYS), at_least=1), usual)
     if _fewest(chosen) * hours < _NEEDED_HOURS:
         raise given.refuse(
             "hours" if "hours" in given else "days",

@@ -1,13 +1,23 @@
-"""The network of a cluster: made here, or named."""
+"""The network of a cluster: made here, or named.
 
-from collections.abc import Sequence
+Annotations stay unevaluated here, so that the SDK's package `compute`, by far its largest, is loaded only
+where a network is made.
+"""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi_gcp import compute
 
 from berth_components.arguments import combine
 from berth_components.gcp.cluster_settings import GivenNetwork, NewCluster, Place
+from berth_components.gcp.shared import load_quietly
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PODS = "pods"
 SERVICES = "services"
@@ -33,6 +43,7 @@ def cluster_network(
         return ClusterNetwork(
             wanted.network, wanted.subnetwork, wanted.pods_range, wanted.services_range, before=[]
         )
+    load_quietly(lambda: compute.Network)
     child = pulumi.ResourceOptions(parent=parent)
     network = compute.Network(
         f"{prefix}-network",

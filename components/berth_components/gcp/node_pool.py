@@ -30,7 +30,7 @@ _ONLY_BALANCED = ("ct5lp-",)
 # Families whose number of local SSDs is ours to choose; the others have a fixed one.
 _CHOSEN_SSDS = ("g2-", "a2-highgpu-")
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
-_LONGEST_NAME = 32
+_LONGEST_NAME = 27
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class GkeNodePool(NodePool):
         chosen = _machine(given, gcp_checks.region_of(location))
         spec = read_pool(given, name, node_selector=_tpu_labels(chosen))
         if len(name) > _LONGEST_NAME:
-            raise ArgumentError(who, "name", f"is {name!r}", "at most 32 characters: GKE's limit is 40", "")
+            allowed = f"at most {_LONGEST_NAME} characters: GKE's limit is 40, and Pulumi adds 13"
+            raise ArgumentError(who, "name", f"is {name!r}", allowed, "rename the pool")
         zones = _zones(given, chosen, location)
         grace = _grace(given, spec)
         config = _config(given, spec, chosen, grace)
@@ -82,7 +83,7 @@ class GkeNodePool(NodePool):
         require_google(self, who)
         pool = container.NodePool(
             # No name of our own: Pulumi's has a random end, so that a successor can stand beside it.
-            name,
+            f"{name}-pool",
             cluster=cluster,
             project=project,
             location=location,
@@ -252,7 +253,7 @@ def _config(
         boot_disk_kms_key=given.maybe("boot_disk_kms_key", gcp_checks.kms_key),
         secure_boot=given.read("secure_boot", checks.boolean, default=True),
         labels=spec.labels,
-        taints=_taints(spec),
+        taints=_taints(spec) or None,
         spot=True if spec.capacity_type == "spot" else None,
         # 30 seconds are Google's own: left out, older versions of GKE take the pool as well.
         shutdown_grace_seconds=grace if grace != 30 else None,  # noqa: PLR2004
@@ -264,7 +265,7 @@ def _config(
 
 
 def _disk_type(given: Arguments, chosen: Machine) -> str:
-    allowed = _DISKS
+    allowed: Sequence[str] = _DISKS
     if chosen.name.startswith(_ONLY_HYPERDISK):
         allowed = ("hyperdisk-balanced",)
     elif chosen.name.startswith(_ONLY_BALANCED):
@@ -331,8 +332,8 @@ def _reservation(
             "only with capacity_type reserved",
             f"this pool is {spec.capacity_type} and would not use it",
         )
-    # Otherwise Google would fill reservations that others of the project keep for themselves.
-    return container.NodePoolNodeConfigReservationAffinityArgs(consume_reservation_type="NO_RESERVATION")
+    # On-demand nodes use what open reservations the project has, as Compute Engine's own default is.
+    return None
 
 
 def _local_ssds(given: Arguments, chosen: Machine) -> pulumi.Input[int] | None:

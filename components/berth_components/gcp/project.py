@@ -15,7 +15,8 @@ def number_of(
     found = organizations.get_project_output(
         project_id=project, opts=pulumi.InvokeOutputOptions(parent=parent)
     )
-    return found.apply(lambda known: known.number)
+    number: pulumi.Output[str] = found.apply(lambda known: known.number)
+    return number
 
 
 def gke_agent(number: pulumi.Input[str]) -> pulumi.Input[str]:

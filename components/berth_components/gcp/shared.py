@@ -1,5 +1,7 @@
 """What the components on Google Cloud have in common: args that must be there, and explicit providers."""
 
+import warnings
+from collections.abc import Callable
 from typing import TypeVar
 
 import pulumi
@@ -35,6 +37,16 @@ def require_google(component: pulumi.ComponentResource, who: str) -> None:
             "an explicit one",
             'pass pulumi.ResourceOptions(providers={"gcp": gcp.Provider("…", project="…", region="…")})',
         )
+
+
+def load_quietly(use: Callable[[], object]) -> None:
+    """Load one of the SDK's packages, which happens when it is first used, without its own warnings.
+
+    `compute` and `storage` warn of names of their own that are misspelt and deprecated.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        use()
 
 
 def cluster_provider(

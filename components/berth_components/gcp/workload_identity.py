@@ -12,7 +12,7 @@ from berth_components import checks
 from berth_components.arguments import Arguments, Refusal
 from berth_components.gcp import checks as gcp_checks
 from berth_components.gcp.project import number_of
-from berth_components.gcp.shared import needed, needed_input, require_google
+from berth_components.gcp.shared import load_quietly, needed, needed_input, require_google
 
 _BASIC = ("roles/owner", "roles/editor", "roles/viewer")
 _ROLE = re.compile(r"(roles/[A-Za-z0-9._]+|(projects|organizations)/[^/]+/roles/[A-Za-z0-9_.]+)")
@@ -77,6 +77,7 @@ class GkeWorkloadIdentity(pulumi.ComponentResource):
         settings = _read(given, name)
         super().__init__("berth:gcp:GkeWorkloadIdentity", name, {}, opts)
         require_google(self, who)
+        load_quietly(lambda: storage.BucketIAMMember)
         child = pulumi.ResourceOptions(parent=self)
         self.email = pulumi.Output.from_input("")
         nothing: Mapping[str, str] = {}
