@@ -86,7 +86,7 @@ class Service:
         """Render, tokenize where it is needed, and check lengths."""
         schema = self._checked_schema(asked)
         try:
-            prompt = await self._prompt(asked)
+            prompt, count = await self._prompt(asked)
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the prompt: {error}") from None
         except EngineGarbled as error:
@@ -96,24 +96,32 @@ class Service:
             self.monitor.lose(str(error))
             raise NotReady(f"Model is not ready: {error}", retry_after=1) from None
         most_new = asked.max_new_tokens
-        if not isinstance(prompt, str):
-            most_new = self._checked_length(asked, len(prompt))
+        if count is not None:
+            most_new = self._checked_length(asked, count)
         if most_new is None:
             raise ValidationError("the request has no length")
         return _engine_request(asked, prompt, most_new, schema)
 
-    async def _prompt(self, asked: Asked) -> str | Sequence[int]:
-        """Text where its length needs no look, else token ids, truncated if asked for."""
-        prompt = asked.prompt
+    async def _prompt(self, asked: Asked) -> tuple[str | Sequence[int], int | None]:
+        """The prompt with its length in tokens: text and None where its length needs no look.
+
+        Else token ids, truncated if asked for; or text still, for an engine that takes no ids and truncates
+        by itself.
+        """
+        prompt: str | Sequence[int] | None = asked.prompt
         if asked.messages is not None:
             prompt = await self._render(asked.messages)
         if prompt is None:
             raise ValidationError("the request has no prompt")
-        if isinstance(prompt, str) and self._needs_count(asked, prompt):
-            prompt = await self.engine.tokenize(prompt)
-        if asked.truncate is not None and not isinstance(prompt, str):
-            prompt = prompt[-asked.truncate :]
-        return prompt
+        if isinstance(prompt, str):
+            if not self._needs_count(asked, prompt):
+                return prompt, None
+            ids: Sequence[int] = await self.engine.tokenize(prompt)
+        else:
+            ids = prompt
+        if asked.truncate is not None:
+            ids = ids[-asked.truncate :]
+        return (ids if self.engine.takes_token_ids else prompt), len(ids)
 
     def _checked_schema(self, asked: Asked) -> dict[str, Any] | None:
         try:
@@ -121,7 +129,7 @@ class Service:
         except EngineRefused as error:
             raise ValidationError(f"the JSON schema cannot be followed: {error}", param="schema") from None
 
-    async def _render(self, messages: Sequence[object]) -> str:
+    async def _render(self, messages: Sequence[object]) -> str | Sequence[int]:
         try:
             return await self.engine.render_chat(messages)  # type: ignore[arg-type]
         except EngineRefused as error:
@@ -260,6 +268,7 @@ def _engine_request(
     return EngineRequest(
         prompt=prompt,
         max_new_tokens=max_new_tokens,
+        truncate=asked.truncate if isinstance(prompt, str) else None,
         temperature=asked.temperature if asked.sampling else 0.0,
         top_k=max(asked.top_k, 0),
         top_p=asked.top_p,

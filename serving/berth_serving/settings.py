@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENGINES = ("llama.cpp", "sglang", "tgi", "vllm")
+DEVICES = ("gpu", "neuron", "tpu")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_TOKENS = 10_000_000
 
@@ -26,6 +27,7 @@ class GatewaySettings:
         port: BERTH_PORT; 0 takes any free one.
         metrics_port: BERTH_METRICS_PORT; `/metrics` and `/load` only, without a key.
         engine: BERTH_ENGINE.
+        engine_device: BERTH_ENGINE_DEVICE; what vLLM computes on: its builds honour different things.
         engine_url: BERTH_ENGINE_URL; always loopback, for the engine has no authentication.
         engine_slots: BERTH_ENGINE_SLOTS; sequences the engine runs at once.
         max_concurrent_requests: MAX_CONCURRENT_REQUESTS; in slots and waiting together; above it 429.
@@ -52,6 +54,7 @@ class GatewaySettings:
     port: int
     metrics_port: int
     engine: str
+    engine_device: str
     engine_url: str
     engine_slots: int
     max_concurrent_requests: int
@@ -89,6 +92,7 @@ class GatewaySettings:
             port=read.integer("BERTH_PORT", 8000, 0, 65535, unit="(port)"),
             metrics_port=read.integer("BERTH_METRICS_PORT", 9000, 0, 65535, unit="(port)"),
             engine=read.choice("BERTH_ENGINE", "llama.cpp", ENGINES),
+            engine_device=read.choice("BERTH_ENGINE_DEVICE", "gpu", DEVICES),
             engine_url=read.text("BERTH_ENGINE_URL", "http://127.0.0.1:8001").rstrip("/"),
             engine_slots=slots,
             max_concurrent_requests=read.integer("MAX_CONCURRENT_REQUESTS", 128, 1, 100_000, unit="requests"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from berth_serving.contracts.fields import Fields, show
 from berth_serving.contracts.model import SEED_LIMIT, Asked
 from berth_serving.contracts.openai_answers import OpenAiOptions
-from berth_serving.contracts.tgi import LARGEST, SMALLEST, fold_seed, unsupported
+from berth_serving.contracts.tgi import LARGEST, SMALLEST, fold_seed, refuse_unsupported, unsupported
 from berth_serving.errors import ModelNotFound, ValidationError
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ def parse_chat(data: dict[str, Any], limits: Limits) -> tuple[Asked, OpenAiOptio
     asked.messages = messages
     asked.max_new_tokens = new if new is not None else old
     asked.json_schema = _response_format(read)
+    if asked.json_schema is not None and "response_format" in limits.unsupported:
+        raise unsupported("response_format", "response_format", limits)
+    if logprobs and "logprobs" in limits.unsupported:
+        raise unsupported("logprobs", "logprobs", limits)
     asked.logprobs = max(top, 1) if logprobs else 0
     asked.characters = sum(len(message["content"]) for message in messages)
     options.logprobs = logprobs
@@ -74,7 +78,11 @@ def parse_completion(data: dict[str, Any], limits: Limits) -> tuple[Asked, OpenA
         raise unsupported("suffix", "suffix", limits)
     if read.integer("best_of", 1, low=1, high=20) > 1:
         raise unsupported("best_of", "best_of", limits)
+    if not isinstance(prompt, str) and "token_ids" in limits.unsupported:
+        raise unsupported("prompt", "token_ids", limits)
     logprobs = read.optional_integer("logprobs", low=0, high=_MOST_LOGPROBS)
+    if logprobs is not None and "logprobs" in limits.unsupported:
+        raise unsupported("logprobs", "logprobs", limits)
     echo = read.boolean("echo")
     if echo and not isinstance(prompt, str):
         raise ValidationError("`echo` needs a `prompt` of text, got token ids", param="echo")
@@ -123,6 +131,7 @@ def _common(read: Fields, limits: Limits, *, kind: str) -> tuple[Asked, OpenAiOp
         logit_bias=_logit_bias(read),
         stream=stream,
     )
+    refuse_unsupported(asked, limits, "", seeded=seed is not None and asked.sampling)
     prefix, sort = ("chatcmpl-", "chat.completion") if kind == "chat" else ("cmpl-", "text_completion")
     options = OpenAiOptions(
         id=prefix + secrets.token_hex(16),

@@ -144,6 +144,12 @@ def parse(data: dict[str, Any], limits: Limits, *, compat: bool, stream: bool) -
     )
     chosen = secrets.randbelow(SEED_LIMIT) if seed is None else seed
     options.seed = chosen if sampling else None
+    logprobs = max(top_n, 1) if stream or details else 0
+    if "logprobs" in limits.unsupported:
+        # A token's log-probability is then null; who asks for details wants to know it.
+        if details or top_n:
+            raise unsupported("parameters.details", "logprobs", limits)
+        logprobs = 0
     asked = Asked(
         prompt=inputs,
         max_new_tokens=max_new,
@@ -158,13 +164,41 @@ def parse(data: dict[str, Any], limits: Limits, *, compat: bool, stream: bool) -
         seed=fold_seed(chosen),
         stop=read.strings("stop", limits.max_stop_sequences),
         # A stream's tokens always carry their log-probability, a whole answer's only with details.
-        logprobs=max(top_n, 1) if stream or details else 0,
+        logprobs=logprobs,
         json_schema=_grammar(read, limits),
         stream=stream,
         characters=len(inputs),
     )
     read.finish()
+    refuse_unsupported(asked, limits, "parameters.", seeded=seed is not None and sampling)
     return asked, options
+
+
+def refuse_unsupported(asked: Asked, limits: Limits, prefix: str, *, seeded: bool) -> None:
+    """Refuse knobs that were turned and that the engine does not have.
+
+    Args:
+        asked: the request.
+        limits: with what the engine cannot honour.
+        prefix: what the contract has before a parameter's name.
+        seeded: whether the client chose the seed, and sampling heeds it.
+
+    Raises:
+        UnsupportedParameter: naming the first.
+    """
+    turned = {
+        "seed": seeded,
+        "typical_p": asked.typical_p < 1,
+        "min_p": asked.min_p > 0,
+        "repetition_penalty": asked.repetition_penalty != 1,
+        "frequency_penalty": asked.frequency_penalty != 0,
+        "presence_penalty": asked.presence_penalty != 0,
+        "logit_bias": bool(asked.logit_bias),
+        "ignore_eos": asked.ignore_eos,
+    }
+    for name, is_turned in turned.items():
+        if is_turned and name in limits.unsupported:
+            raise unsupported(prefix + name, name, limits)
 
 
 def _max_new_tokens(read: Fields, limits: Limits) -> int | None:
@@ -189,6 +223,7 @@ def _refuse_unsupported(read: Fields, limits: Limits, *, stream: bool) -> None:
         "decoder_input_details": read.boolean("decoder_input_details"),
         "watermark": read.boolean("watermark"),
         "adapter_id": bool(read.text("adapter_id")),
+        "top_n_tokens": read.integer("top_n_tokens", 0, low=0, high=limits.max_top_n_tokens) > 0,
     }
     for name, asked in asked_for.items():
         if asked and name in limits.unsupported:

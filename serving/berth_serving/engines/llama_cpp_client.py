@@ -117,6 +117,7 @@ class LlamaCppEngine:
 
     name = "llama.cpp"
     unsupported = UNSUPPORTED
+    takes_token_ids = True
 
     def __init__(self, url: str, *, stall: float) -> None:
         self._server = Loopback(url, stall=stall, refuse=_raise_refusal)

@@ -97,7 +97,8 @@ class EngineRequest:
     """One generation as an engine sees it; neutral values switch a knob off.
 
     Attributes:
-        prompt: text, or token ids that are taken as they are.
+        prompt: text, or token ids that are taken as they are; text only for an engine that takes no ids.
+        truncate: keep this many tokens from the end of a prompt of text; None where that was done already.
         max_new_tokens: at least 1.
         temperature: 0 is greedy.
         top_k: 0 is off.
@@ -108,6 +109,7 @@ class EngineRequest:
 
     prompt: str | Sequence[int]
     max_new_tokens: int
+    truncate: int | None = None
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -131,7 +133,7 @@ class EngineDescription:
     Attributes:
         context_tokens: prompt and answer together, per slot.
         slots: sequences it runs at once.
-        device: `cpu` or `gpu`.
+        device: `cpu`, `gpu`, `neuron` or `tpu`.
     """
 
     context_tokens: int
@@ -150,6 +152,10 @@ class Engine(Protocol):
     def unsupported(self) -> Mapping[str, str]:
         """Request parameters that this engine cannot honour, each with the reason."""
 
+    @property
+    def takes_token_ids(self) -> bool:
+        """Whether a prompt may be token ids."""
+
     def check_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The schema as `generate` wants it; raises `EngineRefused` for one that cannot be followed."""
 
@@ -165,8 +171,8 @@ class Engine(Protocol):
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, special tokens added, as `generate` would make them."""
 
-    async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The prompt that the model's chat template makes of the messages."""
+    async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str | Sequence[int]:
+        """The prompt that the model's chat template makes of the messages; ids where it takes ids."""
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """Generate; the last event is `Finished`. Closing the generator cancels the engine's work."""

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from berth_serving.admission import Admission
-from berth_serving.engines.llama_cpp_client import LlamaCppEngine
+from berth_serving.engines.choice import make_engine
 from berth_serving.environment import SettingsError
 from berth_serving.gateway.app import Gateway
 from berth_serving.gateway.metrics_app import MetricsApp
@@ -92,7 +92,7 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     metrics_socket = listen(settings.host, settings.metrics_port, "BERTH_METRICS_PORT")
     admission = Admission(settings.engine_slots, settings.max_concurrent_requests)
     metrics = GatewayMetrics(settings, admission)
-    engine = LlamaCppEngine(settings.engine_url, stall=settings.engine_stall)
+    engine = make_engine(settings)
     service = Service(settings, engine, admission, metrics)
     gateway = Gateway(settings, service, keys)
     api = _Server(_config(gateway, settings))
