@@ -130,7 +130,8 @@ class EksCluster(pulumi.ComponentResource):
         access = self._access(cluster, new)
         self.endpoint = cluster.endpoint
         self.certificate_authority = cluster.certificate_authority.apply(_authority)
-        self.kubernetes_version = cluster.version
+        # As it was asked for: known in a preview, where the cluster's own word for it is not.
+        self.kubernetes_version = pulumi.Output.from_input(new.version)
         self.cluster_arn = cluster.arn
         self.security_group_ids = cluster.vpc_config.apply(_groups)
         late: list[pulumi.Resource] = [*access, cluster]

@@ -21,6 +21,10 @@ RESERVED: Json = {
     "capacity_type": "reserved",
     "reservation": {"id": "cr-0123456789abcdef0", "kind": "on-demand"},
 }
+WITHOUT_VPC: Json = {
+    "vpc": None,
+    "subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+}
 AUTO: Json = {"scaling": "auto-mode", "security_group_ids": ["sg-0123456789abcdef0"]}
 INF: Json = {"accelerator": "aws-inferentia2"}
 POOL, ENDPOINT = "EksNodePool", "SageMakerEndpoint"
@@ -32,15 +36,20 @@ CHANGES: list[tuple[str, Json, Json]] = [
         for one in (
             {"name": "other"},
             {"existing": True, "version": None, "vpc": None, "admin_arns": None},
-            {"scaling": "auto-mode"},
-            {"node_role_arn": ROLE},
-            {"version": "1.35"},
-            {"support": "standard"},
             {"vpc.cidr": "10.30.0.0/16"},
             {"vpc.zones": ["eu-central-1a", "eu-central-1c"]},
             {"vpc.nat": "per-zone"},
             {"vpc.endpoints": ["s3", "sts"]},
             {"vpc": None, "subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]},
+        )
+    ),
+    *(
+        ("EksCluster", WITHOUT_VPC, one)
+        for one in (
+            {"scaling": "auto-mode"},
+            {"node_role_arn": ROLE},
+            {"version": "1.35"},
+            {"support": "standard"},
             {"public_cidrs": ["203.0.113.0/24"]},
             {"admin_arns": [ROLE]},
             {"secrets_key_arn": KEY},
