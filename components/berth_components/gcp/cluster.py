@@ -210,7 +210,7 @@ class GkeCluster(pulumi.ComponentResource):
             resource_labels={"managed-by": "berth"},
             remove_default_node_pool=True,
             initial_node_count=1,
-            node_config=self._first_nodes(identity),
+            node_config=self._first_nodes(identity, key.name if settings.encryption.boot_disks else None),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[*network.before, *identity.before, *key.before],
@@ -219,10 +219,13 @@ class GkeCluster(pulumi.ComponentResource):
             ),
         )
 
-    def _first_nodes(self, identity: NodeIdentity) -> container.ClusterNodeConfigArgs:
+    def _first_nodes(
+        self, identity: NodeIdentity, disk_key: pulumi.Input[str] | None
+    ) -> container.ClusterNodeConfigArgs:
         # Without it they would run as the project's default account, for the minutes that they exist.
         return container.ClusterNodeConfigArgs(
             service_account=identity.email,
+            boot_disk_kms_key=disk_key,
             oauth_scopes=[SCOPE],
             shielded_instance_config=container.ClusterNodeConfigShieldedInstanceConfigArgs(
                 enable_secure_boot=True, enable_integrity_monitoring=True

@@ -47,14 +47,15 @@ class GkeNodePool(NodePool):
     Its nodes carry the label berth.dev/pool=<the component's name>. GKE labels them with their accelerator
     and installs driver and device plugin. A change that needs new nodes (machine, accelerator, disk) makes
     a new pool first and deletes the old one after it, within the disruption budgets of its pods.
+
+    Attributes:
+        pod_grace_seconds: of spot nodes, what a pod gets to end once Google takes its node; else None.
     """
 
     name: pulumi.Output[str]
     """The pool's name in Google Cloud."""
     machine_type: pulumi.Output[str]
     """Its machine type."""
-    pod_grace_seconds: int | None
-    """For spot nodes: the seconds that a pod gets to end once Google takes its node; None otherwise."""
 
     def __init__(self, name: str, args: GkeNodePoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare it.
@@ -118,7 +119,7 @@ class GkeNodePool(NodePool):
                 custom_timeouts=pulumi.CustomTimeouts(create="60m", update="120m", delete="120m"),
             ),
         )
-        self.pod_grace_seconds = grace - CRITICAL_PODS_SECONDS if grace else None
+        self.pod_grace_seconds: int | None = grace - CRITICAL_PODS_SECONDS if grace else None
         self.name = pool.name
         self.machine_type = pulumi.Output.from_input(chosen.name)
         self.finish(name=self.name, machineType=self.machine_type)

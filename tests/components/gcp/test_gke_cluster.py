@@ -215,7 +215,8 @@ def test_boot_disks_with_the_same_key(cluster: Callable[..., Any]) -> None:
     planned = cluster({"encryption.boot_disks": True})
     grant = planned.one("kms/cryptoKeyIAMMember:CryptoKeyIAMMember", "-disks")
     assert grant["member"] == f"serviceAccount:service-{NUMBER}@compute-system.iam.gserviceaccount.com"
-    assert planned.pool("system")["nodeConfig"]["bootDiskKmsKey"] == grant["cryptoKeyId"]
+    for nodes in (planned.pool("system")["nodeConfig"], planned.cluster["nodeConfig"]):
+        assert nodes["bootDiskKmsKey"] == grant["cryptoKeyId"]
 
 
 def test_the_projects_number_is_looked_up_with_the_components_provider(cluster: Callable[..., Any]) -> None:
