@@ -11,10 +11,10 @@ from berth_components.model_server_settings import read
 from berth_stacks import build
 from berth_stacks.blame import blame
 from berth_stacks.component_rules import server_arguments
-from berth_stacks.errors import Path
 from berth_stacks.load import Loaded
 
 if TYPE_CHECKING:
+    from berth_stacks.errors import Path
     from berth_stacks.sites import Place
 
 

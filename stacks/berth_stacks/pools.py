@@ -66,7 +66,7 @@ def machine_of(site: Site, pool: Pool) -> Machine | None:
     try:
         if pool.machine_type:
             return machine(ground, pool.machine_type)
-        return choose(ground, pool.accelerator, pool.accelerators_per_node)
+        return choose(ground, pool.accelerator, pool.accelerators_per_node, capacity_of(pool))
     except CatalogueError:
         return None
 

@@ -107,6 +107,8 @@ def _weights(stack: Stack) -> Iterator[Problem]:
             if model.weights and model.weights.source:
                 given = f"is {model.weights.source}, but {model.model} is packaged in an image"
                 yield Problem((*path, "source"), given, "nothing", "remove it")
+        elif all(stack.sites[site].sagemaker for site in model.sites if site in stack.sites):
+            continue  # the image, or sagemaker.weights, has them
         elif weights.gated and not (model.weights and (model.weights.token_secret or model.weights.path)):
             given, allowed = f"is missing, and {model.model} is behind a licence", "a Secret that exists"
             remedy = "its entry `token` is the hub's token of an account that accepted the licence"

@@ -103,6 +103,11 @@ def _machine(path: Path, site: Site, pool: Pool) -> Iterator[Problem]:
         given = f"is {machine.name}, which has {machine.accelerators} x {machine.accelerator}"
         allowed = f"a machine with {pool.accelerators_per_node} x {pool.accelerator}"
         yield Problem((*path, "machineType"), given, allowed, "or leave it out")
+    elif pools.capacity_of(pool) not in machine.capacity_types:
+        given = f"is {pools.capacity_of(pool)}, as which {machine.name} is not sold"
+        others = [one.name for one in having if pools.capacity_of(pool) in one.capacity_types]
+        remedy = f"or another machine: {', '.join(others)}" if others else ""
+        yield Problem((*path, "capacity"), given, "one of " + ", ".join(machine.capacity_types), remedy)
     else:
         yield from _where(path, site, pool, region)
 
