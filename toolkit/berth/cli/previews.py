@@ -22,28 +22,35 @@ if TYPE_CHECKING:
 
 # What programs on clouds import: once for all stacks, before they are forked. Never the program's own rooms.
 CLOUD_MODULES = (
+    "pulumi_aws.appautoscaling",
     "pulumi_aws.autoscaling",
     "pulumi_aws.cloudwatch",
     "pulumi_aws.ec2",
     "pulumi_aws.eks",
     "pulumi_aws.iam",
     "pulumi_aws.kms",
+    "pulumi_aws.sagemaker",
+    "pulumi_gcp.artifactregistry",
     "pulumi_gcp.compute",
     "pulumi_gcp.container",
     "pulumi_gcp.kms",
+    "pulumi_gcp.organizations",
     "pulumi_gcp.projects",
     "pulumi_gcp.serviceaccount",
+    "pulumi_gcp.storage",
 )
 OTHER_MODULES = (
     "pydantic",
     "yaml",
     "pulumi_kubernetes.apiextensions",
+    "pulumi_kubernetes.apiregistration.v1",
     "pulumi_kubernetes.apps.v1",
     "pulumi_kubernetes.autoscaling.v2",
     "pulumi_kubernetes.core.v1",
     "pulumi_kubernetes.networking.v1",
     "pulumi_kubernetes.policy.v1",
     "pulumi_kubernetes.rbac.v1",
+    "pulumi_kubernetes.storage.v1",
 )
 
 
