@@ -1,6 +1,6 @@
 """Promise 1: `kill -9` of a deployment at 200 random moments over an update of about 50 objects.
 
-Runs the test of the same name with 200 kills instead of 20, on the tests' local cluster:
+Runs the test of the same name with 200 kills instead of 8, on the tests' local cluster:
 
     python bench/deployer_kills.py [kills]
 

@@ -125,8 +125,21 @@ class Stack:
         return self.cluster.kubectl("get", kind, name, "-n", self.name, "-o", f"jsonpath={{{path}}}")
 
 
+@pytest.fixture(scope="session")
+def record_namespace(cluster: Cluster) -> None:
+    """Keep the namespace of the records: its removal after each last `down` would take ten seconds."""
+    if "namespace/berth-system" not in cluster.kubectl("get", "namespaces", "-o", "name").split():
+        cluster.kubectl("create", "namespace", "berth-system")
+    cluster.kubectl("label", "namespace", "berth-system", "app.kubernetes.io/managed-by-")
+
+
 @pytest.fixture
-async def stack(cluster: Cluster, tmp_path: Path, interpreter: Interpreter) -> AsyncIterator[Stack]:
+async def stack(
+    cluster: Cluster,
+    record_namespace: None,  # noqa: ARG001 - it only has to be there
+    tmp_path: Path,
+    interpreter: Interpreter,
+) -> AsyncIterator[Stack]:
     """Give a stack on the real cluster, and a namespace of its name; whatever it left is removed."""
     made = Stack(cluster, tmp_path / "program", interpreter)
     cluster.kubectl("create", "namespace", made.name)

@@ -39,42 +39,43 @@ MIXED = """
 
 
 async def test_preview_up_repeat_change_down(stack: Stack) -> None:
+    kept = {"state_namespace": f"{stack.name}-records"}
     stack.write(MIXED, own_namespace=True)
-    planned = fine(await stack.preview())
+    planned = fine(await stack.preview(**kept))
     assert f"{stack.name}-own" not in stack.cluster.kubectl("get", "namespaces", "-o", "name")
-    first = fine(await stack.up())
+    first = fine(await stack.up(**kept))
     assert ops(planned) == ops(first)
     assert set(ops(first).values()) == {"create"}
     assert len(first.changes) == 5
     assert first.outputs["url"].startswith("http://")
     assert first.outputs["url"] != "http://"
 
-    again = fine(await stack.up())
+    again = fine(await stack.up(**kept))
     assert again.changes == []
     assert again.output_changes == {}
     assert again.summary == {"same": 5}
 
     stack.extra = {"demo:a": "2"}
-    planned = fine(await stack.preview())
+    planned = fine(await stack.preview(**kept))
     assert ops(planned) == {"settings": "update"}
     assert [change.path for change in planned.changes[0].changes] == ["data.a"]
-    changed = fine(await stack.up())
+    changed = fine(await stack.up(**kept))
     assert ops(changed) == {"settings": "update"}
     settings = stack.cluster.kubectl("get", "configmap", "settings", "-n", f"{stack.name}-own", "-o", "yaml")
     assert 'a: "2"' in settings
     assert changed.output_changes == {"a": "update"}
 
-    found = await outputs(stack.request())
+    found = await outputs(stack.request(**kept))
     assert found["a"] == "2"
 
-    gone = fine(await stack.down())
+    gone = fine(await stack.down(**kept))
     assert len(gone.changes) == 5
-    assert f"{stack.name}-own" not in stack.cluster.kubectl("get", "namespaces", "-o", "name")
-    if not stack.cluster.kubectl("get", "secrets,leases", "-n", "berth-system", "-o", "name"):
-        assert "berth-system" not in stack.cluster.kubectl("get", "namespaces", "-o", "name")
+    namespaces = stack.cluster.kubectl("get", "namespaces", "-o", "name")
+    assert f"{stack.name}-own" not in namespaces
+    assert f"{stack.name}-records" not in namespaces
     left = stack.cluster.kubectl("get", "secrets,leases", "-A", "-o", "name")
     assert f"demo.{stack.name}" not in left
-    nothing = fine(await stack.down())
+    nothing = fine(await stack.down(**kept))
     assert nothing.changes == []
 
 

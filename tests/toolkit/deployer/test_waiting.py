@@ -103,7 +103,7 @@ async def test_a_crash_shows_its_last_lines_and_never_a_secret(live: Stack) -> N
         live,
         """
 code = "import os, sys; print('the key is', os.environ['KEY']); print('boom'); sys.exit(3)"
-deployment(wait="15", minReadySeconds=10, template=pod(code,
+deployment(wait="8", minReadySeconds=6, template=pod(code,
     env=[{"name": "KEY", "value": config.require_secret("key")}]))
 """,
     )

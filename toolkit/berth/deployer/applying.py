@@ -49,8 +49,9 @@ class Applier:
         expected = (
             planned.step if planned else Step(desired.resource.urn, desired.resource.type, "", op=Op.CREATE)
         )
+        where = self._context.on(access.cluster)
         if expected.op is not Op.SAME:
-            self._context.tell("started", f"{_DOING[expected.op]} {desired.key}", expected)
+            self._context.tell("started", f"{_DOING[expected.op]} {desired.key}{where}", expected)
         began = time.monotonic()
         try:
             outcome = await self._apply(desired, access, expected)
@@ -64,7 +65,7 @@ class Applier:
             outcome.step.op, outcome.replaced = Op.REPLACE, planned.replaced
             outcome.step.replace_reasons, outcome.step.note = expected.replace_reasons, expected.note
         if outcome.step.op is not Op.SAME:
-            text = f"{_DONE[outcome.step.op]} {desired.key} ({outcome.step.seconds:.1f} s)"
+            text = f"{_DONE[outcome.step.op]} {desired.key}{where} ({outcome.step.seconds:.1f} s)"
             self._context.tell("finished", text, outcome.step)
         self._tell_it_came(desired, access)
         return outcome
@@ -93,8 +94,9 @@ class Applier:
         wanted += [("kind", desired.key.group_kind)] if desired.kind is None else []
         for needed in wanted:
             event = self._came.get((access.cluster.uid, *needed))
-            if event is None:
+            if event is None or event.is_set():
                 continue
+            self._context.tell("waiting", f"{desired.key} waits for {needed[0]} {needed[1]}")
             try:
                 async with asyncio.timeout(DEFAULT_SECONDS):
                     await event.wait()
@@ -139,7 +141,7 @@ async def remove(context: Context, doomed: list[Doomed], gone: list[Step]) -> bo
 
     def started(item: Doomed) -> None:
         began[item.key] = time.monotonic()
-        context.tell("started", f"{_DOING[step(item).op]} {item.key}", step(item))
+        context.tell("started", f"{_DOING[step(item).op]} {item.key}{context.on(item.cluster)}", step(item))
 
     def waiting(item: Doomed, text: str) -> None:
         context.tell("waiting", f"waiting for {item.key} to go: {text}", step(item))
@@ -150,8 +152,8 @@ async def remove(context: Context, doomed: list[Doomed], gone: list[Step]) -> bo
             return
         step(item).seconds = time.monotonic() - began[item.key]
         gone.append(step(item))
-        context.tell(
-            "finished", f"{_DONE[step(item).op]} {item.key} ({step(item).seconds:.1f} s)", step(item)
-        )
+        where = context.on(item.cluster)
+        text = f"{_DONE[step(item).op]} {item.key}{where} ({step(item).seconds:.1f} s)"
+        context.tell("finished", text, step(item))
 
     return await prune(doomed, started, waiting, finished)

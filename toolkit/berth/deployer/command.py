@@ -75,6 +75,9 @@ class Command:
     def _retrying(self, text: str) -> None:
         self.context.tell("retry", text)
 
+    def _waiting(self, text: str) -> None:
+        self.context.tell("waiting", text)
+
     @property
     def what(self) -> str:
         """How messages name the stack."""
@@ -187,9 +190,9 @@ class Command:
         """
         for cluster in clusters:
             state = cluster.state
-            await state.make_namespace(f"{who()} run {self.run_id}")
+            await state.make_namespace(f"{who()} run {self.run_id}", self._waiting)
             hold = Hold(cluster.api, state.namespace, state.name, self.what, self.run_id)
-            await hold.take(lambda text: self.context.tell("waiting", text))
+            await hold.take(self._waiting)
             self.holds.append(hold)
         work = asyncio.current_task()
 
@@ -210,7 +213,7 @@ class Command:
                 for cluster in self.context.clusters.all:
                     if cluster.state.record is None:
                         with contextlib.suppress(ClusterError):
-                            await cluster.state.remove_namespace_if_unused()
+                            await cluster.state.remove_namespace_if_unused(self._waiting)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
             await self.context.clusters.close()

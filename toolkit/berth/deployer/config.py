@@ -127,11 +127,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def stack_file(project_dir: Path, stack: str) -> Path:
-    """The path of a stack's file."""
-    return load_project(project_dir).stack_folder / f"Pulumi.{stack}.yaml"
-
-
 def load_config(
     project_dir: Path, stack: str, passphrase: str | None = None
 ) -> tuple[dict[str, str], frozenset[str]]:

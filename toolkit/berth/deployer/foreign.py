@@ -43,7 +43,8 @@ def outputs(resource: Resource) -> dict[str, Any]:
 def step(resource: Resource, op: Op = Op.CREATE) -> Step:
     """A resource's step, labelled; what its SDK declares secret is hidden in its inputs, too."""
     visible = {key: value for key, value in outputs(resource).items() if key in resource.inputs}
-    return step_of(resource, op, note=NOTE, inputs=shown(visible), providerless=True)
+    note = f"{NOTE}; takes over {resource.import_id}" if resource.import_id else NOTE
+    return step_of(resource, op, note=note, inputs=shown(visible), providerless=True)
 
 
 def refusal(lacking: Iterable[str], what: str) -> Refused:

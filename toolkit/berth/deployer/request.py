@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from .cluster import Clusters
+    from .cluster import Cluster, Clusters
     from .values import Redactor
 
 
@@ -89,6 +89,10 @@ class Context:
                 self.redactor.text(step.object) if step else "",
             )
         )
+
+    def on(self, cluster: Cluster) -> str:
+        """Which cluster is meant, where there are several; nothing where there is one."""
+        return f" on {cluster.label}" if len(self.clusters.all) > 1 else ""
 
     def complain(self, error: DeployError, urn: str = "") -> None:
         """Keep an error for the report, once."""

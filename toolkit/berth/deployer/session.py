@@ -197,7 +197,7 @@ class Session:
         self._lack(resource)
         step = self.steps[resource.urn] = foreign.step(resource)
         self.context.tell("planned", f"{resource.type} {resource.name}", step)
-        return "", foreign.outputs(resource)
+        return resource.import_id, foreign.outputs(resource)
 
     def _lack(self, resource: Resource) -> None:
         """Note that the program wants something of another provider.

@@ -195,9 +195,10 @@ class StackState:
         await self.api.delete(SECRETS, self.namespace, self.name, propagation="Background")
         self.record = None
 
-    async def make_namespace(self, by: str) -> None:
+    async def make_namespace(self, by: str, tell: Callable[[str], None]) -> None:
         """Make sure that the namespace is there, and mark it as being used, so that nobody removes it."""
         deadline = asyncio.get_running_loop().time() + _NAMESPACE_SECONDS
+        told = False
         while True:
             live = await self.api.get(NAMESPACES, "", self.namespace)
             try:
@@ -216,6 +217,9 @@ class StackState:
                     raise explain_forbidden(error, self.namespace) from None
             if asyncio.get_running_loop().time() > deadline:
                 raise ClusterError(f"namespace {self.namespace} has been terminating for a minute")
+            if not told:
+                tell(f"waiting for namespace {self.namespace}, which is being deleted")
+            told = True
             await asyncio.sleep(0.2)
 
     def _namespace_manifest(self, by: str) -> dict[str, Any]:
@@ -223,7 +227,7 @@ class StackState:
         metadata = {"name": self.namespace, "labels": labels, "annotations": {_TOUCHED: by}}
         return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
-    async def remove_namespace_if_unused(self) -> None:
+    async def remove_namespace_if_unused(self, tell: Callable[[str], None]) -> None:
         """Delete the namespace where no stack uses it: no record, no Lease, and not marked meanwhile."""
         live = await self.api.get(NAMESPACES, "", self.namespace)
         if live is None or live["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") != "berth":
@@ -242,6 +246,7 @@ class StackState:
                 raise
             return
         # Whoever looks after a `down` finds nothing. It is no error when the cluster takes longer than that.
+        tell(f"removing namespace {self.namespace}, which no stack uses any more")
         deadline = asyncio.get_running_loop().time() + _NAMESPACE_SECONDS
         while asyncio.get_running_loop().time() < deadline:
             after = await self.api.get(NAMESPACES, "", self.namespace)
