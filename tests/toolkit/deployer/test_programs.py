@@ -278,7 +278,7 @@ async def test_the_same_program_gives_the_same_report(offline: Offline) -> None:
     """
     first, second = await offline(body), await offline(body)
     assert [step.urn for step in first.steps] == [step.urn for step in second.steps]
-    assert {**first.to_json(), "duration": 0} == {**second.to_json(), "duration": 0}
+    assert first.to_json() == second.to_json()
 
 
 async def test_json_has_the_shape_of_pulumis_preview(offline: Offline) -> None:
@@ -291,7 +291,7 @@ async def test_json_has_the_shape_of_pulumis_preview(offline: Offline) -> None:
     assert {"diffReasons", "replaceReasons", "detailedDiff", "newState"} <= set(step)
     assert step["newState"]["inputs"]["data"] == "[secret]"
     assert found["changeSummary"] == {"create": 1}
-    assert isinstance(found["duration"], int)
+    assert "duration" not in found, "the same plan gives the same bytes"
     assert "canary-value" not in json.dumps(found)
 
 
