@@ -534,7 +534,7 @@ async def test_an_update_at_most_replicas_needs_a_spare(look: Callable[..., Any]
 
 async def test_a_model_on_no_pool_takes_any_node(look: Callable[..., Any]) -> None:
     site = asked({"pools": (), "model": {"pool": None, "accelerators": 2}, "device_plugins": {}})
-    fits = compare(await look(nodes=[node("gpu-1", gpus=4)]), site)
+    fits = compare(await look(nodes=[node("gpu-1", gpus=2)]), site)
     assert {one.subject: one.state for one in fits}["model chat"] == "ok"
     hidden = compare(await look(nodes=ClusterRefused("403")), site)
     assert {one.subject: one.state for one in hidden}["model chat"] == "unknown"
@@ -649,3 +649,146 @@ async def test_the_page_fits_a_terminal_and_the_json_has_everything(look: Callab
     assert len(answer["inventory"]["nodes"]) == 20
     assert {one["state"] for one in answer["findings"]} >= {"mismatch", "ok"}
     assert answer["reached"] is True
+
+
+async def test_each_pool_is_judged_by_its_own_nodes_and_models(look: Callable[..., Any]) -> None:
+    """Two pools: what fits one must not be put down to the other."""
+    big = replace(
+        POOL,
+        name="big",
+        accelerator="NVIDIA H100 80 GB",
+        products=(H100,),
+        per_node=8,
+        node_selector={"nvidia.com/gpu.product": H100},
+    )
+    small, large = CHAT, replace(CHAT, name="large", pool="big", accelerators=8)
+    idle = replace(CHAT, name="cpu-only", pool="big", accelerators=0)
+    site = replace(ASKED, pools=(POOL, big), models=(small, large, idle))
+    nodes = [node("gpu-1"), node("gpu-2", gpus=8, product=H100)]
+    findings = compare(await look(nodes=nodes), site)
+    assert {one.state for one in findings} == {"ok"}
+    said = [one.wanted for one in findings if one.subject in {"pool l4", "pool big"}]
+    assert "1 nvidia.com/gpu at most (chat 1 x 1)" in said
+    assert "8 nvidia.com/gpu at most (large 1 x 8)" in said
+    taken = compare(await look(nodes=nodes, pods=[pod("gpu-2", 1)]), site)
+    assert [one.subject for one in taken if one.state == "mismatch"] == ["pool big"]
+
+
+@pytest.mark.parametrize(
+    ("toleration", "accepted"),
+    [
+        ({"key": "team", "operator": "Exists"}, True),
+        ({"key": "team", "operator": "Equal", "value": "ml"}, True),
+        ({"key": "team", "value": "ml"}, True),
+        ({"key": "team", "value": "other"}, False),
+        ({"key": "team"}, False),
+        ({"key": "other", "operator": "Exists"}, False),
+        ({"operator": "Exists"}, True),
+        ({"operator": "Equal"}, False),
+        ({"key": "team", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"key": "team", "operator": "Exists", "effect": "NoExecute"}, False),
+    ],
+)
+async def test_taints_are_tolerated_by_kubernetes_own_rule(
+    toleration: dict[str, str], accepted: bool, look: Callable[..., Any]
+) -> None:
+    taints = [
+        {"key": "team", "value": "ml", "effect": "NoSchedule"},
+        {"key": "soft", "effect": "PreferNoSchedule"},
+        {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"},
+    ]
+    site = asked({"pool": {"tolerations": (*POOL.tolerations, toleration)}})
+    wrong = of(compare(await look(nodes=[node("gpu-1", taints=taints)]), site), "mismatch")
+    assert (not wrong) is accepted
+    assert "soft" not in str(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("calico-node", "Calico"),
+        ("canal", "Canal"),
+        ("cilium", "Cilium"),
+        ("anetd", "GKE Dataplane V2"),
+        ("antrea-agent", "Antrea"),
+        ("kube-router", "kube-router"),
+        ("weave-net", "Weave Net"),
+        ("ovnkube-node", "OVN-Kubernetes"),
+        ("kube-ovn-cni", "Kube-OVN"),
+        ("kube-flannel-ds", ""),
+        ("kube-proxy", None),
+    ],
+)
+async def test_network_plugins_are_recognised(
+    name: str, engine: str | None, look: Callable[..., Any]
+) -> None:
+    assert (await look(daemon_sets=[daemon_set(name, "registry.example/x:1")])).policy_engine == engine
+
+
+@pytest.mark.parametrize(
+    ("container", "flag", "engine"),
+    [
+        ("aws-eks-nodeagent", "--enable-network-policy=true", "Amazon VPC CNI"),
+        ("aws-eks-nodeagent", "--enable-network-policy=false", None),
+        ("other", "--enable-network-policy=true", None),
+    ],
+)
+async def test_amazons_network_plugin_may_be_switched_on(
+    container: str, flag: str, engine: str | None, look: Callable[..., Any]
+) -> None:
+    plugin = daemon_set("aws-node", "registry.example/amazon-k8s-cni:1")
+    plugin["spec"]["template"]["spec"]["containers"].append({"name": container, "image": "x", "args": [flag]})
+    assert (await look(daemon_sets=[plugin])).policy_engine == engine
+
+
+@pytest.mark.parametrize(
+    ("workload", "provider", "found"),
+    [
+        (METALLB, "", ("MetalLB",)),
+        (daemon_set("kube-vip-ds", "ghcr.io/kube-vip/kube-vip:1"), "", ("kube-vip",)),
+        (daemon_set("svclb-traefik-1", "rancher/klipper-lb:1"), "", ("K3s ServiceLB",)),
+        (CALICO, "aws:///eu-west-1a/i-0", ("AWS",)),
+        (CALICO, "kind://docker/kind/node", ()),
+    ],
+)
+async def test_load_balancers_are_recognised(
+    workload: Json, provider: str, found: tuple[str, ...], look: Callable[..., Any]
+) -> None:
+    machine = node("gpu-1")
+    machine["spec"]["providerID"] = provider
+    assert (await look(nodes=[machine], daemon_sets=[workload])).load_balancers == found
+    assert (await look(nodes=[machine], daemon_sets=[], deployments=[workload])).load_balancers == found
+
+
+@pytest.mark.parametrize("contents", ["a: [\ntoken: canary-7d1f", '{"token": "canary-7d1f", '])
+async def test_contents_of_a_kubeconfig_are_never_shown(contents: str) -> None:
+    found = await inspect(contents)
+    assert not found.reached
+    assert "given kubeconfig" in found.server
+    assert "canary" not in found.server
+
+
+async def test_our_own_plugin_that_does_not_run_is_still_to_come(look: Callable[..., Any]) -> None:
+    waiting = {**OURS, "status": {"desiredNumberScheduled": 1, "numberReady": 0}}
+    parts: Json = {"nodes": [node("gpu-1", gpus=None)], "daemon_sets": [CALICO, METALLB]}
+    site = asked({"device_plugins": {"nvidia": "managed"}})
+    before = compare(await look(**{**parts, "daemon_sets": [waiting, CALICO, METALLB]}), site)
+    assert exit_code(before) == 0
+    # It runs and offers nothing: now something is wrong with the node.
+    running = compare(await look(**{**parts, "daemon_sets": [OURS, CALICO, METALLB]}), site)
+    assert any("offers no nvidia.com/gpu; wanted: 1 each" in text for text in of(running, "mismatch"))
+
+
+async def test_long_lists_are_cut(look: Callable[..., Any]) -> None:
+    holders = [pod("gpu-1", 1, f"trainer-{number}") for number in range(6)]
+    site = asked({"pool": {"per_node": 6}})
+    full = compare(await look(nodes=[node("gpu-1", gpus=6)], pods=holders), site)
+    assert any("research/trainer-3 (1) and 2 more" in text for text in of(full, "mismatch"))
+    nodes = [node(f"gpu-{number}", gpus=2) for number in range(6)]
+    many = compare(await look(nodes=nodes), asked({"pool": {"nodes": 7}}))
+    assert any("gpu-3 and 2 more" in text for text in of(many, "mismatch"))
+
+
+async def test_the_oldest_version_that_is_enough(look: Callable[..., Any]) -> None:
+    found = await look(minor="30", nodes=[node("gpu-1", kubelet="v1.30.0")])
+    assert {one.state for one in compare(found, ASKED)} == {"ok"}
