@@ -1,9 +1,9 @@
 """The weights fetcher: `python3 -m berth_serving.weights`, an init container, or a step of `./berth serve`.
 
-It brings one file into BERTH_WEIGHTS_DIR, under its own name, or leaves the
-folder as it was. The file is read once: hashed while it is copied to a
-temporary name, synced, and renamed only if digest and format are right. One
-lock per file lets many fetchers share a folder: the first copies, the others
+Here is the source `packaged`, one file that an installed package carries; `hub` and `volume`, of many files,
+are in `weights_tree`. It brings the file into BERTH_WEIGHTS_DIR, under its own name, or leaves the folder as
+it was. The file is read once: hashed while it is copied to a temporary name, synced, and renamed only if
+digest and format are right. One lock per file lets many fetchers share a folder: the first copies, the others
 verify what it brought.
 """
 
@@ -19,11 +19,13 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from berth_serving import logs
 from berth_serving.environment import Reader, SettingsError, refuse
+from berth_serving.weights_tree import HUB_SOURCE, VOLUME_SOURCE, TreeError, TreeSettings, bring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +88,8 @@ class FetchSettings:
         read = Reader(environ)
         source = read.text("BERTH_WEIGHTS_SOURCE", "")
         if source not in sources():
-            read.fault(f"BERTH_WEIGHTS_SOURCE={source!r}: must be one of {', '.join(sources())}")
+            known = ", ".join([*sources(), HUB_SOURCE, VOLUME_SOURCE])
+            read.fault(f"BERTH_WEIGHTS_SOURCE={source!r}: must be one of {known}")
         sha256 = read.text("BERTH_WEIGHTS_SHA256", "").lower()
         if not _SHA256.fullmatch(sha256):
             read.fault(
@@ -259,14 +262,20 @@ def _sync_folder(folder: Path) -> None:
 
 def main() -> int:
     """Fetch what the environment asks for; 0 when it is there, 1 when it cannot be, 2 for wrong settings."""
+    environ = os.environ
+    of_many = environ.get("BERTH_WEIGHTS_SOURCE", "").strip() in (HUB_SOURCE, VOLUME_SOURCE)
     try:
-        settings = FetchSettings.from_environment(os.environ)
+        run = (
+            partial(bring, TreeSettings.from_environment(environ))
+            if of_many
+            else partial(fetch, FetchSettings.from_environment(environ))
+        )
     except SettingsError as error:
         refuse(PROGRAM, error)
-    logs.configure(os.environ.get("BERTH_LOG_LEVEL", "") or "info")
+    logs.configure(environ.get("BERTH_LOG_LEVEL", "") or "info")
     try:
-        fetch(settings)
-    except WeightsError as error:
+        run()
+    except (WeightsError, TreeError) as error:
         refuse(PROGRAM, error, code=1)
     return 0
 
