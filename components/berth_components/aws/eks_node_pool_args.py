@@ -14,7 +14,8 @@ class ReservationArgs(TypedDict):
     id: pulumi.Input[str]
     """The reservation, cr-…. The pool's subnets must be in its zone."""
     kind: str
-    """capacity-block (a Capacity Block for ML) or on-demand (an On-Demand Capacity Reservation)."""
+    """capacity-block (a Capacity Block for ML; EKS empties the pool 40 minutes before its end) or on-demand
+    (an On-Demand Capacity Reservation)."""
 
 
 class EksNodePoolArgs(NodePoolArgs):
@@ -45,8 +46,9 @@ class EksNodePoolArgs(NodePoolArgs):
     """Nodes that an update may replace at a time, 1 to 100. Default: 1. Pods' disruption budgets hold
     besides."""
     update_strategy: NotRequired[str]
-    """surge (default): a new node comes before an old one is drained. minimal: the old one goes first, where
-    no further machine is to be had. Refused with auto-mode."""
+    """surge (default): new nodes come before old ones are drained, up to two per zone of the pool at a time
+    and above max_nodes. minimal: the old one goes first, where no further machine is to be had. Refused with
+    auto-mode."""
     node_repair: NotRequired[bool]
     """Whether EKS replaces nodes that are broken, also where only the accelerator is. Default: True. Refused
     with auto-mode, which always does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,18 @@ Json = dict[str, Any]
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
 REGION = "eu-central-1"
 ACCOUNT = "111122223333"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/nodes"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0123"
+SUBNETS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+GROUPS = ["sg-0123456789abcdef0"]
 CLUSTER = {
     "arn": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/found",
     "endpoint": "https://0123.gr7.eu-central-1.eks.example",
     "version": "1.34",
     "certificateAuthorities": [{"data": "Y2E="}],
     "vpcConfig": {
-        "subnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
-        "clusterSecurityGroupId": "sg-0123456789abcdef0",
+        "subnetIds": SUBNETS,
+        "clusterSecurityGroupId": GROUPS[0],
     },
 }
 
@@ -52,7 +57,10 @@ class Planned(pulumi.runtime.Mocks):
         self.resources.append(Resource(args.typ, args.name, inputs, args.provider or ""))
         if self.preview and not args.typ.startswith("pulumi:providers:"):
             return None, copy.deepcopy(args.inputs)
-        return f"{args.name}-id", {**_outputs(args.typ, args.name), **copy.deepcopy(args.inputs)}
+        outputs = {**_outputs(args.typ, args.name), **copy.deepcopy(args.inputs)}
+        if args.typ == "aws:eks/cluster:Cluster":
+            outputs["vpcConfig"] = {**outputs["vpcConfig"], "clusterSecurityGroupId": GROUPS[0]}
+        return identifier(args.typ, args.name), outputs
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> Json:
         self.calls.append(args.token)
@@ -81,6 +89,13 @@ class Planned(pulumi.runtime.Mocks):
             sorted([[one.type, one.name, one.inputs] for one in self.resources], key=lambda one: one[:2]),
             sort_keys=True,
         )
+
+
+def identifier(kind: str, name: str) -> str:
+    """The id that the cloud gives a resource."""
+    if kind == "aws:ec2/subnet:Subnet":
+        return f"subnet-{hashlib.sha256(name.encode()).hexdigest()[:17]}"
+    return f"{name}-id"
 
 
 def _outputs(kind: str, name: str) -> Json:
@@ -139,10 +154,6 @@ def plan() -> Callable[..., Planned]:
     return run
 
 
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/nodes"
-KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0123"
-SUBNETS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
-GROUPS = ["sg-0123456789abcdef0"]
 BASES: dict[str, Json] = {
     "EksCluster": {
         "version": "1.34",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pulumi
 import pytest
+import yaml
 from berth_catalogue.machines import machines
 from berth_components.aws import EksNodePool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 Json = dict[str, Any]
 AUTO: Json = {"scaling": "auto-mode", "security_group_ids": ["sg-0123456789abcdef0"]}
@@ -70,11 +73,6 @@ def test_the_node_group(make: Callable[..., Any]) -> None:
 
 def test_the_autoscaler_owns_the_size(plan: Callable[..., Any], args_of: Callable[..., Json]) -> None:
     options: list[pulumi.ResourceOptions] = []
-
-    def watch(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
-        if args.type_ == "aws:eks/nodeGroup:NodeGroup":
-            options.append(args.opts)
-        return None
 
     def look(args: pulumi.ResourceTransformationArgs) -> None:
         if args.type_ == "aws:eks/nodeGroup:NodeGroup":
@@ -182,6 +180,32 @@ def test_auto_mode(make: Callable[..., Any]) -> None:
         "taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}],
         "expireAfter": "336h",
     }
+
+
+def test_karpenters_own_schema_takes_the_pool(make: Callable[..., Any], root: Path) -> None:
+    crd = yaml.safe_load((root / "tests/cluster/crds/karpenter.sh_nodepools.yaml").read_text("utf-8"))
+    (schema,) = [one["schema"]["openAPIV3Schema"] for one in crd["spec"]["versions"] if one["name"] == "v1"]
+    taints = [{"key": "team", "value": "a", "effect": "NoExecute"}, {"key": "b", "effect": "NoSchedule"}]
+    changes = {**AUTO, "labels": {"tier": "gpu"}, "taints": taints, "capacity_type": "spot"}
+    pool = make("EksNodePool", changes).one("karpenter.sh/v1:NodePool")
+    judge = jsonschema.Draft202012Validator(_strict(schema))
+    assert [one.message for one in judge.iter_errors(pool)] == []
+    del pool["spec"]["template"]["spec"]["nodeClassRef"]
+    pool["spec"]["limit"] = {}
+    assert len([*judge.iter_errors(pool)]) == 2
+
+
+def _strict(schema: Any) -> Any:
+    """The schema, which then refuses fields that it does not name, as a strict API server does."""
+    if isinstance(schema, list):
+        return [_strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {key: _strict(one) for key, one in schema.items()}
+    # `metadata` is the API server's own.
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        strict.setdefault("additionalProperties", False)
+    return strict
 
 
 def test_auto_mode_with_a_reservation_and_a_key(make: Callable[..., Any]) -> None:

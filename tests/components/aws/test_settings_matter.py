@@ -260,8 +260,9 @@ def test_no_default_cluster_is_taken(
         plan(program)
 
 
-def test_a_preview_before_anything_exists(plan: Callable[..., Any], args_of: Callable[..., Json]) -> None:
-    """Cluster, pool, autoscaler and identity together: everything that AWS decides is unknown."""
+@pytest.mark.parametrize("preview", [True, False])
+def test_all_of_it_together(preview: bool, plan: Callable[..., Any], args_of: Callable[..., Json]) -> None:
+    """Each takes what the cluster gives; in a first preview everything that AWS decides is unknown."""
 
     def program(opts: pulumi.ResourceOptions) -> None:
         for mode in ("cluster-autoscaler", "auto-mode"):
@@ -288,7 +289,7 @@ def test_a_preview_before_anything_exists(plan: Callable[..., Any], args_of: Cal
             components.EksWorkloadIdentity(f"{name}-identity", identity, inside)  # type: ignore[typeddict-item] # built up
         components.SageMakerEndpoint("endpoint", args_of(ENDPOINT, {}), opts)  # type: ignore[arg-type] # built up
 
-    planned = plan(program, preview=True)
+    planned = plan(program, preview=preview)
     assert len(planned.of("eks/cluster:Cluster")) == 2
     assert len(planned.of("eks/nodeGroup:NodeGroup")) == 2
     assert len(planned.of("karpenter.sh/v1:NodePool")) == 1
