@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-
-import msgspec
+from typing import Any
 
 SUFFIXES = (".gguf", ".jinja", ".json", ".model", ".safetensors", ".tiktoken", ".txt")
 """Files that a model may bring; the catalogue has the same, and a test holds the two together."""
@@ -19,7 +20,8 @@ class ManifestError(ValueError):
     """The manifest says something that is not allowed; the message names it."""
 
 
-class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
     """One file."""
 
     path: str
@@ -27,7 +29,8 @@ class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True)
+class Manifest:
     """What of a repository is served, exactly."""
 
     repo: str
@@ -37,7 +40,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def digest(self) -> str:
         """SHA-256 over all of it."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def parse_manifest(body: bytes, where: str) -> Manifest:
@@ -47,9 +50,15 @@ def parse_manifest(body: bytes, where: str) -> Manifest:
         ManifestError: naming `where`, the entry, its value and what is allowed.
     """
     try:
-        made = msgspec.json.decode(body, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise ManifestError(f"{where}: {error}") from None
+        data = json.loads(body)
+    except ValueError as error:
+        raise ManifestError(f"{where}: no JSON: {error}") from None
+    top = _typed(data, {"repo": str, "revision": str, "files": list}, where)
+    entries = [
+        _typed(one, {"path": str, "size": int, "sha256": str}, f"{where}: files[{index}]")
+        for index, one in enumerate(top["files"])
+    ]
+    made = Manifest(top["repo"], top["revision"], [ManifestFile(**one) for one in entries])
     if not _REPO.fullmatch(made.repo):
         raise ManifestError(f"{where}: repo {made.repo!r}: must be <owner>/<name>")
     if not _HEX40.fullmatch(made.revision):
@@ -76,3 +85,13 @@ def _check(file: ManifestFile, where: str) -> None:
         raise ManifestError(f"{where}: {file.path}: size {file.size}: must not be negative")
     if not _HEX64.fullmatch(file.sha256):
         raise ManifestError(f"{where}: {file.path}: sha256 {file.sha256!r}: must be 64 hexadecimal digits")
+
+
+def _typed(value: object, keys: dict[str, type], where: str) -> dict[str, Any]:
+    """A mapping with exactly these keys, each of its type."""
+    if not isinstance(value, dict) or set(value) != set(keys):
+        raise ManifestError(f"{where}: must have the keys {', '.join(keys)} and no other")
+    for key, kind in keys.items():
+        if type(value[key]) is not kind:
+            raise ManifestError(f"{where}: {key}: must be a {kind.__name__}, got {value[key]!r}")
+    return value
