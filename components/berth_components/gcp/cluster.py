@@ -1,12 +1,10 @@
 """A Kubernetes cluster on Google Cloud: made here, or one that is there."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_gcp import container
-from pulumi_gcp.container import outputs
 
 from berth_components.arguments import ArgumentError, Arguments, combine, filled
 from berth_components.gcp.checks import is_zone
@@ -20,11 +18,11 @@ from berth_components.gcp.cluster_settings import (
     read_place,
 )
 from berth_components.gcp.encryption import ClusterKey, cluster_key
-from berth_components.gcp.kubeconfig import kubeconfig
 from berth_components.gcp.maintenance import Maintenance
 from berth_components.gcp.network import ClusterNetwork, cluster_network
 from berth_components.gcp.node_config import SCOPE, node_config
 from berth_components.gcp.node_identity import NodeIdentity, node_identity
+from berth_components.gcp.reaching import check_existing, kubeconfig_of_existing, kubeconfig_of_new
 from berth_components.gcp.shared import cluster_provider, require_google
 
 # GKE makes three zones' nodes for a region unless it is told which.
@@ -111,7 +109,12 @@ class GkeCluster(pulumi.ComponentResource):
             opts=pulumi.InvokeOutputOptions(parent=self),
         )
         self.cluster_name = name
-        self.kubeconfig = found.apply(lambda known: _of_existing(known, by_dns=by_dns))
+
+        def read(known: container.GetClusterResult) -> str | pulumi.Output[str]:
+            check_existing(known, self)
+            return kubeconfig_of_existing(known, by_dns=by_dns)
+
+        self.kubeconfig = found.apply(read)
         self.cluster_id = _after(
             pulumi.Output.format(
                 "projects/{0}/locations/{1}/clusters/{2}", self.project, self.location, name
@@ -133,7 +136,7 @@ class GkeCluster(pulumi.ComponentResource):
         # GKE puts its taint on GPU nodes only beside other ones, and pods need somewhere to run: what hangs
         # on the cluster waits for its plain nodes.
         self.cluster_id = _after(cluster.id, [pool, *identity.before])
-        self.kubeconfig = _after(_kubeconfig_of(self.cluster_name, cluster, settings.access), [pool])
+        self.kubeconfig = _after(kubeconfig_of_new(self.cluster_name, cluster, settings.access), [pool])
 
     def _cluster(
         self, settings: NewCluster, network: ClusterNetwork, identity: NodeIdentity, key: ClusterKey
@@ -318,60 +321,3 @@ def _after(value: pulumi.Input[str], before: Sequence[pulumi.Resource]) -> pulum
         return known
 
     return pulumi.Output.from_input(combine(first, value, *(one.urn for one in before)))
-
-
-def _kubeconfig_of(name: pulumi.Input[str], cluster: container.Cluster, access: Access) -> pulumi.Input[str]:
-    def write(name: str, address: str, dns: str, certificate: str) -> str | pulumi.Output[str]:
-        if access.dns_endpoint:
-            return _written(name, dns)
-        return _written(name, address if certificate else "", certificate)
-
-    # The address is among the inputs although a DNS endpoint takes its place: it is unknown until there is a
-    # cluster, whereas what lies inside a property that the program wrote is missing then.
-    return combine(
-        write,
-        name,
-        cluster.endpoint,
-        cluster.control_plane_endpoints_config.apply(_dns_endpoint),
-        cluster.master_auth.apply(_certificate),
-    )
-
-
-def _dns_endpoint(known: outputs.ClusterControlPlaneEndpointsConfig | None) -> str:
-    dns = known.dns_endpoint_config if known else None
-    return (dns.endpoint if dns else None) or ""
-
-
-def _certificate(known: outputs.ClusterMasterAuth | None) -> str:
-    return (known.cluster_ca_certificate if known else None) or ""
-
-
-def _of_existing(known: container.GetClusterResult, *, by_dns: bool) -> str | pulumi.Output[str]:
-    if not by_dns:
-        certificates = [auth.cluster_ca_certificate for auth in known.master_auths]
-        return _written(known.name or "", known.endpoint, *certificates)
-    found = [
-        dns
-        for endpoints in known.control_plane_endpoints_configs
-        for dns in endpoints.dns_endpoint_configs
-        if dns.allow_external_traffic
-    ]
-    if not found:
-        raise pulumi.RunError(
-            f"nobody is let in by the DNS endpoint of the cluster {known.name}; open it with gcloud's "
-            "option --enable-dns-access, or make access.dns_endpoint False, which takes its address"
-        )
-    return _written(known.name or "", found[0].endpoint)
-
-
-def _written(name: str, address: str, certificate: str = "") -> str | pulumi.Output[str]:
-    if address:
-        return kubeconfig(name, address, certificate)
-    if pulumi.runtime.is_dry_run():
-        # An endpoint that an update will open is missing from the state, not unknown in it.
-        return _unknown()
-    raise pulumi.RunError(f"Google told no endpoint of the cluster {name}; run the same command again")
-
-
-def _unknown() -> pulumi.Output[str]:
-    return pulumi.Output.from_input(cast("str", pulumi.UNKNOWN))

@@ -18,6 +18,19 @@ SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
 PROJECT, NUMBER, REGION = "models-prod-1", "123456789012", "europe-west4"
 
 
+THERE: Json = {
+    "endpoint": "10.1.2.3",
+    "masterAuths": [{"clusterCaCertificate": "Y2E="}],
+    "controlPlaneEndpointsConfigs": [
+        {"dnsEndpointConfigs": [{"allowExternalTraffic": True, "endpoint": "gke-0123.gke.example"}]}
+    ],
+    "enableAutopilot": False,
+    "workloadIdentityConfigs": [{"workloadPool": f"{PROJECT}.svc.id.goog"}],
+    "datapathProvider": "ADVANCED_DATAPATH",
+    "networkPolicies": [],
+}
+
+
 @dataclass(frozen=True)
 class Resource:
     """What a program registered, as it went over the wire."""
@@ -33,7 +46,7 @@ class Planned(pulumi.runtime.Mocks):
     """A cloud that has everything at once, or (in a preview) nothing yet."""
 
     preview: bool = False
-    dns_access: bool = True
+    answer: Json = field(default_factory=dict)
     resources: list[Resource] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     providers_of_calls: list[str] = field(default_factory=list)
@@ -51,19 +64,7 @@ class Planned(pulumi.runtime.Mocks):
         if args.token == "gcp:organizations/getProject:getProject":
             return {"number": NUMBER, "projectId": args.args["projectId"], "id": "x"}
         assert args.token == "gcp:container/getCluster:getCluster", args.token
-        return {
-            **args.args,
-            "id": "x",
-            "endpoint": "10.1.2.3",
-            "masterAuths": [{"clusterCaCertificate": "Y2E="}],
-            "controlPlaneEndpointsConfigs": [
-                {
-                    "dnsEndpointConfigs": [
-                        {"allowExternalTraffic": self.dns_access, "endpoint": "gke-0123.gke.example"}
-                    ]
-                }
-            ],
-        }
+        return {**args.args, "id": "x", **copy.deepcopy(THERE), **self.answer}
 
     def of(self, kind: str) -> list[Resource]:
         """All resources whose type ends so, such as container/cluster:Cluster."""
@@ -133,9 +134,13 @@ def plan() -> Callable[..., Planned]:
     import pulumi_gcp as gcp  # noqa: PLC0415 - after the runtime's settings
 
     def run(
-        program: Callable[[pulumi.ResourceOptions], object], *, preview: bool = False, dns_access: bool = True
+        program: Callable[[pulumi.ResourceOptions], object],
+        *,
+        preview: bool = False,
+        answer: Json | None = None,
     ) -> Planned:
-        planned = Planned(preview=preview, dns_access=dns_access)
+        """`answer`: what Google says of an existing cluster that is not as it should be."""
+        planned = Planned(preview=preview, answer=answer or {})
         pulumi.runtime.set_mocks(planned, project="berth", stack="test", preview=preview)
 
         @pulumi.runtime.test
@@ -181,7 +186,7 @@ def cluster(plan: Callable[..., Planned]) -> Callable[..., Planned]:
     """Plans a cluster whose args are the least there are, with changes by dotted path."""
     from berth_components.gcp import GkeCluster  # noqa: PLC0415 - after the runtime's settings
 
-    def run(changes: Json | None = None, name: str = "prod", **how: bool) -> Planned:
+    def run(changes: Json | None = None, name: str = "prod", **how: Any) -> Planned:
         return plan(lambda opts: GkeCluster(name, changed(CLUSTER, changes or {}), opts), **how)
 
     return run
@@ -192,7 +197,7 @@ def pool(plan: Callable[..., Planned]) -> Callable[..., Planned]:
     """Plans a pool whose args are the least there are, with changes by dotted path."""
     from berth_components.gcp import GkeNodePool  # noqa: PLC0415 - after the runtime's settings
 
-    def run(changes: Json | None = None, name: str = "l4", **how: bool) -> Planned:
+    def run(changes: Json | None = None, name: str = "l4", **how: Any) -> Planned:
         return plan(lambda opts: GkeNodePool(name, changed(POOL, changes or {}), opts), **how)
 
     return run

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, get_args, is_typeddict
 
+import pulumi
 import pytest
 from berth_components.gcp import GkeCluster, GkeClusterArgs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pulumi
 
 Json = dict[str, Any]
 PROJECT, NUMBER, REGION = "models-prod-1", "123456789012", "europe-west4"
@@ -293,7 +294,7 @@ def test_a_window_that_crosses_midnight(cluster: Callable[..., Any]) -> None:
     }
 
 
-def _kubeconfig(plan: Callable[..., Any], changes: Json, **how: bool) -> Json | None:
+def _kubeconfig(plan: Callable[..., Any], changes: Json, **how: Any) -> Json | None:
     seen: list[str] = []
 
     def program(opts: pulumi.ResourceOptions) -> object:
@@ -341,9 +342,42 @@ def test_an_existing_cluster_is_looked_up_and_not_touched(cluster: Callable[...,
     assert planned.one("serviceaccount/account:Account")["accountId"] == "there-nodes"
 
 
-def test_an_existing_cluster_without_dns_access_says_what_to_do(plan: Callable[..., Any]) -> None:
-    with pytest.raises(Exception, match=r"option --enable-dns-access, or make access\.dns_endpoint False"):
-        _kubeconfig(plan, {"existing": "there"}, dns_access=False)
+CLOSED = [{"dnsEndpointConfigs": [{"allowExternalTraffic": False, "endpoint": "gke-0123.gke.example"}]}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"controlPlaneEndpointsConfigs": CLOSED}, "option --enable-dns-access, or make access.dns_endpoint"),
+        ({"enableAutopilot": True}, "the cluster there is an Autopilot cluster, which takes no pools"),
+        (
+            {"workloadIdentityConfigs": []},
+            f"clusters update there --location {REGION} --workload-pool {PROJECT}.svc.id.goog",
+        ),
+    ],
+)
+def test_an_existing_cluster_that_does_not_fit_is_refused(
+    plan: Callable[..., Any], answer: Json, words: str
+) -> None:
+    with pytest.raises(Exception, match=re.escape(words)):
+        _kubeconfig(plan, {"existing": "there"}, answer=answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "warned"),
+    [
+        ({}, False),
+        ({"datapathProvider": "LEGACY_DATAPATH"}, True),
+        ({"datapathProvider": "LEGACY_DATAPATH", "networkPolicies": [{"enabled": True}]}, False),
+    ],
+)
+def test_an_existing_cluster_without_network_policies_is_warned_of(
+    plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, answer: Json, warned: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda text, **_: said.append(text))
+    assert _kubeconfig(plan, {"existing": "there"}, answer=answer) is not None
+    assert [("enforces no network policy" in text) for text in said] == ([True] if warned else [])
 
 
 def test_every_child_has_the_providers_that_were_passed(cluster: Callable[..., Any]) -> None:
