@@ -1,0 +1,109 @@
+"""`berth weights`: ask a hub which files a model's weights are, and keep the answer in a file."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from berth.cli.console import Console, human_size
+from berth.cli.errors import UserError
+from berth.cli.paths import ROOT
+
+_PATIENCE_SECONDS = 300.0
+PINS_FOLDER = ROOT / "stacks" / "weights"
+
+
+@click.group()
+def weights() -> None:
+    """Pin the weights of the catalogue's models, whose files a hub has."""
+
+
+@weights.command()
+@click.argument("model")
+@click.option(
+    "--revision", default="main", show_default=True, help="Branch, tag or commit; the commit is kept."
+)
+@click.option(
+    "--hub", "url", metavar="URL", help="The hub, or a mirror with its API.  [default: huggingface.co]"
+)
+@click.option(
+    "--file", "only", multiple=True, metavar="NAME", help="Weights to take, where there are several."
+)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the hub's token, for models behind a licence.  [default: $HF_TOKEN]",
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=PINS_FOLDER,
+    help="Where the answer is kept.  [default: stacks/weights]",
+)
+def pin(  # noqa: PLR0917 - click passes them by name
+    model: str,
+    revision: str,
+    url: str | None,
+    only: tuple[str, ...],
+    token_file: Path | None,
+    folder: Path,
+) -> None:
+    """Ask the hub for the commit and the digests of MODEL's files.
+
+    Writes stacks/weights/MODEL.yaml, which belongs into version control: stacks
+    serve exactly these files, and a change of them is reviewed like any other.
+    """
+    from berth_catalogue.errors import CatalogueError
+    from berth_catalogue.models import HubWeights, models
+    from berth_catalogue.models import model as known
+    from berth_catalogue.weights_pins import PinnedFile, Pins, pins_text, read_pins
+    from berth_serving.hub import HUB, Hub, HubError
+    from berth_serving.manifest import ManifestError
+    from berth_serving.pinning import pin as ask
+
+    try:
+        found = known(model).weights
+    except CatalogueError as error:
+        raise UserError(str(error)) from None
+    if not isinstance(found, HubWeights):
+        on_hub = ", ".join(key for key, one in models().items() if isinstance(one.weights, HubWeights))
+        raise UserError(
+            f"the weights of {model} come with a package and are pinned already; on a hub: {on_hub}"
+        )
+    console = Console()
+    token = token_file.read_text().strip() if token_file else os.environ.get("HF_TOKEN", "").strip()
+    try:
+        with console.step("weights", f"asking {url or HUB} for {found.repo} at {revision}"):
+            hub = Hub(url or HUB, token=token, deadline=time.monotonic() + _PATIENCE_SECONDS)
+            asked = ask(hub, found.repo, revision, only=only)
+    except (HubError, ManifestError) as error:
+        raise UserError(str(error), exit_code=1) from None
+    files = tuple(PinnedFile(one.path, one.size, one.sha256) for one in asked.files)
+    pins = Pins(asked.repo, asked.revision, files)
+    path = folder / f"{model}.yaml"
+    try:
+        before = read_pins(path)
+    except (FileNotFoundError, CatalogueError):
+        before = None
+    _write(path, pins_text(pins))
+    console.line("weights", _change(before.revision if before else None, pins.revision, same=before == pins))
+    click.echo(f"{path}: {len(files)} files, {human_size(pins.total_bytes)}, at {pins.revision}")
+
+
+def _change(before: str | None, now: str, *, same: bool) -> str:
+    if before is None:
+        return f"pinned at {now}"
+    if same:
+        return "unchanged"
+    return f"was at {before}" if before != now else "the same commit, other files"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
