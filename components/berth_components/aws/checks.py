@@ -16,7 +16,9 @@ _MAX_TAGS = 40
 
 
 def role_arn(value: object) -> str:
-    """ARN of an IAM role."""
+    """ARN of an IAM role; an existing cluster that was told none gives an empty one."""
+    if value == "":
+        raise Refusal("the ARN of an IAM role", "give the existing cluster's EksCluster a node_role_arn")
     return checks.text(
         r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+",
         "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/berth-nodes",

@@ -130,7 +130,7 @@ POOL: list[tuple[Json, str]] = [
         "'reservation.kind' is missing; allowed: one of capacity-block, on-demand",
     ),
     ({"cluster_name": None}, "'cluster_name' is missing"),
-    ({"node_role_arn": ""}, "'node_role_arn' is ''; allowed: the ARN of an IAM role"),
+    ({"node_role_arn": ""}, "'node_role_arn' is ''; allowed: the ARN of an IAM role; give the existing"),
     ({"subnet_ids": []}, "'subnet_ids' is []; allowed: a list of at least 1"),
     ({"disk_size_gib": 20}, "'disk_size_gib' is 20; allowed: a whole number from 50 to 16384 GiB"),
     ({"volume_key_arn": "0123"}, "'volume_key_arn' is '0123'; allowed: the ARN of a KMS key"),
