@@ -27,13 +27,13 @@ VERSION = "0.1.0"
 MODULES = {
     "berth_components": (
         "Autoscaler",
-        "DevicePlugin",
         "ExistingCluster",
         "MetricsAdapter",
         "ModelServer",
-        "OwnNodePool",
         "RestrictedNamespace",
     ),
+    "berth_components.device_plugin": ("DevicePlugin",),
+    "berth_components.own_node_pool": ("OwnNodePool",),
     "berth_components.aws": (
         "ClusterAutoscaler",
         "EksCluster",

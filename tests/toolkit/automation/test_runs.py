@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 from berth import automation
 from berth.automation import Options
@@ -13,6 +14,7 @@ from berth.deployer import ConfigError, DeployError, Event, Op, Secret, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 STACK = "urn:pulumi:dev::demo::pulumi:pulumi:Stack::demo-dev"
 APP = "urn:pulumi:dev::demo::demo:app:App::web"
@@ -115,7 +117,7 @@ async def test_preview_reports_what_the_engine_tells(world: Any, events: Any, ve
     assert "Deployment models/web" in {event.object for event in seen}
 
 
-async def test_reports_render_and_serialise_like_the_deployers(world: Any, events: Any) -> None:
+async def test_reports_render_and_serialise_like_the_deployers(world: Any, events: Any, root: Path) -> None:
     world.knows()
     world.set(preview=events)
     report = await world.preview(world.request({"demo:key": CANARY}, ("demo:key",)))
@@ -124,6 +126,8 @@ async def test_reports_render_and_serialise_like_the_deployers(world: Any, event
     assert "because of instanceTypes[0]" in text
     assert "spec.replicas" in text
     document = report.to_json()
+    schema = json.loads((root / "docs" / "plan.schema.json").read_text())
+    jsonschema.validate(document, schema)
     assert document["engine"] == "pulumi"
     assert document["changeSummary"] == {"delete": 1, "replace": 1, "update": 1}
     assert CANARY not in text + json.dumps(document)

@@ -78,6 +78,25 @@ def test_a_role_is_passed_to_the_service_that_it_trusts_only(plan: Callable[...,
     ]
 
 
+def test_a_reference_narrows_to_the_resource_that_it_leads_to(plan: Callable[..., Report]) -> None:
+    found = derive(
+        plan(
+            """
+            import pulumi_aws as aws
+            one = aws.iam.Role("one", assume_role_policy="{}")
+            two = aws.iam.Role("two", assume_role_policy="{}")
+            aws.iam.RolePolicy("may", role=one.name, policy="{}")
+            aws.sagemaker.Model("model", execution_role_arn=two.arn)
+            """
+        )
+    )
+    one, two = (f"arn:aws:iam::1:role/{name}-0123abc" for name in ("one", "two"))
+    assert allowed(found, "iam:PutRolePolicy", one)
+    assert not allowed(found, "iam:PutRolePolicy", two)
+    assert allowed(found, "iam:PassRole", two)
+    assert not allowed(found, "iam:PassRole", one)
+
+
 def test_policies_that_may_be_attached_are_named(plan: Callable[..., Report]) -> None:
     found = derive(plan(ON_AWS))
     (conditions,) = allowed(found, "iam:AttachRolePolicy", "arn:aws:iam::111122223333:role/plane-0123abc")
@@ -146,6 +165,22 @@ def test_policies_of_shipped_stacks_are_valid_documents(shipped: dict[str, Repor
     given = {action for statement in found.aws for action in statement.actions}
     assert wanted <= given
     assert not [one for one in found.unknown if "no data" in one]
+
+
+def test_each_region_and_partition_has_its_own_arns(plan: Callable[..., Report]) -> None:
+    found = derive(
+        plan(
+            """
+            import pulumi_aws as aws
+            for region in ("eu-west-1", "cn-north-1"):
+                on = pulumi.ResourceOptions(provider=aws.Provider(region, region=region))
+                aws.cloudwatch.LogGroup(f"logs-{region}", name="/logs", opts=on)
+            """
+        )
+    )
+    assert allowed(found, "logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:1:log-group:/logs")
+    assert allowed(found, "logs:DeleteLogGroup", "arn:aws-cn:logs:cn-north-1:1:log-group:/logs")
+    assert not allowed(found, "logs:DeleteLogGroup", "arn:aws:logs:us-east-1:1:log-group:/logs")
 
 
 def test_google_grants_go_by_project_and_limit_who_may_grant_what(plan: Callable[..., Report]) -> None:

@@ -45,10 +45,12 @@ class Marks:
     """The clusters that a program names, and what marks the stack there.
 
     Attributes:
+        tell: told what is being waited for.
         states: the stack's place in each cluster that answered.
         warnings: what could not be found out.
     """
 
+    tell: Callable[[str], None]
     states: list[StackState] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -56,7 +58,7 @@ class Marks:
         """Say in every cluster that the Pulumi CLI deploys this stack."""
         for state in self.states:
             try:
-                await _mark(state)
+                await _mark(state, self.tell)
             except ClusterError as error:
                 self.warnings.append(
                     f"{state.api.target.label}: could not record that the Pulumi CLI deploys this stack, so "
@@ -68,7 +70,7 @@ class Marks:
         for state in self.states:
             try:
                 await state.delete()
-                await state.remove_namespace_if_unused()
+                await state.remove_namespace_if_unused(self.tell)
             except ClusterError as error:
                 where = f"Secret {state.namespace}/{state.name}"
                 self.warnings.append(f"{state.api.target.label}: could not delete {where}: {error}")
@@ -88,7 +90,7 @@ async def marks(
     Raises:
         DeployersStack: Berth's deployer did, and has not taken it down.
     """
-    found = Marks()
+    found = Marks(lambda text: tell(Event("waiting", redactor.text(text))))
     apis: list[Api] = []
     try:
         for target in await _targets(request, interpreter, found.warnings):
@@ -147,8 +149,8 @@ def _engine(live: Any) -> str:
     return base64.b64decode(encoded).decode(errors="replace")
 
 
-async def _mark(state: StackState) -> None:
-    await state.make_namespace(f"{who()} for the Pulumi CLI")
+async def _mark(state: StackState, tell: Callable[[str], None]) -> None:
+    await state.make_namespace(f"{who()} for the Pulumi CLI", tell)
     text = {"engine": PULUMI, "project": state.project, "stack": state.stack, "by": who()}
     manifest = {
         "apiVersion": "v1",

@@ -242,6 +242,8 @@ def _new_step(metadata: StepEventMetadata, op: Op) -> Step:
         name=urn_parts.name_of(metadata.urn),
         parent=state.parent if state else "",
         op=op,
+        provider=(state.provider if state else "").rpartition("::")[0],  # a reference is <urn>::<id>
+        protect=bool(state and state.protect),
         custom=bool(state and state.custom) and not structure,
     )
 

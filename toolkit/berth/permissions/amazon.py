@@ -51,13 +51,14 @@ class _Place:
 
     regions: list[str]
     account: str
-    names: dict[str, list[str]]  # by placeholder: every name that the plan gives one
-    trusted: dict[str, str]  # by the name of a planned role: its trust policy, where that is known
+    names: dict[str, list[str]] = field(default_factory=dict)  # by placeholder: every name that is planned
+    by_urn: dict[str, str] = field(default_factory=dict)  # each named resource's own name
+    trusted: dict[str, str] = field(default_factory=dict)  # by a planned role's name: its trust policy
 
-    @property
-    def partition(self) -> str:
-        first = self.regions[0] if self.regions else ""
-        return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(re.sub(r"-[a-z]+-\d$", "", first), "aws")
+    def partition(self, region: str = "") -> str:
+        """The part of AWS that a region is in; without one, the first region's."""
+        inside = region if region not in {"", _ANY} else next(iter(self.regions), "")
+        return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(re.sub(r"-[a-z]+-\d$", "", inside), "aws")
 
 
 def derive(
@@ -72,7 +73,7 @@ def derive(
     looked_up = [step.type for step in steps if step.type in aws().lookups]
     if not resources and not looked_up:
         return []
-    place = _Place(_regions(steps, config), account or _account(steps), {}, {})
+    place = _Place(_regions(steps, config), account or _account(steps))
     if not place.regions:
         unknown.append(
             "AWS: the region, which no provider and no `aws:region` says; the policy allows every region"
@@ -89,7 +90,7 @@ def derive(
             _merge(grants, grant)
     for token in looked_up:
         for action in aws().lookups[token]:
-            _merge(grants, _Grant(action, _arns(action, "", (), {}, place), {}))
+            _merge(grants, _Grant(action, set(_arns(action, "", (), {}, place)), {}))
     open_ended = sorted({_kind_of(arn) for one in grants.values() for arn in one.resources if _open(arn)})
     if open_ended:
         unknown.append(
@@ -127,16 +128,13 @@ def _account(steps: Iterable[Step]) -> str:
     return found.pop() if len(found) == 1 else _ANY
 
 
-def _placeholders(kind: str) -> list[str]:
-    return re.findall(r"\$\{(\w+)\}", aws_arns()[kind])[3:]  # after partition, region, account
-
-
 def _collect(step: Step, needs: Needs, place: _Place) -> None:
     """Remember how a planned resource is called, for the ARNs of others that name it."""
     own = _own_placeholder(needs.extra["is"])
     value = own and _name(step, needs, own)
     if not value:
         return
+    place.by_urn[step.urn] = value
     place.names.setdefault(own, [])
     if value not in place.names[own]:
         place.names[own].append(value)
@@ -173,11 +171,12 @@ def _grants(step: Step, needs: Needs, place: _Place) -> Iterator[_Grant]:
     for key, actions in needs.when.items():
         if step.inputs.get(key) not in (None, False, [], {}):
             wanted += actions
-    names = {
-        placeholder: value
-        for placeholder in needs.extra.get("names", {})
-        if (value := _name(step, needs, placeholder)) is not None
-    }
+    names: dict[str, list[str]] = {}
+    for placeholder, key in needs.extra.get("names", {}).items():
+        value = _name(step, needs, placeholder)
+        found = [value] if value is not None else _referred(step, key, place)
+        if found:
+            names[placeholder] = found
     own, touches = needs.extra["is"], tuple(needs.extra.get("touches", ()))
     for action in dict.fromkeys(wanted):
         limits = needs.extra.get("limits", {}).get(action, {})
@@ -186,50 +185,59 @@ def _grants(step: Step, needs: Needs, place: _Place) -> Iterator[_Grant]:
             for key, source in limits.items()
             if isinstance(value := step.inputs.get(source), str) and not _UNKNOWN.search(value)
         }
-        yield _Grant(action, _arns(action, own, touches, names, place), conditions)
+        yield _Grant(action, set(_arns(action, own, touches, names, place)), conditions)
     for key, service in needs.extra.get("passes", {}).items():
         if step.inputs.get(key) is None:
             continue
         passed = {"StringEquals": {"iam:PassedToService": {service}}}
-        yield _Grant(_PASS, _roles(step.inputs[key], service, place), passed)
+        yield _Grant(_PASS, _roles(step, key, service, place), passed)
     if linked := needs.extra.get("linked"):
-        role = f"arn:{place.partition}:iam::{place.account}:role/aws-service-role/{linked}/*"
+        role = f"arn:{place.partition()}:iam::{place.account}:role/aws-service-role/{linked}/*"
         yield _Grant(_LINK, {role}, {"StringEquals": {"iam:AWSServiceName": {linked}}})
 
 
-def _roles(value: Any, service: str, place: _Place) -> set[str]:
-    """The roles that an input names: by ARN, or all that the plan makes and that the service may assume."""
+def _referred(step: Step, key: str, place: _Place) -> list[str]:
+    """The names of the planned resources whose outputs are in an input."""
+    return [place.by_urn[urn] for urn in step.references.get(key, ()) if urn in place.by_urn]
+
+
+def _roles(step: Step, key: str, service: str, place: _Place) -> set[str]:
+    """The roles that an input holds: by ARN, by reference, else all that the plan makes for the service."""
+    value = step.inputs[key]
     if isinstance(value, str) and value.startswith("arn:"):
         return {value}
-    names = place.names.get("RoleNameWithPath", [])
-    trusting = [name for name in names if f'"{service}"' in place.trusted.get(name, f'"{service}"')]
-    filled = [_filled("iam:role", {"RoleNameWithPath": name}, place) for name in trusting or names]
-    return {arn for some in filled for arn in some} or set(_filled("iam:role", {}, place))
+    named = place.names.get("RoleNameWithPath", [])
+    roles = [name for name in _referred(step, key, place) if name in named]
+    trusting = [name for name in named if f'"{service}"' in place.trusted.get(name, f'"{service}"')]
+    chosen = roles or trusting or named
+    return set(_filled("iam:role", {"RoleNameWithPath": chosen} if chosen else {}, place))
 
 
 def _arns(
-    action: str, own: str, touches: tuple[str, ...], names: Mapping[str, str], place: _Place
-) -> set[str]:
+    action: str, own: str, touches: tuple[str, ...], names: Mapping[str, list[str]], place: _Place
+) -> Iterator[str]:
     """The resources that an action is to be allowed on; `*` where AWS checks it for none."""
     checked = aws_actions()[action]
     kinds = set(checked.needs) | ({own} & set(checked.may)) | (set(touches) & set(checked.may))
-    if not kinds:
-        kinds = set(checked.may)
-    return {arn for kind in kinds for arn in _filled(kind, names, place)} or {_ANY}
+    for kind in kinds or set(checked.may):
+        yield from _filled(kind, names, place)
+    if not kinds and not checked.may:
+        yield _ANY
 
 
-def _filled(kind: str, names: Mapping[str, str], place: _Place) -> Iterator[str]:
+def _filled(kind: str, names: Mapping[str, list[str]], place: _Place) -> Iterator[str]:
+    """A kind's ARNs, with every name that a placeholder may stand for."""
     template = aws_arns()[kind]
-    fixed = {"Partition": place.partition, "Account": place.account}
-    open_names = [one for one in re.findall(r"\$\{(\w+)\}", template) if one not in {*fixed, "Region"}]
     choices: list[dict[str, str]] = [{}]
-    for placeholder in open_names:
-        found = [names[placeholder]] if placeholder in names else place.names.get(placeholder, [_ANY])
+    for placeholder in re.findall(r"\$\{(\w+)\}", template):
+        if placeholder in {"Partition", "Region", "Account"}:
+            continue
+        found = names.get(placeholder) or place.names.get(placeholder) or [_ANY]
         choices = [{**choice, placeholder: value} for choice in choices for value in found]
     for region in (place.regions or [_ANY]) if "${Region}" in template else [""]:
+        fixed = {"Partition": place.partition(region), "Region": region, "Account": place.account}
         for choice in choices:
-            values = {**fixed, "Region": region, **choice}
-            yield string.Template(template).substitute(values)
+            yield string.Template(template).substitute({**choice, **fixed})
 
 
 def _merge(grants: dict[tuple[str, ...], _Grant], grant: _Grant) -> None:
