@@ -95,10 +95,10 @@ class EksCluster(pulumi.ComponentResource):
         found = eks.get_cluster_output(name=settings.name, opts=pulumi.InvokeOutputOptions(parent=self))
 
         def authority(known: Sequence[eks.outputs.GetClusterCertificateAuthorityResult]) -> str:
-            return known[0].data
+            return str(known[0].data)
 
         def subnets(known: eks.outputs.GetClusterVpcConfigResult) -> Sequence[str]:
-            return known.subnet_ids
+            return [*known.subnet_ids]
 
         def groups(known: eks.outputs.GetClusterVpcConfigResult) -> Sequence[str]:
             return [known.cluster_security_group_id]
@@ -230,7 +230,7 @@ class EksCluster(pulumi.ComponentResource):
         )
 
     def _key(self, settings: EksSettings, tags: pulumi.Input[Mapping[str, str]]) -> pulumi.Output[str]:
-        return kms.Key(
+        made = kms.Key(
             f"{self._name}-secrets-key",
             description=f"Secrets of the EKS cluster {settings.name}",
             enable_key_rotation=True,
@@ -238,7 +238,9 @@ class EksCluster(pulumi.ComponentResource):
             deletion_window_in_days=30,
             tags=tags,
             opts=self._child(),
-        ).arn
+        )
+        arn: pulumi.Output[str] = made.arn
+        return arn
 
     def _access(self, cluster: eks.Cluster, new: NewCluster) -> list[pulumi.Resource]:
         made: list[pulumi.Resource] = []

@@ -105,13 +105,15 @@ def autoscaling_group(group: eks.NodeGroup) -> pulumi.Output[str]:
     """Name of the Auto Scaling group that EKS made for a node group."""
 
     def first(resources: Sequence[eks.outputs.NodeGroupResource]) -> str:
-        for resource in resources:
-            for one in resource.autoscaling_groups or []:
-                if one.name:
-                    return one.name
-        raise pulumi.RunError("EKS made a node group without an Auto Scaling group; run the update again")
+        names: list[str] = [
+            one.name for resource in resources for one in resource.autoscaling_groups or [] if one.name
+        ]
+        if not names:
+            raise pulumi.RunError("EKS made a node group without an Auto Scaling group; run the update again")
+        return names[0]
 
-    return group.resources.apply(first)
+    name: pulumi.Output[str] = group.resources.apply(first)
+    return name
 
 
 def discovery_tags(cluster: str) -> Mapping[str, str]:
