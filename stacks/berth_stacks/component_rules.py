@@ -67,7 +67,7 @@ def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Ite
             if problem.path not in seen:
                 seen.add(problem.path)
                 yield problem
-    if stack.metrics_adapter.mode != "none":
+    if stack.models and stack.metrics_adapter.mode != "none":
         try:
             read_adapter(Arguments("", build.adapter_args(stack, images), MetricsAdapterArgs))
         except ArgumentError as error:
@@ -102,7 +102,8 @@ def _autoscaler_path(argument: str, at: build.Placed) -> Path:
 def camel(argument: str) -> Path:
     """An argument's path as the settings spell it."""
     parts = re.findall(r"[^.\[\]]+", argument)
-    return tuple(int(part) if part.isdigit() else to_camel(part) for part in parts)
+    # Pydantic's camel case makes a word of the digits' end.
+    return tuple(int(part) if part.isdigit() else to_camel(part).replace("5Xx", "5xx") for part in parts)
 
 
 def camel_words(text: str) -> str:

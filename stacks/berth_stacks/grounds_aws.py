@@ -209,7 +209,7 @@ class SageMakerAlarms(Settings):
 
     action_arns: list[Text]
     """SNS topics and the like that are told. An empty list: alarms are seen in CloudWatch only."""
-    errors_5xx: Whole | None = None
+    errors_5xx: Whole | None = Field(default=None, alias="errors5xx")
     """Answers 5xx in five minutes from which it rings. Default: 5."""
     latency_seconds: Number | None = None
     """95th percentile of the model's time per request above which it rings, in seconds. Default: 30."""

@@ -75,7 +75,7 @@ def stack_text(wish: Wish) -> str:
     engine = _engine(wish, model)
     lines = [
         "# yaml-language-server: $schema=schema.json",
-        f"# {model.name} on {device.title if device else 'CPUs'}, made by ./berth new. Before the first `up`:",
+        f"# {model.name} on {device.title if device else 'CPUs'}, by ./berth new. Before the first `up`:",
         "#   pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\"",
         "# ./berth preview lists what else is open, ./berth explain says where each setting comes from.",
         "config:",
@@ -160,7 +160,7 @@ def _count(wish: Wish, model: Model, device: Accelerator) -> int:
         if device.memory_gib * count * _WEIGHTS_SHARE >= weights and heads % (count * cores) == 0:
             return count
     raise CannotError(
-        f"{model.key} needs {math.ceil(weights)} GiB for its weights, and no machine on {wish.ground} has as many "
+        f"{model.key} has {math.ceil(weights)} GiB of weights, and no machine on {wish.ground} has as many "
         f"{device.key} ({device.memory_gib:g} GiB each) in a number that divides its {heads} heads"
     )
 

@@ -3,11 +3,13 @@
 from berth_catalogue.errors import CatalogueError
 from berth_catalogue.machines import Machine, choose, machine
 
-from berth_stacks.grounds import Pool
+from berth_stacks.grounds import DevicePlugin, Pool
 from berth_stacks.settings import Site
 
 GROUNDS = ("cluster", "eks", "gke", "sagemaker")
 """The settings of a site that say where it is; exactly one is given."""
+PLUGIN_KINDS = {"nvidia": "nvidia", "aws": "neuron"}
+"""Makers of accelerators whose device plugin is a component of ours, and what it calls them."""
 _CATALOGUE = {"eks": "aws", "gke": "gcp", "sagemaker": "aws", "cluster": "own"}
 
 
@@ -69,6 +71,21 @@ def machine_of(site: Site, pool: Pool) -> Machine | None:
         return choose(ground, pool.accelerator, pool.accelerators_per_node, capacity_of(pool))
     except CatalogueError:
         return None
+
+
+def plugin_settings(site: Site, kind: str) -> DevicePlugin | None:
+    """What is said of a device plugin."""
+    given: DevicePlugin | None = getattr(site.device_plugins, kind) if site.device_plugins else None
+    return given
+
+
+def plugin_mode(site: Site, kind: str) -> str:
+    """Who deploys a device plugin: managed is this stack, existing somebody else."""
+    given = plugin_settings(site, kind)
+    if given and given.mode:
+        return given.mode
+    # Auto Mode brings them, as GKE does.
+    return "managed" if site.eks and site.eks.scaling != "auto-mode" else "existing"
 
 
 def capacity_of(pool: Pool) -> str:

@@ -161,6 +161,9 @@ def _ground(key: str, site: Site, stack: Stack) -> Iterator[Problem]:
         yield Problem(path, "has no ground", "one of " + ", ".join(pools.GROUNDS), remedy)
     if len(named) > 1:
         yield Problem((*path, named[1]), f"is given beside {named[0]}", "one ground", "make two sites of it")
+    if site.eks and site.eks.autoscaler and site.eks.scaling == "auto-mode":
+        allowed = "nothing where eks.scaling is auto-mode"
+        yield Problem((*path, "eks", "autoscaler"), "is given", allowed, "EKS adds nodes by itself")
     if site.cluster:
         cluster = (*path, "cluster")
         if (site.cluster.kubeconfig is None) == (site.cluster.stack is None):

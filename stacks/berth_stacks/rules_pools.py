@@ -34,10 +34,38 @@ def pool_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Iterator
             yield from found
             if not found:
                 yield from _demand(stack, key, pool_name)
+        yield from _plugins(("sites", key), site)
     for at in build.placed(stack):
         yield from _placement(stack, at)
         if at.pool and at.pool.accelerator in accelerators():
             yield from _notice(at, at.pool, server_arguments(stack, name, at, pins))
+
+
+def _plugins(path: Path, site: Site) -> Iterator[Problem]:
+    """Settings of device plugins that nothing would do."""
+    vendors = {
+        accelerators()[one.accelerator].vendor
+        for one in site.pools.values()
+        if one.accelerator in accelerators()
+    }
+    makers = {pools.PLUGIN_KINDS.get(vendor) for vendor in vendors}
+    for kind in pools.PLUGIN_KINDS.values():
+        given = pools.plugin_settings(site, kind)
+        if given is None:
+            continue
+        here: Path = (*path, "devicePlugins", kind)
+        if kind not in makers:
+            yield Problem(here, "is given", f"only with a pool of {kind}'s accelerators", "remove it")
+            continue
+        only = {"nvidia": ("runtimeClass", "migStrategy"), "neuron": ("apiServerCidrs",)}
+        said = given.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
+        for key in said:
+            for other, keys in only.items():
+                if key in keys and other != kind:
+                    yield Problem((*here, key), "is given", f"only for {other}", "remove it")
+            if key != "mode" and pools.plugin_mode(site, kind) == "existing":
+                remedy = "set mode: managed, or remove it"
+                yield Problem((*here, key), "is given", "only with mode managed", remedy)
 
 
 def _pool(path: Path, site: Site, pool: Pool) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from berth_components import ArgumentError, ExistingCluster, ExistingClusterArgs
+from berth_components import ExistingCluster, ExistingClusterArgs
 from berth_components.device_plugin import DevicePlugin, DevicePluginArgs
 from berth_components.existing_cluster import is_contents
 from berth_components.node_pools import NodePool, PoolSpec
@@ -21,7 +21,6 @@ from berth_stacks import build, pools
 from berth_stacks.blame import blame
 from berth_stacks.fields import Settings
 from berth_stacks.findings import NO_PROJECT, NO_RESERVATION, NOBODY
-from berth_stacks.grounds import DevicePlugin as PluginSettings
 from berth_stacks.grounds import Pool
 from berth_stacks.load import Loaded
 from berth_stacks.references import referenced
@@ -29,9 +28,6 @@ from berth_stacks.settings import Site
 
 if TYPE_CHECKING:
     from berth_stacks.errors import Path
-
-_PLUGIN_KINDS = {"nvidia": "nvidia", "aws": "neuron"}
-"""Makers of accelerators whose device plugin is a component of ours, and what it calls them."""
 
 
 @dataclass
@@ -109,7 +105,7 @@ def _existing(loaded: Loaded, key: str, site: Site) -> Place:
         found = referenced(loaded, key, site)
         cluster = ExistingCluster(key, {"kubeconfig": found.kubeconfig})
         place = Place(_on(cluster.provider), found.pools, found.selectors)
-        _device_plugins(loaded, key, site, place, managed=False)
+        _device_plugins(loaded, key, site, place)
         return place
     cluster = ExistingCluster(key, _access(site))
     place = Place(_on(cluster.provider))
@@ -117,7 +113,7 @@ def _existing(loaded: Loaded, key: str, site: Site) -> Place:
         with _pool_blame(loaded, key, name):
             made = OwnNodePool(f"{key}-{name}", cast("OwnNodePoolArgs", _pool_args(pool)), place.options)
         _add(place, name, made)
-    _device_plugins(loaded, key, site, place, managed=False)
+    _device_plugins(loaded, key, site, place)
     return place
 
 
@@ -182,7 +178,7 @@ def _eks(loaded: Loaded, key: str, site: Site) -> Place:
                 options,
             )
         _add(place, name, made)
-    _device_plugins(loaded, key, site, place, managed=not auto_mode)
+    _device_plugins(loaded, key, site, place)
     if not auto_mode:
         scaler = _group(site.eks.autoscaler)
         if "image" not in scaler:
@@ -194,9 +190,6 @@ def _eks(loaded: Loaded, key: str, site: Site) -> Place:
                 pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[cluster])),
             )
         place.before.append(made_scaler)
-    elif site.eks.autoscaler is not None:
-        with blame(loaded, path):
-            raise ArgumentError("", "autoscaler", "is given", "nothing with auto-mode", "EKS adds nodes")
     return place
 
 
@@ -245,7 +238,7 @@ def _gke(loaded: Loaded, key: str, site: Site) -> Place:
                 options,
             )
         _add(place, name, made)
-    _device_plugins(loaded, key, site, place, managed=False)
+    _device_plugins(loaded, key, site, place)
     return place
 
 
@@ -286,35 +279,28 @@ def _pool_blame(loaded: Loaded, site: str, pool: str, ground: str = "") -> Itera
         yield
 
 
-def _device_plugins(loaded: Loaded, key: str, site: Site, place: Place, *, managed: bool) -> None:
-    """One plugin per maker of the pools' accelerators, if it is ours to deploy."""
-    given = site.device_plugins
-    by_kind: dict[str, list[PoolSpec]] = {}
-    for spec in place.pools.values():
-        if kind := _PLUGIN_KINDS.get(spec.accelerator.vendor):
-            by_kind.setdefault(kind, []).append(spec)
-    for kind in ("nvidia", "neuron"):
-        settings: PluginSettings | None = getattr(given, kind) if given else None
-        path: Path = ("sites", key, "devicePlugins", kind)
-        args = _group(settings, leave_out={"mode", "pull_secrets"})
-        mode = (settings.mode if settings else None) or ("managed" if managed else "existing")
-        with blame(loaded, path):
-            if settings and kind not in by_kind:
-                raise ArgumentError("", "mode", "is given", f"only with a pool of {kind}'s", "remove it")
-            if settings and mode == "existing":
-                for name, value in {**args, "pull_secrets": settings.pull_secrets}.items():
-                    if value not in ({}, [], None):
-                        raise ArgumentError("", name, "is given", "only with mode managed", "remove it")
-        if mode == "existing" or kind not in by_kind:
+def _device_plugins(loaded: Loaded, key: str, site: Site, place: Place) -> None:
+    """One plugin per maker of the pools' accelerators, where it is ours to deploy."""
+    for kind in pools.PLUGIN_KINDS.values():
+        specs = [
+            spec for spec in place.pools.values() if pools.PLUGIN_KINDS.get(spec.accelerator.vendor) == kind
+        ]
+        if not specs or pools.plugin_mode(site, kind) == "existing":
             continue
+        settings = pools.plugin_settings(site, kind)
         full = {
-            **{name: value for name, value in args.items() if value not in ({}, [])},
+            **{
+                name: value
+                for name, value in _group(settings, leave_out={"mode", "pull_secrets"}).items()
+                if value not in ({}, [])
+            },
             "kind": kind,
-            "node_selectors": [dict(spec.node_selector) for spec in by_kind[kind]],
-            "tolerations": [_plain(one) for one in further_tolerations(by_kind[kind])],
+            "node_selectors": [dict(spec.node_selector) for spec in specs],
+            "tolerations": [_plain(one) for one in further_tolerations(specs)],
         }
         if settings and settings.pull_secrets:
             full["image_pull_secrets"] = settings.pull_secrets
+        path: Path = ("sites", key, "devicePlugins", kind)
         with blame(loaded, path, {"image_pull_secrets": (*path, "pullSecrets")}):
             plugin = DevicePlugin(f"{key}-{kind}", cast("DevicePluginArgs", full), place.after())
         place.before.append(plugin)
