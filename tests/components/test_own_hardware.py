@@ -106,6 +106,14 @@ def test_it_may_do_as_little_as_it_can(plug: Callable[..., Any], kind: str) -> N
     )
     assert container["resources"]["limits"]["memory"]
     assert pod["priorityClassName"] == "system-node-critical"
+    # The kubelet's folder is root's alone.
+    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_replaced_node_by_node(plug: Callable[..., Any], kind: str) -> None:
+    strategy = plug(kind).one("DaemonSet")["spec"]["updateStrategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
 
 
 def test_nvidias_reaches_nothing_and_nobody_reaches_it(plug: Callable[..., Any]) -> None:

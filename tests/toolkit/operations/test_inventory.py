@@ -1,175 +1,35 @@
-"""Looking at clusters: recorded lists of nodes and what stands beside them, compared with what stacks ask."""
+"""Looking at clusters: what is there, and each mismatch and unknown named."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from berth.operations.errors import ClusterReadError, ClusterRefused
-from berth.operations.inventory import (
-    AskedModel,
-    AskedPool,
-    AskedSite,
-    Finding,
-    Inventory,
-    as_json,
-    compare,
-    exit_code,
-    inspect,
-    page,
-    unreachable,
+from berth.operations.inventory import compare, exit_code, inspect, page, unreachable
+
+from tests.toolkit.operations.recorded import (
+    ASKED,
+    CALICO,
+    FLANNEL,
+    H100,
+    L4,
+    METALLB,
+    PLUGIN,
+    asked,
+    look,
+    node,
+    of,
+    pod,
 )
-from berth.operations.inventory.read import _Look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 Json = dict[str, Any]
-L4, H100 = "NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"
 
 
-def node(name: str, *, gpus: int | None = 1, product: str | None = L4, **changes: Any) -> Json:
-    """A node as the API server shows it, with NVIDIA's feature discovery unless `product` is None."""
-    labels = {"kubernetes.io/hostname": name, **changes.get("labels", {})}
-    if product:
-        labels |= {
-            "nvidia.com/gpu.product": product,
-            "nvidia.com/gpu.count": str(changes.get("seen", gpus or 1)),
-            "nvidia.com/gpu.memory": "23034",
-            "nvidia.com/cuda.driver-version.full": "580.95.05",
-            "nvidia.com/cuda.runtime-version.full": "13.0",
-        }
-    return {
-        "metadata": {"name": name, "uid": name, "labels": labels},
-        "spec": {
-            **({"taints": changes["taints"]} if "taints" in changes else {}),
-            **({"unschedulable": True} if changes.get("cordoned") else {}),
-        },
-        "status": {
-            "conditions": [{"type": "Ready", "status": "True" if changes.get("ready", True) else "Unknown"}],
-            "nodeInfo": {"kubeletVersion": changes.get("kubelet", "v1.34.2")},
-            "allocatable": {"cpu": "32", **({"nvidia.com/gpu": str(gpus)} if gpus is not None else {})},
-        },
-    }
-
-
-def pod(where: str, count: int, name: str = "trainer", namespace: str = "research") -> Json:
-    return {
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "nodeName": where,
-            "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": str(count)}}}],
-        },
-    }
-
-
-def daemon_set(
-    name: str, image: str, *, ready: int = 1, namespace: str = "kube-system", **labels: str
-) -> Json:
-    return {
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {"template": {"metadata": {}, "spec": {"containers": [{"name": "main", "image": image}]}}},
-        "status": {"desiredNumberScheduled": 1, "numberReady": ready},
-    }
-
-
-PLUGIN = daemon_set("nvidia-device-plugin-daemonset", "nvcr.io/nvidia/k8s-device-plugin:v0.17.1")
-OURS = daemon_set(
-    "nvidia-device-plugin",
-    "nvcr.io/nvidia/k8s-device-plugin:v0.19.3",
-    namespace="berth-nvidia-device-plugin",
-    **{"app.kubernetes.io/managed-by": "berth"},
-)
-CALICO = daemon_set("calico-node", "docker.io/calico/node:v3.30.0")
-FLANNEL = daemon_set("kube-flannel-ds", "ghcr.io/flannel-io/flannel:v0.27.0", namespace="kube-flannel")
-METALLB = daemon_set("speaker", "quay.io/metallb/speaker:v0.15.2", namespace="metallb-system")
-STANDARD = {
-    "metadata": {"name": "fast", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-    "provisioner": "example.com/disk",
-}
-PATHS = {
-    "nodes": "/api/v1/nodes",
-    "pods": "/api/v1/pods",
-    "daemon_sets": "/apis/apps/v1/daemonsets",
-    "deployments": "/apis/apps/v1/deployments",
-    "storage": "/apis/storage.k8s.io/v1/storageclasses",
-    "runtimes": "/apis/node.k8s.io/v1/runtimeclasses",
-    "priorities": "/apis/scheduling.k8s.io/v1/priorityclasses",
-    "namespaces": "/api/v1/namespaces",
-    "crds": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-}
-METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
-
-
-class Recorded:
-    """A recorded cluster in place of a reader; lists come in pages of two, as a large cluster's do."""
-
-    def __init__(self, **parts: Any) -> None:
-        default: Json = {name: [] for name in PATHS}
-        default |= {"nodes": [node("gpu-1")], "daemon_sets": [PLUGIN, CALICO, METALLB], "storage": [STANDARD]}
-        self._parts: Json = {"minor": "34+", "metrics": None, **default, **parts}
-
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Json:
-        if path == "/version":
-            return {"major": "1", "minor": self._parts["minor"]}
-        if path == METRICS:
-            found = self._parts["metrics"]
-            if isinstance(found, Exception):
-                raise found
-            if found is None:
-                raise ClusterRefused(f"GET {path}: 404: not found")
-            return dict(found)
-        (name,) = (name for name, one in PATHS.items() if one == path)
-        items = self._parts[name]
-        if isinstance(items, Exception):
-            raise items
-        start = int((params or {}).get("continue", "0"))
-        rest = {"continue": str(start + 2)} if start + 2 < len(items) else {}
-        return {"metadata": rest, "items": items[start : start + 2]}
-
-
-@pytest.fixture
-def look() -> Callable[..., Any]:
-    async def run(**parts: Any) -> Inventory:
-        reader: Any = Recorded(**parts)
-        return await _Look(reader, "https://198.18.0.1:6443").everything()
-
-    return run
-
-
-POOL = AskedPool(
-    name="l4",
-    accelerator="NVIDIA L4",
-    kind="nvidia",
-    resource="nvidia.com/gpu",
-    products=(L4,),
-    per_node=1,
-    nodes=1,
-    node_selector={"nvidia.com/gpu.product": L4},
-    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
-)
-CHAT = AskedModel(
-    "chat", pool="l4", accelerators=1, replicas=1, surge=0, storage_class="", load_balancer=True
-)
-ASKED = AskedSite(
-    "onprem",
-    pools=(POOL,),
-    models=(CHAT,),
-    namespace="berth-onprem",
-    device_plugins={"nvidia": "existing"},
-    metrics_adapter="owned",
-    enforce_policies=True,
-)
-
-
-def of(findings: list[Finding], state: str) -> list[str]:
-    return [one.text for one in findings if one.state == state]
-
-
-async def test_a_cluster_that_fits(look: Callable[..., Any]) -> None:
+async def test_a_cluster_that_fits() -> None:
     found = await look(
         nodes=[node("cpu", gpus=None, product=None), node("gpu-1"), node("other", product=H100)]
     )
@@ -187,7 +47,7 @@ async def test_a_cluster_that_fits(look: Callable[..., Any]) -> None:
     }
 
 
-async def test_what_is_there_is_read(look: Callable[..., Any]) -> None:
+async def test_what_is_there_is_read() -> None:
     found = await look(
         nodes=[
             node("gpu-1", gpus=4, seen=4),
@@ -414,15 +274,8 @@ MISMATCHES: dict[str, tuple[Json, Json, list[str]]] = {
 }
 
 
-def asked(changes: Json) -> AskedSite:
-    site = dict(changes)
-    pool = replace(POOL, **site.pop("pool", {}))
-    model = replace(CHAT, **site.pop("model", {}))
-    return replace(ASKED, **{"pools": (pool,), "models": (model,), **site})
-
-
 @pytest.mark.parametrize("case", MISMATCHES)
-async def test_each_mismatch_is_named(case: str, look: Callable[..., Any]) -> None:
+async def test_each_mismatch_is_named(case: str) -> None:
     parts, changes, said = MISMATCHES[case]
     findings = compare(await look(**parts), asked(changes))
     wrong = of(findings, "mismatch")
@@ -479,7 +332,7 @@ UNKNOWN: dict[str, tuple[Json, Json, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", UNKNOWN)
-async def test_what_cannot_be_read_is_unknown_and_never_passes(case: str, look: Callable[..., Any]) -> None:
+async def test_what_cannot_be_read_is_unknown_and_never_passes(case: str) -> None:
     parts, changes, said = UNKNOWN[case]
     findings = compare(await look(**parts), asked(changes))
     open_ones = of(findings, "unknown")
@@ -504,291 +357,9 @@ async def test_a_broken_kubeconfig_is_unknown_too(tmp_path: Path) -> None:
     assert "cannot be read as a kubeconfig" in found.why_not("cluster")
 
 
-async def test_the_managed_plugin_is_to_come(look: Callable[..., Any]) -> None:
-    parts: Json = {"nodes": [node("gpu-1", gpus=None)], "daemon_sets": [CALICO, METALLB]}
-    findings = compare(await look(**parts), asked({"device_plugins": {"nvidia": "managed"}}))
-    assert exit_code(findings) == 0
-    assert "offers no nvidia.com/gpu yet: the device plugin comes with `up`" in " ".join(of(findings, "note"))
-    after = compare(
-        await look(daemon_sets=[OURS, CALICO, METALLB]), asked({"device_plugins": {"nvidia": "managed"}})
-    )
-    assert {one.state for one in after} == {"ok"}
-
-
-async def test_ones_own_pods_are_not_in_ones_way(look: Callable[..., Any]) -> None:
-    own = pod("gpu-1", 1, "chat-1", "berth-onprem")
-    assert exit_code(compare(await look(pods=[own]), ASKED)) == 0
-    assert (
-        exit_code(compare(await look(pods=[{**own, "metadata": {"name": "x", "namespace": "y"}}]), ASKED))
-        == 1
-    )
-
-
-async def test_an_update_at_most_replicas_needs_a_spare(look: Callable[..., Any]) -> None:
-    findings = compare(await look(), asked({"model": {"surge": 1}}))
-    (note,) = of(findings, "note")
-    assert "an update finds no accelerator for its surge" in note
-    assert "maxSurge: 0" in note
-    assert exit_code(findings) == 0
-
-
-async def test_a_model_on_no_pool_takes_any_node(look: Callable[..., Any]) -> None:
-    site = asked({"pools": (), "model": {"pool": None, "accelerators": 2}, "device_plugins": {}})
-    fits = compare(await look(nodes=[node("gpu-1", gpus=2)]), site)
-    assert {one.subject: one.state for one in fits}["model chat"] == "ok"
-    hidden = compare(await look(nodes=ClusterRefused("403")), site)
-    assert {one.subject: one.state for one in hidden}["model chat"] == "unknown"
-
-
-@pytest.mark.parametrize("kubelet", ["v1.34.2+k3s1", "v1.34.2+rke2r1", "v1.34.2"])
-async def test_a_runtime_class_that_nobody_names(kubelet: str, look: Callable[..., Any]) -> None:
-    parts: Json = {"nodes": [node("gpu-1", kubelet=kubelet)], "daemon_sets": [OURS, CALICO, METALLB]}
-    parts["runtimes"] = [{"metadata": {"name": "nvidia"}}]
-    keys = {"models.chat.placement.runtimeClass", "sites.onprem.devicePlugins.nvidia.runtimeClass"}
-    mute = compare(await look(**parts), asked({"device_plugins": {"nvidia": "managed"}}))
-    assert {one.subject for one in mute if one.state == "note"} == (keys if "+" in kubelet else set())
-    named = {"device_plugins": {"nvidia": "managed"}, "plugin_runtime_class": "nvidia"}
-    told = compare(await look(**parts), asked({**named, "model": {"runtime_class": "nvidia"}}))
-    assert {one.state for one in told} == {"ok"}
-
-
-async def test_more_nodes_than_the_pool_says_are_a_note(look: Callable[..., Any]) -> None:
-    findings = compare(await look(nodes=[node("gpu-1"), node("gpu-2"), node("gpu-3")]), ASKED)
-    (note,) = of(findings, "note")
-    assert "3 nodes with nvidia.com/gpu.product=NVIDIA-L4: gpu-1, gpu-2, gpu-3" in note
-    assert exit_code(findings) == 0
-
-
-@pytest.mark.parametrize(
-    ("plugin", "kind", "origin"),
-    [
-        (PLUGIN, "nvidia", "a manifest"),
-        (OURS, "nvidia", "a stack of Berth's"),
-        (
-            daemon_set(
-                "nvidia-device-plugin-daemonset",
-                "registry.example/mirror/plugin:1",
-                app="nvidia-device-plugin-daemonset",
-            ),
-            "nvidia",
-            "the NVIDIA GPU operator",
-        ),
-        (
-            daemon_set(
-                "nvidia-gpu-device-plugin-small-cos",
-                "gke.gcr.io/nvidia-gpu-device-plugin:1",
-                **{"k8s-app": "nvidia-gpu-device-plugin"},
-            ),
-            "nvidia",
-            "GKE",
-        ),
-        (
-            daemon_set(
-                "neuron-device-plugin",
-                "public.ecr.aws/neuron/neuron-device-plugin:2.29.149.0",
-                **{"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/instance": "neuron"},
-            ),
-            "neuron",
-            "the Helm release neuron",
-        ),
-        (
-            daemon_set(
-                "nvdp-nvidia-device-plugin-gpu-feature-discovery", "nvcr.io/nvidia/k8s-device-plugin:v1"
-            ),
-            "",
-            "",
-        ),
-        (CALICO, "", ""),
-    ],
-)
-async def test_device_plugins_are_recognised(
-    plugin: Json, kind: str, origin: str, look: Callable[..., Any]
-) -> None:
-    found = (await look(daemon_sets=[plugin])).device_plugins
-    assert [(one.kind, one.origin) for one in found] == ([(kind, origin)] if kind else [])
-
-
-@pytest.mark.parametrize(
-    ("nodes", "daemon_sets", "engine"),
-    [
-        ([node("a")], [CALICO], "Calico"),
-        ([node("a")], [FLANNEL], ""),
-        ([node("a")], [FLANNEL, CALICO], "Calico"),
-        ([node("a", kubelet="v1.34.2+k3s1")], [], "K3s (kube-router's controller)"),
-        ([node("a")], [PLUGIN], None),
-    ],
-)
-async def test_what_enforces_policies(
-    nodes: list[Json], daemon_sets: list[Json], engine: str | None, look: Callable[..., Any]
-) -> None:
-    assert (await look(nodes=nodes, daemon_sets=daemon_sets)).policy_engine == engine
-
-
-async def test_init_containers_count_as_the_scheduler_counts_them(look: Callable[..., Any]) -> None:
-    def asks(count: int, **more: str) -> Json:
-        return {"name": "x", "resources": {"limits": {"nvidia.com/gpu": str(count)}}, **more}
-
-    both = pod("gpu-1", 1)
-    both["spec"]["initContainers"] = [asks(2)]
-    sidecar = pod("gpu-1", 1, "beside")
-    sidecar["spec"]["initContainers"] = [asks(2, restartPolicy="Always"), asks(1)]
-    found = await look(pods=[both, sidecar, pod("gpu-1", 0, "none")])
-    assert [one.requested["nvidia.com/gpu"] for one in found.holders] == [2, 3]
-
-
-async def test_the_page_fits_a_terminal_and_the_json_has_everything(look: Callable[..., Any]) -> None:
-    nodes = [
-        node(f"gpu-{number}", product="NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition") for number in range(20)
-    ]
-    found = await look(nodes=nodes)
-    findings = compare(found, ASKED)
-    text = page("onprem", found, findings)
-    assert max(len(line) for line in text.splitlines()) <= 80
-    assert "and 8 more (--json has all)" in text
-    answer = json.loads(json.dumps(as_json("onprem", found, findings)))
-    assert len(answer["inventory"]["nodes"]) == 20
-    assert {one["state"] for one in answer["findings"]} >= {"mismatch", "ok"}
-    assert answer["reached"] is True
-
-
-async def test_each_pool_is_judged_by_its_own_nodes_and_models(look: Callable[..., Any]) -> None:
-    """Two pools: what fits one must not be put down to the other."""
-    big = replace(
-        POOL,
-        name="big",
-        accelerator="NVIDIA H100 80 GB",
-        products=(H100,),
-        per_node=8,
-        node_selector={"nvidia.com/gpu.product": H100},
-    )
-    small, large = CHAT, replace(CHAT, name="large", pool="big", accelerators=8)
-    idle = replace(CHAT, name="cpu-only", pool="big", accelerators=0)
-    site = replace(ASKED, pools=(POOL, big), models=(small, large, idle))
-    nodes = [node("gpu-1"), node("gpu-2", gpus=8, product=H100)]
-    findings = compare(await look(nodes=nodes), site)
-    assert {one.state for one in findings} == {"ok"}
-    said = [one.wanted for one in findings if one.subject in {"pool l4", "pool big"}]
-    assert "1 nvidia.com/gpu at most (chat 1 x 1)" in said
-    assert "8 nvidia.com/gpu at most (large 1 x 8)" in said
-    taken = compare(await look(nodes=nodes, pods=[pod("gpu-2", 1)]), site)
-    assert [one.subject for one in taken if one.state == "mismatch"] == ["pool big"]
-
-
-@pytest.mark.parametrize(
-    ("toleration", "accepted"),
-    [
-        ({"key": "team", "operator": "Exists"}, True),
-        ({"key": "team", "operator": "Equal", "value": "ml"}, True),
-        ({"key": "team", "value": "ml"}, True),
-        ({"key": "team", "value": "other"}, False),
-        ({"key": "team"}, False),
-        ({"key": "other", "operator": "Exists"}, False),
-        ({"operator": "Exists"}, True),
-        ({"operator": "Equal"}, False),
-        ({"key": "team", "operator": "Exists", "effect": "NoSchedule"}, True),
-        ({"key": "team", "operator": "Exists", "effect": "NoExecute"}, False),
-    ],
-)
-async def test_taints_are_tolerated_by_kubernetes_own_rule(
-    toleration: dict[str, str], accepted: bool, look: Callable[..., Any]
-) -> None:
-    taints = [
-        {"key": "team", "value": "ml", "effect": "NoSchedule"},
-        {"key": "soft", "effect": "PreferNoSchedule"},
-        {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"},
-    ]
-    site = asked({"pool": {"tolerations": (*POOL.tolerations, toleration)}})
-    wrong = of(compare(await look(nodes=[node("gpu-1", taints=taints)]), site), "mismatch")
-    assert (not wrong) is accepted
-    assert "soft" not in str(wrong)
-
-
-@pytest.mark.parametrize(
-    ("name", "engine"),
-    [
-        ("calico-node", "Calico"),
-        ("canal", "Canal"),
-        ("cilium", "Cilium"),
-        ("anetd", "GKE Dataplane V2"),
-        ("antrea-agent", "Antrea"),
-        ("kube-router", "kube-router"),
-        ("weave-net", "Weave Net"),
-        ("ovnkube-node", "OVN-Kubernetes"),
-        ("kube-ovn-cni", "Kube-OVN"),
-        ("kube-flannel-ds", ""),
-        ("kube-proxy", None),
-    ],
-)
-async def test_network_plugins_are_recognised(
-    name: str, engine: str | None, look: Callable[..., Any]
-) -> None:
-    assert (await look(daemon_sets=[daemon_set(name, "registry.example/x:1")])).policy_engine == engine
-
-
-@pytest.mark.parametrize(
-    ("container", "flag", "engine"),
-    [
-        ("aws-eks-nodeagent", "--enable-network-policy=true", "Amazon VPC CNI"),
-        ("aws-eks-nodeagent", "--enable-network-policy=false", None),
-        ("other", "--enable-network-policy=true", None),
-    ],
-)
-async def test_amazons_network_plugin_may_be_switched_on(
-    container: str, flag: str, engine: str | None, look: Callable[..., Any]
-) -> None:
-    plugin = daemon_set("aws-node", "registry.example/amazon-k8s-cni:1")
-    plugin["spec"]["template"]["spec"]["containers"].append({"name": container, "image": "x", "args": [flag]})
-    assert (await look(daemon_sets=[plugin])).policy_engine == engine
-
-
-@pytest.mark.parametrize(
-    ("workload", "provider", "found"),
-    [
-        (METALLB, "", ("MetalLB",)),
-        (daemon_set("kube-vip-ds", "ghcr.io/kube-vip/kube-vip:1"), "", ("kube-vip",)),
-        (daemon_set("svclb-traefik-1", "rancher/klipper-lb:1"), "", ("K3s ServiceLB",)),
-        (CALICO, "aws:///eu-west-1a/i-0", ("AWS",)),
-        (CALICO, "kind://docker/kind/node", ()),
-    ],
-)
-async def test_load_balancers_are_recognised(
-    workload: Json, provider: str, found: tuple[str, ...], look: Callable[..., Any]
-) -> None:
-    machine = node("gpu-1")
-    machine["spec"]["providerID"] = provider
-    assert (await look(nodes=[machine], daemon_sets=[workload])).load_balancers == found
-    assert (await look(nodes=[machine], daemon_sets=[], deployments=[workload])).load_balancers == found
-
-
 @pytest.mark.parametrize("contents", ["a: [\ntoken: canary-7d1f", '{"token": "canary-7d1f", '])
 async def test_contents_of_a_kubeconfig_are_never_shown(contents: str) -> None:
     found = await inspect(contents)
     assert not found.reached
     assert "given kubeconfig" in found.server
     assert "canary" not in found.server
-
-
-async def test_our_own_plugin_that_does_not_run_is_still_to_come(look: Callable[..., Any]) -> None:
-    waiting = {**OURS, "status": {"desiredNumberScheduled": 1, "numberReady": 0}}
-    parts: Json = {"nodes": [node("gpu-1", gpus=None)], "daemon_sets": [CALICO, METALLB]}
-    site = asked({"device_plugins": {"nvidia": "managed"}})
-    before = compare(await look(**{**parts, "daemon_sets": [waiting, CALICO, METALLB]}), site)
-    assert exit_code(before) == 0
-    # It runs and offers nothing: now something is wrong with the node.
-    running = compare(await look(**{**parts, "daemon_sets": [OURS, CALICO, METALLB]}), site)
-    assert any("offers no nvidia.com/gpu; wanted: 1 each" in text for text in of(running, "mismatch"))
-
-
-async def test_long_lists_are_cut(look: Callable[..., Any]) -> None:
-    holders = [pod("gpu-1", 1, f"trainer-{number}") for number in range(6)]
-    site = asked({"pool": {"per_node": 6}})
-    full = compare(await look(nodes=[node("gpu-1", gpus=6)], pods=holders), site)
-    assert any("research/trainer-3 (1) and 2 more" in text for text in of(full, "mismatch"))
-    nodes = [node(f"gpu-{number}", gpus=2) for number in range(6)]
-    many = compare(await look(nodes=nodes), asked({"pool": {"nodes": 7}}))
-    assert any("gpu-3 and 2 more" in text for text in of(many, "mismatch"))
-
-
-async def test_the_oldest_version_that_is_enough(look: Callable[..., Any]) -> None:
-    found = await look(minor="30", nodes=[node("gpu-1", kubelet="v1.30.0")])
-    assert {one.state for one in compare(found, ASKED)} == {"ok"}
