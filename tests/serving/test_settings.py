@@ -26,6 +26,7 @@ def test_every_fault_is_told_at_once() -> None:
         "BERTH_QUEUE_TIMEOUT_SECONDS": "soon",
         "BERTH_ALLOW_ANONYMOUS": "yes",
         "BERTH_ENGINE": "magic",
+        "BERTH_ENGINE_DEVICE": "abacus",
         "BERTH_ENGINE_URL": "http://10.0.0.1:8001",
         "BERTH_ENGINE_SLOTS": "8",
         "MAX_CONCURRENT_REQUESTS": "4",
