@@ -128,10 +128,12 @@ def test_each_step_says_that_its_provider_was_not_asked(aws: Report) -> None:
     assert all(step.providerless for step in cloud)
     inside = steps["kubernetes:core/v1:Service::web"]
     assert (inside.note, inside.providerless) == ("planned without the cluster", False)
-    text = render(aws)
-    assert text.count("planned without the provider") == 17  # the 18th is only read
-    assert "Planned without the provider: 18" in text
-    assert render(aws, layout="flat").count("planned without the provider") == 17
+    for layout in ("tree", "flat"):
+        text = render(aws, layout=layout)
+        assert text.count("create (no provider)") == 17  # the 18th is only read
+        assert "no provider: 18 planned without the provider" in text
+        assert "no cluster: 2 planned without the cluster" in text
+    assert render(aws, diff=True).count("\n      planned without the provider\n") == 17
     found = [step for step in aws.to_json()["steps"] if step["plannedWithoutProvider"]]
     assert [step["note"] for step in found] == ["planned without the provider"] * 18
 
@@ -162,7 +164,7 @@ def test_references_options_and_parents_are_kept(
         " +        └─ other:storage:Bucket group-two",
     ]
     flat = render(composed, layout="flat").splitlines()
-    assert flat[0] == " +  other:storage:Bucket group-one  create (planned without the provider)"
+    assert flat[0] == " +  other:storage:Bucket group-one  create (no provider)"
 
 
 def test_no_secret_is_in_any_form_of_the_report(clouds: tuple[dict[str, Report], list[str]]) -> None:

@@ -36,6 +36,10 @@ _WORDS = {
     "same": ("unchanged", "unchanged"),
     "read": ("read", "read"),
 }
+_LABELS = {  # what most lines of a plan without account and cluster say; the last lines give it in full
+    "planned without the provider": "no provider",
+    "planned without the cluster": "no cluster",
+}
 _COLUMNS = {  # of the summary: the operations that each counts
     "create": "create",
     "update": "update",
@@ -115,7 +119,10 @@ def _info(step: Step) -> str:
         text += f" because of {', '.join(step.replace_reasons)}"
     elif step.op is Op.UPDATE and step.changes:
         text += f" {', '.join(change.path for change in step.changes)}"
-    return f"{text} ({step.note})" if step.note and step.op is not Op.REPLACE else text
+    note = step.note
+    for whole, short in _LABELS.items():
+        note = note.replace(whole, short)
+    return f"{text} ({note})" if note and step.op is not Op.REPLACE else text
 
 
 def _line(step: Step, before: str, below: str, paint: Any, width: int) -> list[str]:
@@ -173,6 +180,8 @@ def _properties(steps: Iterable[Step], paint: Any, width: int) -> list[str]:
         lines += textwrap.wrap(f"[{step.urn}]", width - 6, initial_indent=" " * 6, subsequent_indent=" " * 7)
         if step.object:
             lines.append(f"      {_cut(step.object, width - 6)}")
+        if step.note:
+            lines.append(f"      {_cut(step.note, width - 6)}")
         changes = step.changes
         if step.op is Op.CREATE or (step.op is Op.REPLACE and not changes):
             changes = tuple(_added(step.inputs))
@@ -259,9 +268,9 @@ def _counts(report: Report, width: int) -> list[str]:
     errors = len(report.errors)
     state = f"; {errors} error{'s' if errors != 1 else ''}" if errors else "" if report.ok else "; not done"
     text = textwrap.wrap(f"Resources: {', '.join(parts)}{state}", width, subsequent_indent="  ")
-    without = sum(step.providerless for step in report.steps)
-    if without:
-        text.append(f"Planned without the provider: {without} (inputs known, everything else unknown)")
+    for whole, short in _LABELS.items():
+        if number := sum(step.note.startswith(whole) for step in report.steps):
+            text.append(f"{short}: {number} {whole}: only inputs are known")
     return [*text, f"Duration: {report.seconds:.1f} s"] if done else text
 
 

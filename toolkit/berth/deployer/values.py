@@ -74,7 +74,8 @@ class Special:
 
 def decode(struct: struct_pb2.Struct) -> dict[str, Any]:
     """A Struct's fields as Python values, with the wrappers described above."""
-    return {key: decode_value(value) for key, value in struct.fields.items()}
+    fields = struct.fields  # sorted, since a protobuf map has an order of its own
+    return {key: decode_value(fields[key]) for key in sorted(fields)}
 
 
 def decode_value(value: struct_pb2.Value) -> Any:
