@@ -55,7 +55,15 @@ def read_name(given: Arguments) -> Engine:
         ArgumentError: the catalogue has none of this name.
     """
     args = given.group("engine", declared.EngineArgs)
-    return engines()[args.plain("name", checks.choice(*sorted(engines())))]
+    engine = engines()[args.plain("name", checks.choice(*sorted(engines())))]
+    if not engine.needs.non_root:
+        raise args.refuse(
+            "name",
+            engine.name,
+            "an engine whose image runs as another user than root",
+            f"Pod Security restricted would not admit it; {engine.needs.checked}",
+        )
+    return engine
 
 
 def read_startup(given: Arguments) -> pulumi.Input[int]:

@@ -6,9 +6,11 @@ import importlib.util
 import re
 
 import pytest
+from berth_catalogue.accelerators import accelerator
 from berth_catalogue.engines import PLACEHOLDERS, SETTINGS, engine, engines
 from berth_catalogue.errors import CatalogueError
 from berth_catalogue.images import load_images
+from berth_catalogue.pairings import pairings
 from berth_serving.settings import ENGINES
 
 OURS = [name for name, one in engines().items() if all(not build.image for build in one.builds.values())]
@@ -84,3 +86,9 @@ def test_neuron_cores_are_two_in_each_chip() -> None:
 def test_an_unknown_engine_names_the_closest() -> None:
     with pytest.raises(CatalogueError, match="did you mean 'vllm'"):
         engine("vlm")
+
+
+def test_pairings_and_builds_agree_on_roles_and_resources() -> None:
+    for (name, key), found in pairings().items():
+        build = engine(name).builds[found.image_role]
+        assert build.resource == ("" if key == "cpu" else accelerator(key).resource)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
-from berth_catalogue.engines import engine
-from berth_components import ArgumentError
+from berth_catalogue.engines import engine, engines
+from berth_components import ArgumentError, model_server_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,6 +248,16 @@ def test_another_revision_rolls_the_pods_and_a_token_does_not_show(serve: Callab
         return str(deployment["spec"]["template"]["metadata"]["annotations"]["berth.dev/config-checksum"])
 
     assert checksum({}) != checksum({"weights.files": [{**FILES[0], "sha256": "e" * 64}, FILES[1]]})
+
+
+def test_an_engine_that_only_runs_as_root_is_refused(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = engine("tgi")
+    rooted = dataclasses.replace(found, needs=dataclasses.replace(found.needs, non_root=False))
+    monkeypatch.setattr(model_server_engine, "engines", lambda: {**engines(), "tgi": rooted})
+    with pytest.raises(ArgumentError, match="another user than root"):
+        serve({**BASE, "engine.name": "tgi"})
 
 
 def test_room_for_the_files_is_asked_for(serve: Callable[..., Any]) -> None:
