@@ -157,7 +157,7 @@ def plan() -> Callable[..., Planned]:
 BASES: dict[str, Json] = {
     "EksCluster": {
         "version": "1.34",
-        "vpc": {"cidr": "10.20.0.0/16", "zones": ["eu-central-1a", "eu-central-1b"]},
+        "subnet_ids": SUBNETS,
         "admin_arns": [f"arn:aws:iam::{ACCOUNT}:role/platform"],
     },
     "EksNodePool": {
@@ -215,5 +215,5 @@ def changed(component: str, changes: Json) -> Json:
         if value is None:
             place.pop(key, None)
         else:
-            place[key] = value
+            place[key] = copy.deepcopy(value) if isinstance(value, dict) else value
     return args

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Json = dict[str, Any]
+VPC: Json = {
+    "vpc": {"cidr": "10.20.0.0/16", "zones": ["eu-central-1a", "eu-central-1b"]},
+    "subnet_ids": None,
+}
 ADMIN = "arn:aws:iam::111122223333:role/platform"
 
 
@@ -68,7 +72,7 @@ def test_network_policies_are_enforced(make: Callable[..., Any]) -> None:
 
 def test_a_vpc_over_zones(make: Callable[..., Any]) -> None:
     zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
-    planned = make("EksCluster", {"vpc": {"cidr": "10.20.0.0/16", "zones": zones, "nat": "per-zone"}})
+    planned = make("EksCluster", {**VPC, "vpc": {"cidr": "10.20.0.0/16", "zones": zones, "nat": "per-zone"}})
     subnets = {one.name: one.inputs for one in planned.of("ec2/subnet:Subnet")}
     assert [subnets[f"berth-private-{zone}"]["cidrBlock"] for zone in zones] == [
         "10.20.0.0/18",
@@ -92,11 +96,11 @@ def test_a_vpc_over_zones(make: Callable[..., Any]) -> None:
     }
     assert {*nodes["subnetIds"]} == associated
     assert len(nodes["subnetIds"]) == 3
-    assert len(make("EksCluster").of("NatGateway")) == 1
+    assert len(make("EksCluster", VPC).of("NatGateway")) == 1
 
 
 def test_services_reached_without_nat(make: Callable[..., Any]) -> None:
-    planned = make("EksCluster", {"vpc.endpoints": ["s3", "ecr.api", "ecr.dkr"]})
+    planned = make("EksCluster", {**VPC, "vpc.endpoints": ["s3", "ecr.api", "ecr.dkr"]})
     gateway = planned.one("VpcEndpoint", "-s3")
     assert gateway["vpcEndpointType"] == "Gateway"
     assert gateway["serviceName"] == "com.amazonaws.eu-central-1.s3"
@@ -105,7 +109,7 @@ def test_services_reached_without_nat(make: Callable[..., Any]) -> None:
     assert interface["privateDnsEnabled"] is True
     assert interface["securityGroupIds"] == ["berth-endpoints-id"]
     assert planned.one("SecurityGroup")["ingress"][0]["cidrBlocks"] == ["10.20.0.0/16"]
-    assert not make("EksCluster", {"vpc.endpoints": []}).of("VpcEndpoint")
+    assert not make("EksCluster", {**VPC, "vpc.endpoints": []}).of("VpcEndpoint")
 
 
 def test_what_a_cluster_needs_to_run_is_there(make: Callable[..., Any]) -> None:
@@ -183,8 +187,7 @@ def test_nodes_hold_no_permission_of_the_network_plugin(make: Callable[..., Any]
 
 
 def test_other_partitions(make: Callable[..., Any]) -> None:
-    zones = ["cn-north-1a", "cn-north-1b"]
-    planned = make("EksCluster", {"vpc.zones": zones}, region="cn-north-1")
+    planned = make("EksCluster", region="cn-north-1")
     assert {one.inputs["policyArn"].split(":")[1] for one in planned.of("RolePolicyAttachment")} == {"aws-cn"}
     trust = json.loads(planned.one("iam/role:Role", "-node-role")["assumeRolePolicy"])
     assert trust["Statement"][0]["Principal"]["Service"] == "ec2.amazonaws.com.cn"

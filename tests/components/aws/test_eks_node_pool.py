@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pulumi
-import pytest
 import yaml
 from berth_catalogue.machines import machines
 from berth_components.aws import EksNodePool
@@ -113,17 +112,28 @@ def test_inferentia(make: Callable[..., Any]) -> None:
     assert planned.one("LaunchTemplate")["instanceType"].startswith("inf2.")
 
 
-@pytest.mark.parametrize("name", [*machines("aws")])
-def test_every_machine_of_the_catalogue(make: Callable[..., Any], name: str) -> None:
-    one = machines("aws")[name]
-    changes = {
-        "accelerator": one.accelerator,
-        "accelerators_per_node": one.accelerators,
-        "machine_type": name,
+def test_every_machine_of_the_catalogue(plan: Callable[..., Any], args_of: Callable[..., Json]) -> None:
+    """In one program under Auto Mode, where a pool is two objects."""
+    names = {one.replace(".", "-"): one for one in machines("aws")}
+
+    def program(opts: pulumi.ResourceOptions) -> None:
+        for pool, name in names.items():
+            one = machines("aws")[name]
+            changes = {
+                **AUTO,
+                "accelerator": one.accelerator,
+                "accelerators_per_node": one.accelerators,
+                "machine_type": name,
+            }
+            EksNodePool(pool, args_of("EksNodePool", changes), opts)  # type: ignore[arg-type] # built up
+
+    found = {
+        one.inputs["metadata"]["name"]: one.inputs["spec"]["template"]["spec"]["requirements"][0]["values"]
+        for one in plan(program).of("karpenter.sh/v1:NodePool")
     }
-    assert make("EksNodePool", changes).one("LaunchTemplate")["instanceType"] == name
-    pool = make("EksNodePool", {**changes, **AUTO}).one("karpenter.sh/v1:NodePool")
-    assert pool["spec"]["template"]["spec"]["requirements"][0]["values"] == [name]
+    assert found == {pool: [name] for pool, name in names.items()}
+    families = {name.split(".")[0] for name in names.values()}
+    assert families >= {"g5", "g6", "g6e", "p4d", "p4de", "p5", "inf2"}
 
 
 def test_spot_and_reservations(make: Callable[..., Any]) -> None:

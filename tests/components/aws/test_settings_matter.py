@@ -21,9 +21,9 @@ RESERVED: Json = {
     "capacity_type": "reserved",
     "reservation": {"id": "cr-0123456789abcdef0", "kind": "on-demand"},
 }
-WITHOUT_VPC: Json = {
-    "vpc": None,
-    "subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+WITH_VPC: Json = {
+    "vpc": {"cidr": "10.20.0.0/16", "zones": ["eu-central-1a", "eu-central-1b"]},
+    "subnet_ids": None,
 }
 AUTO: Json = {"scaling": "auto-mode", "security_group_ids": ["sg-0123456789abcdef0"]}
 INF: Json = {"accelerator": "aws-inferentia2"}
@@ -32,20 +32,21 @@ POOL, ENDPOINT = "EksNodePool", "SageMakerEndpoint"
 # Component, what both have, what one has besides.
 CHANGES: list[tuple[str, Json, Json]] = [
     *(
-        ("EksCluster", {}, one)
+        ("EksCluster", WITH_VPC, one)
         for one in (
-            {"name": "other"},
-            {"existing": True, "version": None, "vpc": None, "admin_arns": None},
             {"vpc.cidr": "10.30.0.0/16"},
             {"vpc.zones": ["eu-central-1a", "eu-central-1c"]},
             {"vpc.nat": "per-zone"},
             {"vpc.endpoints": ["s3", "sts"]},
-            {"vpc": None, "subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]},
         )
     ),
     *(
-        ("EksCluster", WITHOUT_VPC, one)
+        ("EksCluster", {}, one)
         for one in (
+            {"name": "other"},
+            {"existing": True, "version": None, "subnet_ids": None, "admin_arns": None},
+            WITH_VPC,
+            {"subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef2"]},
             {"scaling": "auto-mode"},
             {"node_role_arn": ROLE},
             {"version": "1.35"},
@@ -267,7 +268,7 @@ def test_all_of_it_together(preview: bool, plan: Callable[..., Any], args_of: Ca
     def program(opts: pulumi.ResourceOptions) -> None:
         for mode in ("cluster-autoscaler", "auto-mode"):
             name = mode.split("-")[0]
-            cluster = components.EksCluster(name, {**args_of("EksCluster", {}), "scaling": mode}, opts)  # type: ignore[typeddict-item] # built up
+            cluster = components.EksCluster(name, {**args_of("EksCluster", WITH_VPC), "scaling": mode}, opts)  # type: ignore[typeddict-item] # built up
             inside = pulumi.ResourceOptions(
                 providers={"aws": opts.providers["aws"], "kubernetes": cluster.provider}
             )

@@ -17,6 +17,8 @@ AUTO: Json = {"scaling": "auto-mode", "security_group_ids": ["sg-0123456789abcde
 ARN = "arn:aws:iam::111122223333:role/nodes"
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/0123"
 ZONES = "two or three different zones of one region, such as eu-central-1a and eu-central-1b"
+VPC: Json = {"cidr": "10.20.0.0/16", "zones": ["eu-central-1a", "eu-central-1b"]}
+OWN: Json = {"subnet_ids": None, "vpc": VPC}
 STATEMENT: Json = {"actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::weights/*"]}
 
 CLUSTER: list[tuple[Json, str]] = [
@@ -31,29 +33,32 @@ CLUSTER: list[tuple[Json, str]] = [
     ({"version": "1.34.1"}, "'version' is '1.34.1'; allowed: a minor version"),
     ({"support": "long"}, "'support' is 'long'; allowed: one of extended, standard"),
     (
-        {"vpc": None},
+        {"subnet_ids": None},
         "'vpc' is missing, and so is subnet_ids; allowed: exactly one of vpc and subnet_ids",
     ),
     (
-        {"subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]},
+        {"vpc": VPC},
         "'vpc' is given besides subnet_ids; allowed: exactly one of vpc and subnet_ids",
     ),
-    ({"vpc": None, "subnet_ids": ["subnet-0123456789abcdef0"]}, "'subnet_ids' is ['subnet-"),
+    ({"subnet_ids": ["subnet-0123456789abcdef0"]}, "'subnet_ids' is ['subnet-"),
     (
-        {"vpc": None, "subnet_ids": ["subnet-0123456789abcdef0"] * 2},
+        {"subnet_ids": ["subnet-0123456789abcdef0"] * 2},
         "allowed: ids that are all different",
     ),
-    ({"vpc.cidr": "10.0.0.0/8"}, "'vpc.cidr' is '10.0.0.0/8'; allowed: private addresses of /16 to /20"),
-    ({"vpc.cidr": "10.20.0.1/16"}, "'vpc.cidr' is '10.20.0.1/16'; allowed: private addresses"),
-    ({"vpc.cidr": "8.8.0.0/16"}, "'vpc.cidr' is '8.8.0.0/16'; allowed: private addresses"),
-    ({"vpc.zones": ["eu-central-1a"]}, f"'vpc.zones' is ['eu-central-1a']; allowed: {ZONES}"),
-    ({"vpc.zones": ["eu-central-1a", "eu-west-1b"]}, f"allowed: {ZONES}"),
-    ({"vpc.zones": ["eu-central-1a", "eu-central-1a"]}, f"allowed: {ZONES}"),
-    ({"vpc.zones": ["a", "b"]}, f"allowed: {ZONES}"),
-    ({"vpc.nat": "none"}, "'vpc.nat' is 'none'; allowed: one of single, per-zone"),
-    ({"vpc.endpoints": ["dynamodb"]}, "'vpc.endpoints' is ['dynamodb']; allowed: one of s3, ecr.api"),
     (
-        {"vpc.zone": ["eu-central-1a"]},
+        {**OWN, "vpc.cidr": "10.0.0.0/8"},
+        "'vpc.cidr' is '10.0.0.0/8'; allowed: private addresses of /16 to /20",
+    ),
+    ({**OWN, "vpc.cidr": "10.20.0.1/16"}, "'vpc.cidr' is '10.20.0.1/16'; allowed: private addresses"),
+    ({**OWN, "vpc.cidr": "8.8.0.0/16"}, "'vpc.cidr' is '8.8.0.0/16'; allowed: private addresses"),
+    ({**OWN, "vpc.zones": ["eu-central-1a"]}, f"'vpc.zones' is ['eu-central-1a']; allowed: {ZONES}"),
+    ({**OWN, "vpc.zones": ["eu-central-1a", "eu-west-1b"]}, f"allowed: {ZONES}"),
+    ({**OWN, "vpc.zones": ["eu-central-1a", "eu-central-1a"]}, f"allowed: {ZONES}"),
+    ({**OWN, "vpc.zones": ["a", "b"]}, f"allowed: {ZONES}"),
+    ({**OWN, "vpc.nat": "none"}, "'vpc.nat' is 'none'; allowed: one of single, per-zone"),
+    ({**OWN, "vpc.endpoints": ["dynamodb"]}, "'vpc.endpoints' is ['dynamodb']; allowed: one of s3, ecr.api"),
+    (
+        {**OWN, "vpc.zone": ["eu-central-1a"]},
         "'vpc.zone' does not exist; allowed: one of cidr, endpoints, nat, zones",
     ),
     (
