@@ -226,7 +226,7 @@ def _configure(request: dict[str, Any]) -> None:
 
 
 def _spare_work() -> None:
-    """Leave out what the SDK does for others: a third of a program's time, most of it in debug messages.
+    """Leave out what the SDK does for others: a fifth of the processor time of a preview of all stacks.
 
     Each resource sends about four of those, waits for each to be answered, and nobody shows them. Nor does
     anybody read the stack trace that goes with each registration.
