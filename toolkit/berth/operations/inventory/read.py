@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,24 @@ from berth.operations.kube import KubeReader
 from berth.operations.kubeconfig import read_access
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
 Json = dict[str, Any]
 _PAGE = 500
+_LISTS = {
+    "nodes": "/api/v1/nodes",
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "daemon sets": "/apis/apps/v1/daemonsets",
+    "deployments": "/apis/apps/v1/deployments",
+    "storage classes": "/apis/storage.k8s.io/v1/storageclasses",
+    "runtime classes": "/apis/node.k8s.io/v1/runtimeclasses",
+    "priority classes": "/apis/scheduling.k8s.io/v1/priorityclasses",
+    "custom resources": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+}
 _EXTERNAL_METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 _NOT_FOUND = ": 404: "
+_NOT_ENDED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 # Kubernetes sets these itself for states that are told apart below.
 _OF_STATES = "node.kubernetes.io/"
 _LABEL = "nvidia.com/"
@@ -68,18 +81,16 @@ class _Look:
             version = _version(await self._reader.get("/version"))
         except ClusterReadError as error:
             return unreachable(self._server, str(error))
-        nodes = await self._part("nodes", lambda: self._list("/api/v1/nodes"))
-        daemon_sets = await self._part("daemon sets", lambda: self._list("/apis/apps/v1/daemonsets"))
-        deployments = await self._part("deployments", lambda: self._list("/apis/apps/v1/deployments"))
-        pods = await self._part("pods", self._pods)
-        storage = await self._names("storage classes", "/apis/storage.k8s.io/v1/storageclasses")
-        runtimes = await self._names("runtime classes", "/apis/node.k8s.io/v1/runtimeclasses")
-        priorities = await self._names("priority classes", "/apis/scheduling.k8s.io/v1/priorityclasses")
-        namespaces = await self._part("namespaces", lambda: self._list("/api/v1/namespaces"))
-        crds = await self._names(
-            "custom resources", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        # At once: over a slow line a dozen answers one after the other would be felt before every `up`.
+        lists, metrics = await asyncio.gather(
+            asyncio.gather(*(self._list(what, path) for what, path in _LISTS.items())),
+            self._external_metrics(),
         )
-        metrics = await self._part("external metrics", self._external_metrics)
+        there = dict(zip(_LISTS, lists, strict=True))
+        nodes, pods, daemon_sets = there["nodes"], there["pods"], there["daemon sets"]
+        storage, runtimes = there["storage classes"], there["runtime classes"]
+        priorities, namespaces = there["priority classes"], there["namespaces"]
+        crds = there["custom resources"]
         found = Inventory(
             self._server,
             version=version,
@@ -95,7 +106,7 @@ class _Look:
         )
         if daemon_sets is not None:
             plugins = (recognise.device_plugin(each) for each in daemon_sets)
-            workloads = [*daemon_sets, *(deployments or [])]
+            workloads = [*daemon_sets, *(there["deployments"] or [])]
             found = replace(
                 found,
                 device_plugins=tuple(each for each in plugins if each is not None),
@@ -104,41 +115,30 @@ class _Look:
             )
         return replace(found, not_read=tuple(self._not_read))
 
-    async def _part(self, what: str, read: Callable[[], Awaitable[Any]]) -> Any:
+    async def _list(self, what: str, path: str) -> list[Json] | None:
+        """Read a collection page by page, since there may be thousands of pods; None where it is refused."""
+        query = {"limit": str(_PAGE), **(_NOT_ENDED if what == "pods" else {})}
+        items: list[Json] = []
         try:
-            return await read()
+            while True:
+                answer = await self._reader.get(path, query)
+                items += answer.get("items") or []
+                following = (answer.get("metadata") or {}).get("continue")
+                if not following:
+                    return items
+                query["continue"] = str(following)
         except ClusterReadError as error:
             self._not_read.append(NotRead(what, str(error)))
             return None
 
-    async def _names(self, what: str, path: str) -> list[Json] | None:
-        found: list[Json] | None = await self._part(what, lambda: self._list(path))
-        return found
-
-    async def _list(self, path: str, params: Mapping[str, str] | None = None) -> list[Json]:
-        """Read a collection, page by page: a cluster may have thousands of pods."""
-        query = {**(params or {}), "limit": str(_PAGE)}
-        items: list[Json] = []
-        while True:
-            answer = await self._reader.get(path, query)
-            items += answer.get("items") or []
-            following = (answer.get("metadata") or {}).get("continue")
-            if not following:
-                return items
-            query["continue"] = str(following)
-
-    async def _pods(self) -> list[Json]:
-        return await self._list(
-            "/api/v1/pods", {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
-        )
-
-    async def _external_metrics(self) -> Json:
+    async def _external_metrics(self) -> Json | None:
         try:
             return await self._reader.get(_EXTERNAL_METRICS)
         except ClusterReadError as error:
             if _NOT_FOUND in str(error):
                 return {}
-            raise
+            self._not_read.append(NotRead("external metrics", str(error)))
+            return None
 
 
 def _version(answer: Mapping[str, Any]) -> tuple[int, int]:
