@@ -146,8 +146,9 @@ class GkeClusterArgs(TypedDict):
     """Components whose metrics go to Cloud Monitoring. Default: SYSTEM_COMPONENTS, APISERVER,
     CONTROLLER_MANAGER, SCHEDULER, STORAGE, HPA, POD, DEPLOYMENT, KUBELET, CADVISOR and DCGM (the GPUs' own
     metrics). SYSTEM_COMPONENTS must be among them."""
-    managed_prometheus: NotRequired[pulumi.Input[bool]]
-    """Whether Google's collectors for Prometheus run in the cluster. Default: True."""
+    managed_prometheus: NotRequired[bool]
+    """Whether Google's collectors for Prometheus run in the cluster. Default: True. Without them GKE has the
+    metrics of SYSTEM_COMPONENTS, APISERVER, CONTROLLER_MANAGER and SCHEDULER only; others are refused."""
     maintenance: NotRequired[GkeMaintenanceArgs]
     """When GKE may upgrade. Default: MO to TH, 02:00 to 06:00 UTC."""
     deletion_protection: NotRequired[pulumi.Input[bool]]

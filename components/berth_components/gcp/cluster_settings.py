@@ -33,6 +33,8 @@ _METRICS = (
     *("SYSTEM_COMPONENTS", "APISERVER", "CONTROLLER_MANAGER", "SCHEDULER", "STORAGE", "HPA", "POD"),
     *("DEPLOYMENT", "KUBELET", "CADVISOR", "DCGM", "DAEMONSET", "STATEFULSET", "JOBSET"),
 )
+# The first of these need no collector in the cluster.
+_WITHOUT_COLLECTORS = 4
 _NODES = checks.whole_number(1, 1000, "nodes")
 
 
@@ -117,7 +119,7 @@ class NewCluster:
     encryption: Encryption
     logging: pulumi.Input[Sequence[str]]
     monitoring: pulumi.Input[Sequence[str]]
-    managed_prometheus: pulumi.Input[bool]
+    managed_prometheus: bool
     maintenance: Maintenance
     deletion_protection: pulumi.Input[bool]
     system_pool: SystemPool
@@ -195,6 +197,7 @@ def read_new(given: Arguments, name: str, place: Place) -> NewCluster:
     )
     posture = checks.choice("DISABLED", "BASIC", "ENTERPRISE")
     admission = checks.choice("DISABLED", "PROJECT_SINGLETON_POLICY_ENFORCE")
+    managed = given.plain("managed_prometheus", checks.boolean, default=True)
     return NewCluster(
         name=given.read("name", gcp_checks.cluster_name, name),
         release_channel=given.read("release_channel", channels, "REGULAR"),
@@ -204,8 +207,8 @@ def read_new(given: Arguments, name: str, place: Place) -> NewCluster:
         access=_access(given.group("access", GkeAccessArgs)),
         encryption=_encryption(given.group("encryption", GkeEncryptionArgs)),
         logging=given.read("logging", _components(_LOGS), _LOGS[:5]),
-        monitoring=given.read("monitoring", _components(_METRICS), _METRICS[:11]),
-        managed_prometheus=given.read("managed_prometheus", checks.boolean, default=True),
+        monitoring=_monitoring(given, collected=managed),
+        managed_prometheus=managed,
         maintenance=read_maintenance(given.group("maintenance", GkeMaintenanceArgs)),
         deletion_protection=given.read("deletion_protection", checks.boolean, default=True),
         system_pool=_system_pool(given.group("system_pool", GkeSystemPoolArgs)),
@@ -321,6 +324,23 @@ def _encryption(given: Arguments) -> Encryption:
         grant_access=given.plain("grant_access", checks.boolean, default=True),
         boot_disks=given.plain("boot_disks", checks.boolean, default=False),
     )
+
+
+def _monitoring(given: Arguments, *, collected: bool) -> pulumi.Input[Sequence[str]]:
+    usual = _METRICS[:11] if collected else _METRICS[:_WITHOUT_COLLECTORS]
+
+    def sent(known: Sequence[str]) -> Sequence[str]:
+        lost = [] if collected else [one for one in known if one not in usual]
+        if lost:
+            raise given.refuse(
+                "monitoring",
+                list(known),
+                f"only {', '.join(usual)} without managed_prometheus",
+                f"Google's collectors are what gathers {', '.join(lost)}",
+            )
+        return known
+
+    return combine(sent, given.read("monitoring", _components(_METRICS), usual))
 
 
 def _seconds(days: int) -> str:

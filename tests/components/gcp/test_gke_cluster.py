@@ -151,6 +151,13 @@ def test_baseline(cluster: Callable[..., Any]) -> None:
     }
 
 
+def test_without_collectors_only_what_needs_none_is_sent(cluster: Callable[..., Any]) -> None:
+    assert cluster({"managed_prometheus": False}).cluster["monitoringConfig"] == {
+        "enableComponents": ["SYSTEM_COMPONENTS", "APISERVER", "CONTROLLER_MANAGER", "SCHEDULER"],
+        "managedPrometheus": {"enabled": False},
+    }
+
+
 @pytest.mark.parametrize("kind", ["cluster", "pool"])
 def test_nodes_never_run_as_the_projects_default_account(cluster: Callable[..., Any], kind: str) -> None:
     planned = cluster()

@@ -109,6 +109,13 @@ WRONG_CLUSTERS: list[tuple[Json, str]] = [
     ({"encryption.rotation_days": 0}, "is 0; allowed: a whole number from 1 to 365 days"),
     ({"logging": ["WORKLOADS"]}, "allowed: a list with SYSTEM_COMPONENTS in it"),
     ({"monitoring": ["SYSTEM_COMPONENTS", "GPU"]}, "argument 'monitoring'"),
+    (
+        {"managed_prometheus": False, "monitoring": ["SYSTEM_COMPONENTS", "DCGM"]},
+        (
+            "only SYSTEM_COMPONENTS, APISERVER, CONTROLLER_MANAGER, SCHEDULER without managed_prometheus; "
+            "Google's collectors are what gathers DCGM"
+        ),
+    ),
     ({"maintenance.start": "25:00"}, "allowed: a time of day as HH:MM, UTC"),
     ({"maintenance.hours": 3}, "allowed: a whole number from 4 to 24 hours"),
     ({"maintenance.days": ["MONDAY"]}, "allowed: one of MO, TU, WE, TH, FR, SA, SU"),
