@@ -13,6 +13,7 @@ A wrong argument raises `ArgumentError`, which names it, its value, what is allo
 
 from berth_components.arguments import ArgumentError
 from berth_components.autoscaler import Autoscaler, AutoscalerArgs, ScaleDownArgs, ScaleUpArgs
+from berth_components.device_plugin import DevicePlugin, DevicePluginArgs
 from berth_components.existing_cluster import ExistingCluster, ExistingClusterArgs
 from berth_components.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
 from berth_components.model_server import ModelServer
@@ -35,6 +36,8 @@ from berth_components.model_server_args import (
     WeightsArgs,
 )
 from berth_components.namespace import RestrictedNamespace, RestrictedNamespaceArgs
+from berth_components.node_pools import NodePool, NodePoolArgs, PoolSpec, TaintArgs, read_pool
+from berth_components.own_node_pool import OwnNodePool, OwnNodePoolArgs
 
 __all__ = [
     "AccessArgs",
@@ -42,6 +45,8 @@ __all__ = [
     "Autoscaler",
     "AutoscalerArgs",
     "ConcurrencyArgs",
+    "DevicePlugin",
+    "DevicePluginArgs",
     "EngineArgs",
     "ExistingCluster",
     "ExistingClusterArgs",
@@ -52,7 +57,12 @@ __all__ = [
     "ModelArgs",
     "ModelServer",
     "ModelServerArgs",
+    "NodePool",
+    "NodePoolArgs",
+    "OwnNodePool",
+    "OwnNodePoolArgs",
     "PlacementArgs",
+    "PoolSpec",
     "ProbesArgs",
     "ResourcesArgs",
     "RestrictedNamespace",
@@ -61,8 +71,10 @@ __all__ = [
     "ScaleDownArgs",
     "ScaleUpArgs",
     "ServiceArgs",
+    "TaintArgs",
     "TerminationArgs",
     "TokensArgs",
     "TolerationArgs",
     "WeightsArgs",
+    "read_pool",
 ]

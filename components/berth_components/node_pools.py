@@ -116,7 +116,8 @@ def read_pool(
     most = given.plain("max_nodes", checks.whole_number(1, _MAX_NODES, "nodes"))
     if least > most:
         raise given.refuse("min_nodes", least, f"at most max_nodes, {most}")
-    labels = given.plain("labels", checks.mapping_of(checks.qualified_name, checks.label_value), {})
+    none: Mapping[str, str] = {}
+    labels = given.plain("labels", checks.mapping_of(checks.qualified_name, checks.label_value), none)
     if POOL_LABEL in labels:
         raise given.refuse(f"labels.{POOL_LABEL}", labels[POOL_LABEL], "other keys", "it is the pool's name")
     if not checks.DNS_LABEL.fullmatch(name):

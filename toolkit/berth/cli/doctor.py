@@ -127,7 +127,7 @@ def require_fit(request: RunRequest, console: Console) -> None:
         shown = "\n  ".join(wrong)
         raise UserError(
             f"the clusters of '{request.stack}' do not fit its settings; nothing was changed:\n  {shown}\n"
-            f"./berth doctor {request.stack} shows everything",
+            f"./berth doctor {request.stack} shows everything; --ignore-doctor goes on all the same",
             exit_code=1,
         )
 

@@ -64,6 +64,9 @@ class _Teller:
 @click.option(
     "--simulated-gpus", type=click.IntRange(min=0), help="GPUs for the scheduler; no hardware behind them."
 )
+@click.option(
+    "--ignore-doctor", is_flag=True, help="Go on although a cluster does not fit what the stack asks."
+)
 @engine_option
 @create_option
 @secrets_provider_option
@@ -75,6 +78,7 @@ def up(
     *,
     yes: bool,
     simulated_gpus: int | None,
+    ignore_doctor: bool,
     engine: str,
     create: bool,
     secrets_provider: str | None,
@@ -92,7 +96,7 @@ def up(
     console = Console()
     used = engine_of(engine, create=create, secrets_provider=secrets_provider)
     prepared = prepare(stack, console, context=context, yes=yes, gpus=simulated_gpus, need=Need.CHANGE)
-    if prepared.is_foreign:
+    if prepared.is_foreign and not ignore_doctor:
         require_fit(prepared.request, console)
     report = asyncio.run(_stoppable(used.up, prepared.request, console))
     proofs: list[dict[str, Any]] = []
