@@ -12,6 +12,7 @@ Keys of a file:
     health             the path that says whether it is well
     probes             commands that answer by their exit code, for an engine cannot be reached from outside
     startup_seconds    budget for loading a model where nothing was measured
+    stall_seconds      silence within a request after which it counts as lost
     metrics            its own names of what the gateway, and dashboards, look at
     shutdown           what it does on SIGTERM
     settings           what can be set, and by which args: `args` with {value}, or `enabled`; {} where
@@ -155,6 +156,7 @@ class Engine:
     health: str
     startup: Probe
     liveness: Probe
+    stall_seconds: int
     formats: tuple[str, ...]
     environment: Mapping[str, str]
     metrics: Mapping[str, str]
@@ -248,6 +250,7 @@ def _engine(name: str, top: Entry) -> Engine:
         health=top.text("health"),
         startup=_probe(probes.entry("startup")),
         liveness=_probe(probes.entry("liveness")),
+        stall_seconds=top.whole("stall_seconds"),
         formats=top.texts("formats"),
         environment=_filled(top, "environment"),
         metrics=_metrics(top),

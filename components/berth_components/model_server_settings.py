@@ -119,6 +119,7 @@ def read(given: Arguments, name: str) -> ServerSettings:
             # An engine with one device needs not be told which.
             **({"BERTH_ENGINE_DEVICE": spec.device} if len(engine.builds) > 1 else {}),
             "BERTH_ENGINE_SLOTS": _text(slots),
+            "BERTH_ENGINE_STALL_SECONDS": str(engine.stall_seconds),
             "BERTH_ENGINE_URL": f"http://127.0.0.1:{engine.port}",
             "BERTH_LOG_LEVEL": gateway.read(
                 "log_level", checks.choice("debug", "info", "warning", "error"), "info"

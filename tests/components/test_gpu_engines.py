@@ -74,6 +74,7 @@ def test_vllm_is_told_everything_that_was_set(serve: Callable[..., Any]) -> None
     assert found["resources"]["requests"]["nvidia.com/gpu"] == "4"
     assert config(rendered, "gateway")["BERTH_ENGINE"] == "vllm"
     assert config(rendered, "gateway")["BERTH_ENGINE_DEVICE"] == "gpu"
+    assert config(rendered, "gateway")["BERTH_ENGINE_STALL_SECONDS"] == "180"
     assert config(rendered, "engine")["HF_HUB_OFFLINE"] == "1"
 
 
@@ -347,6 +348,17 @@ def test_a_pools_outputs_place_the_pods(serve: Callable[..., Any]) -> None:
     assert in_order(plain) == in_order(lifted)
     assert plain.pods[0]["nodeSelector"] == selector
     assert plain.pods[0]["tolerations"] == tolerations, "the accelerator's own is not there twice"
+
+
+def test_pins_may_be_outputs(serve: Callable[..., Any]) -> None:
+    """As from another stack, where numbers have become floats."""
+    floats = [{**one, "size": float(str(one["size"]))} for one in FILES]
+    lifted = {
+        "weights.files": pulumi.Output.from_input(floats),
+        "weights.repo": pulumi.Output.from_input("example/tiny"),
+        "weights.revision": pulumi.Output.from_input(REVISION),
+    }
+    assert in_order(serve({**BASE, **lifted})) == in_order(serve(BASE))
 
 
 def test_wrong_tolerations_of_an_output_are_refused_by_path(serve: Callable[..., Any]) -> None:

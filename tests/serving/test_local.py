@@ -136,6 +136,7 @@ def test_a_key_file_closes_it_to_others(cache: Path, tmp_path: Path) -> None:
         ({"host": "example.com"}, 1, "not an IP address"),
         ({"key_file": Path("/nonexistent")}, 1, "no such file"),
         ({"model": "gpt-5"}, 2, "smollm2-135m-instruct-q4_1"),
+        ({"model": "qwen2.5-7b-instruct"}, 2, "models that run here: smollm2-135m-instruct-q4_1"),
     ],
 )
 async def test_what_cannot_work_is_told_before_anything_starts(

@@ -173,8 +173,9 @@ class StandIn:
         )
         if prompt != "Hello":  # what the gateway proves it with
             self.runs.append(run)
-        if "REFUSE" in prompt:
-            return self._refusal()
+        if "REFUSE" in prompt and self.engine != "tgi":
+            error = {"message": "it is too odd", "code": 400}
+            return web.json_response({"error": error}, status=400)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
@@ -190,15 +191,12 @@ class StandIn:
             raise
         return response
 
-    def _refusal(self) -> web.Response:
-        if self.engine == "tgi":
-            error: Json = {"error": "Input validation error: it is too odd", "error_type": "validation"}
-            return web.json_response(error, status=422)
-        return web.json_response({"error": {"message": "it is too odd", "code": 400}}, status=400)
-
     async def _events(self, prompt: str, asked: Json) -> AsyncIterator[bytes]:
         if "GARBLE" in prompt:
             yield b"{not json"
+            return
+        if "REFUSE" in prompt:  # TGI has sent its status by then
+            yield b'{"error": "Input validation error: it is too odd", "error_type": "validation"}'
             return
         if "ABORT" in prompt:
             yield json.dumps(self._abort()).encode()
