@@ -28,5 +28,7 @@ def blame(loaded: Loaded, group: Path, others: Mapping[str, Path] | None = None)
         first, *rest = camel(error.argument)
         place = (others or {}).get(error.argument.split(".")[0].split("[")[0])
         path = (*place, *rest) if place else group if first in {"name", "opts"} else (*group, first, *rest)
-        problem = Problem(path, error.given, camel_words(error.allowed), camel_words(error.remedy))
+        # A value is shown as it was given; only sentences name arguments.
+        given = error.given if "'" in error.given else camel_words(error.given)
+        problem = Problem(path, given, camel_words(error.allowed), camel_words(error.remedy))
         raise SettingsError(loaded.name, [(loaded.layers.where(path), problem)]) from None

@@ -18,20 +18,19 @@ class Hint:
     """What editors are told of a field whose limits a component checks; a test compares the two."""
 
     schema: tuple[tuple[str, Any], ...]
+    kind: str = "a whole number"
+
+    @property
+    def described(self) -> str:
+        """What it allows, in words."""
+        known = dict(self.schema)
+        if "enum" in known:
+            return "one of " + ", ".join(known["enum"])
+        return f"{self.kind} from {known['minimum']} to {known['maximum']}"
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         """Pydantic's own, with the hint."""
         return {**handler(schema), **dict(self.schema)}
-
-
-def limits(low: float, high: float) -> Hint:
-    """A number from one limit to another, both included."""
-    return Hint((("minimum", low), ("maximum", high)))
-
-
-def words(*allowed: str) -> Hint:
-    """One of some words."""
-    return Hint((("enum", allowed),))
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,26 @@ class Allowed:
         except Refusal as refusal:
             context = {"allowed": refusal.allowed, "remedy": refusal.remedy}
             raise PydanticCustomError("berth", "{allowed}", context) from None
+
+
+def within(low: int, high: int, unit: str = "") -> Allowed:
+    """A whole number within limits that no component could say early enough."""
+    return Allowed(checks.whole_number(low, high, unit), (("minimum", low), ("maximum", high)))
+
+
+def one_of(*allowed: str) -> Allowed:
+    """One of some words that no component could say early enough."""
+    return Allowed(checks.choice(*allowed), (("enum", allowed),))
+
+
+def limits(low: float, high: float, kind: str = "a whole number") -> Hint:
+    """A number from one limit to another, both included."""
+    return Hint((("minimum", low), ("maximum", high)), kind)
+
+
+def words(*allowed: str) -> Hint:
+    """One of some words."""
+    return Hint((("enum", allowed),))
 
 
 def _node_address(value: Any) -> str:

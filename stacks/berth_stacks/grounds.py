@@ -13,8 +13,8 @@ from berth_stacks.fields import (
     Name,
     Settings,
     Text,
-    Whole,
-    limits,
+    one_of,
+    within,
     words,
 )
 from berth_stacks.grounds_aws import EksPool
@@ -53,7 +53,7 @@ class Taint(Settings):
 
     key: LabelKey
     """The taint's key."""
-    effect: Annotated[Text, words(*EFFECTS)]
+    effect: Annotated[str, one_of(*EFFECTS)]
     """What it does to pods that do not tolerate it."""
     value: LabelValue | None = None
     """The taint's value. Default: none."""
@@ -64,13 +64,13 @@ class Pool(Settings):
 
     accelerator: Text
     """Key of the accelerator in the catalogue, such as nvidia-l4."""
-    max: Annotated[Whole, limits(1, 1000)]
+    max: Annotated[int, within(1, 1000, "nodes")]
     """Most nodes. This caps what the pool can cost."""
-    accelerators_per_node: Annotated[Whole, limits(1, 16)] = 1
+    accelerators_per_node: Annotated[int, within(1, 16, "accelerators")] = 1
     """Accelerators of each node. Default: 1, the smallest machines."""
-    min: Annotated[Whole, limits(0, 1000)] | None = None
+    min: Annotated[int, within(0, 1000, "nodes")] | None = None
     """Fewest nodes. Default: 0, so that nothing idles; own hardware: as many as max."""
-    capacity: Annotated[Text, words("on-demand", "spot", "reserved")] | None = None
+    capacity: Annotated[str, one_of("on-demand", "spot", "reserved")] | None = None
     """How nodes are bought. Default: on-demand. spot is cheaper and taken away at short notice."""
     machine_type: Text | None = None
     """The cloud's type of machine. Default: the smallest that has exactly those accelerators."""
@@ -87,7 +87,7 @@ class Pool(Settings):
 class DevicePlugin(Settings):
     """What tells the scheduler of a cluster which accelerators of one maker its nodes have."""
 
-    mode: Annotated[Text, words("managed", "existing")] | None = None
+    mode: Annotated[str, one_of("managed", "existing")] | None = None
     """managed: this stack deploys it. existing: the cluster has it, as GKE and the GPU operator bring it.
     Default: managed on EKS, existing elsewhere; a second one on a node disturbs the first."""
     image: Image | None = None

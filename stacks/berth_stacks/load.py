@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails
 
 from berth_stacks.errors import Path as SettingPath
 from berth_stacks.errors import Problem, SettingsError, nearest
-from berth_stacks.fields import Allowed
+from berth_stacks.fields import Allowed, Hint
 from berth_stacks.findings import WEIGHTS, Finding, open_findings
 from berth_stacks.inherit import EXTENDS, Layers, lay_all
 from berth_stacks.lines import NAMESPACE, ConfigFile
@@ -112,7 +112,7 @@ def _read(
         try:
             settings = Stack.model_validate(raw)
         except ValidationError as error:
-            problems = [_problem(details) for details in error.errors(include_url=False)]
+            problems = _once([_problem(details) for details in error.errors(include_url=False)])
         else:
             pins, wrong_pins = _pins(directory, settings)
             problems = [*wrong_pins, *broken_rules(settings, name, pins, has_api_keys=keys is not None)]
@@ -230,6 +230,16 @@ def _connect(text: str | None, raw: dict[str, Any]) -> list[Problem]:
     return problems
 
 
+def _once(problems: list[Problem]) -> list[Problem]:
+    """Without what is missing because it is misspelt beside it."""
+    meant = {
+        (*found.path[:-1], found.remedy.removeprefix("did you mean '").removesuffix("'?"))
+        for found in problems
+        if found.given == "does not exist"
+    }
+    return [found for found in problems if found.given != "is missing" or found.path not in meant]
+
+
 def _unknown(path: SettingPath, known: list[str]) -> Problem:
     hint = nearest(str(path[-1]), known) or "remove it"
     return Problem(path, "does not exist", "one of " + ", ".join(known), hint)
@@ -275,8 +285,8 @@ def _without_none(annotation: Any) -> Any:
 def _allowed(owner: type[BaseModel], alias: str) -> str:
     """What a field that is missing would take."""
     field = next(f for name, f in owner.model_fields.items() if (f.alias or name) == alias)
-    for constraint in field.metadata:
-        if isinstance(constraint, Allowed):
+    for constraint in reversed(field.metadata):
+        if isinstance(constraint, Allowed | Hint):
             return constraint.described
     kind = _without_none(field.annotation)
     if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -31,14 +31,20 @@ def broken_rules(
     yield from known
     if known:
         return  # what is served by what is not known, so nothing more can be said about it
-    yield from component_problems(stack, name, pins)
-    yield from sagemaker_problems(stack)
+    placement = [*pool_problems(stack, name, pins), *sagemaker_problems(stack)]
+    yield from placement
+    # Of a model whose engine does not suit, no more can be said; of a setting, once is enough.
+    said = {problem.path for problem in placement}
+    unsuited = {path[1] for path in said if path[0] == "models" and path[2:] == ("engine", "name")}
+    for problem in component_problems(stack, name, pins):
+        of_unsuited = problem.path[0] == "models" and problem.path[1] in unsuited
+        if problem.path not in said and not of_unsuited:
+            yield problem
     yield from _contexts(stack)
     yield from _weights(stack)
     yield from _sites(stack, name)
     yield from _node_ports(stack)
     yield from _names(stack)
-    yield from pool_problems(stack, name, pins)
     yield from _images(stack)
     if stack.environment == "production":
         yield from _production(stack)

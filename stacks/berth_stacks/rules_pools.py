@@ -1,12 +1,12 @@
 """What pools and the models on them must fit, by the catalogue's dated data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from berth_catalogue.accelerators import accelerator, accelerators
 from berth_catalogue.capacity import capacity
 from berth_catalogue.errors import CatalogueError
-from berth_catalogue.machines import DATA_DATE, machines, offered
+from berth_catalogue.machines import DATA_DATE, Machine, machines, offered
 from berth_catalogue.models import models
 from berth_catalogue.pairings import CPU, pairing, pairings
 from berth_catalogue.weights_pins import Pins
@@ -85,8 +85,8 @@ def _pool(path: Path, site: Site, pool: Pool) -> Iterator[Problem]:
                 (*path, "taints", i, "key"), given, "further taints", "remove it: it is always there"
             )
     if pools.catalogue_ground(site) != "own":
-        yield from _bought(path, site, pool)
-        yield from _machine(path, site, pool)
+        not_sold = [*_bought(path, site, pool)]
+        yield from not_sold or _machine(path, site, pool)
 
 
 def _foreign(path: Path, site: Site, pool: Pool) -> Iterator[Problem]:
@@ -123,6 +123,8 @@ def _machine(path: Path, site: Site, pool: Pool) -> Iterator[Problem]:
         hint = nearest(pool.machine_type, sorted(machines(ground)))
         allowed = f"one of those with {pool.accelerator}: " + ", ".join(sorted(one.name for one in having))
         yield Problem((*path, "machineType"), f"is {pool.machine_type!r}", allowed, hint)
+    elif machine is None and pool.accelerators_per_node in {one.accelerators for one in having}:
+        yield _not_sold(path, pool, having)
     elif machine is None:
         counts = ", ".join(map(str, sorted({one.accelerators for one in having})))
         allowed = f"{counts}, as its machines have"
@@ -132,12 +134,18 @@ def _machine(path: Path, site: Site, pool: Pool) -> Iterator[Problem]:
         allowed = f"a machine with {pool.accelerators_per_node} x {pool.accelerator}"
         yield Problem((*path, "machineType"), given, allowed, "or leave it out")
     elif pools.capacity_of(pool) not in machine.capacity_types:
-        given = f"is {pools.capacity_of(pool)}, as which {machine.name} is not sold"
-        others = [one.name for one in having if pools.capacity_of(pool) in one.capacity_types]
-        remedy = f"or another machine: {', '.join(others)}" if others else ""
-        yield Problem((*path, "capacity"), given, "one of " + ", ".join(machine.capacity_types), remedy)
+        yield _not_sold(path, pool, [machine, *having])
     else:
         yield from _where(path, site, pool, region)
+
+
+def _not_sold(path: Path, pool: Pool, having: Sequence[Machine]) -> Problem:
+    kind = pools.capacity_of(pool)
+    first = next(one for one in having if one.accelerators == pool.accelerators_per_node)
+    others = sorted(one.name for one in having if kind in one.capacity_types)
+    given = f"is {kind}, as which {first.name} is not sold"
+    remedy = f"or another machine: {', '.join(others)}" if others else ""
+    return Problem((*path, "capacity"), given, "one of " + ", ".join(first.capacity_types), remedy)
 
 
 def _where(path: Path, site: Site, pool: Pool, region: str) -> Iterator[Problem]:
@@ -166,7 +174,13 @@ def _demand(stack: Stack, site_key: str, name: str) -> Iterator[Problem]:
     here = [at for at in build.placed(stack) if at.site_key == site_key and at.model.pool == name]
     path: Path = ("sites", site_key, "pools", name)
     if not here:
-        if stack.models:
+        # A model that names no pool of the site, or none at all, is mostly the other half of it.
+        lost = any(
+            at.model.pool not in at.site.pools and (at.model.pool or at.gpus)
+            for at in build.placed(stack)
+            if at.site_key == site_key
+        )
+        if stack.models and not lost:
             remedy = f"remove it, or let a model name it: pool: {name}"
             yield Problem(path, "serves no model", "a pool that a model of the site names", remedy)
         return

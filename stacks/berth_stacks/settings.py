@@ -90,7 +90,7 @@ class Engine(Settings):
     """How the weights are, or are to be, quantised, such as fp8. Default: as the weights say."""
     kv_cache_dtype: Text | None = None
     """Type of the cache of keys and values, such as fp8. Default: the one it computes in."""
-    memory_fraction: Annotated[Number, limits(0, 1)] | None = None
+    memory_fraction: Annotated[Number, limits(0, 1, "a number")] | None = None
     """Share of the accelerator's memory that it takes, above 0. Default: the engine's own."""
     prefix_caching: Flag | None = None
     """Whether prompts that begin alike share their cache. Default: the engine's own."""
@@ -161,7 +161,7 @@ class Concurrency(Settings):
     """Requests that the engine works on at once."""
     max_concurrent_requests: Annotated[Whole, limits(1, 100_000)]
     """Requests in the gateway, working plus waiting. One more gets 429 at once. At least slots."""
-    queue_timeout_seconds: Annotated[Number, limits(0, _HOUR)] | None = None
+    queue_timeout_seconds: Annotated[Number, limits(0, _HOUR, "a number")] | None = None
     """How long a request may wait for a slot, in seconds above 0. Default: 60."""
 
 
@@ -192,7 +192,7 @@ class Probes(Settings):
     startup_seconds: Annotated[Whole, limits(10, 4 * _HOUR)] | None = None
     """Budget for loading the model, in seconds. Default: twice the measured load, at least what the engine
     usually needs."""
-    measured_load_seconds: Annotated[Number, limits(0, 2 * _HOUR)] | None = None
+    measured_load_seconds: Annotated[Number, limits(0, 2 * _HOUR, "a number")] | None = None
     """How long loading took where it was measured; a budget below twice that is refused. Default: unknown."""
     readiness_period_seconds: Annotated[Whole, limits(1, 60)] | None = None
     """How often /ready is asked, in seconds. Default: 2."""

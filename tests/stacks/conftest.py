@@ -41,6 +41,10 @@ CALLS: dict[str, Json] = {
         "controlPlaneEndpointsConfigs": [
             {"dnsEndpointConfigs": [{"allowExternalTraffic": True, "endpoint": "there.example"}]}
         ],
+        "enableAutopilot": False,
+        "workloadIdentityConfigs": [{"workloadPool": "models-prod-1.svc.id.goog"}],
+        "datapathProvider": "ADVANCED_DATAPATH",
+        "networkPolicies": [],
     },
     "gcp:organizations/getProject:getProject": {"id": "there", "number": "123456789012"},
 }
