@@ -98,7 +98,8 @@ class EksNodePool(NodePool):
             ),
             node_repair_config=eks.NodeGroupNodeRepairConfigArgs(enabled=settings.node_repair),
             tags=settings.tags,
-            # The autoscaler decides how many there are from here on.
+            # The autoscaler decides how many there are from here on. AWS takes all three sizes together, so a
+            # change of the other two sends what the state remembers: refresh before it (docs/guides/aws.md).
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["scalingConfig.desiredSize"]),
         )
         nodes.tag_group(self._name, group, autoscaling_tags(spec, settings, labels), self._child())
