@@ -26,7 +26,8 @@ APP = "metrics-adapter"
 OBJECT = "berth-metrics-adapter"
 GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
 API_SERVICE = f"{VERSION}.{GROUP}"
-PORT = 6443
+# GKE lets the control plane of a private cluster reach pods on 443 and 10250 only.
+PORT = 10250
 GATEWAY_METRICS_PORT = 9000
 DEFAULT_NAMESPACE = "berth-metrics"
 _SELECTOR: dict[str, pulumi.Input[str]] = {

@@ -60,7 +60,7 @@ def test_the_adapter_takes_its_settings(adapt: Callable[..., Any]) -> None:
     (pod,) = rendered.pods
     environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
     settings = Settings.from_environment(environment)
-    assert (settings.namespace, settings.service, settings.port) == ("signals", NAME, 6443)
+    assert (settings.namespace, settings.service, settings.port) == ("signals", NAME, 10250)
     secrets = rendered.one("Role")["rules"][1]["resourceNames"]
     assert secrets == [settings.secret]
     service = rendered.one("Service")
@@ -84,7 +84,7 @@ def test_the_signal_alone_passes(adapt: Callable[..., Any]) -> None:
 
     narrow = policy({"api_server_cidrs": ["198.18.48.1/32"]})
     server = {"ipBlock": {"cidr": "198.18.48.1/32"}}
-    assert narrow["ingress"] == [{"from": [server], "ports": [{"port": 6443, "protocol": "TCP"}]}]
+    assert narrow["ingress"] == [{"from": [server], "ports": [{"port": 10250, "protocol": "TCP"}]}]
     gateways, servers = narrow["egress"]
     assert gateways["to"] == [
         {"namespaceSelector": {}, "podSelector": {"matchLabels": {"berth.dev/queue-metrics": "true"}}}
