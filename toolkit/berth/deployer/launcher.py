@@ -228,8 +228,8 @@ def _configure(request: dict[str, Any]) -> None:
 def _spare_work() -> None:
     """Leave out what the SDK does for others: a fifth of the processor time of a preview of all stacks.
 
-    Each resource sends about four of those, waits for each to be answered, and nobody shows them. Nor does
-    anybody read the stack trace that goes with each registration.
+    Each resource sends about four debug messages, waits for each to be answered, and nobody shows them. Nor
+    does anybody read the stack trace that goes with each registration.
     """
     import pulumi  # noqa: PLC0415 - as above
     from pulumi.runtime import resource  # noqa: PLC0415 - as above
