@@ -127,9 +127,11 @@ def autoscaling_tags(
     found += [
         (f"label-{key.replace('/', '-')}", f"{template}/label/{key}", value) for key, value in labels.items()
     ]
+    # A tag has room for one taint of a key; of further ones EKS tells the autoscaler.
+    taints = {key: f"{value}:{effect}" for key, value, effect in reversed(pool_taints(spec))}
     found += [
-        (f"taint-{key.replace('/', '-')}-{effect}", f"{template}/taint/{key}", f"{value}:{effect}")
-        for key, value, effect in pool_taints(spec)
+        (f"taint-{key.replace('/', '-')}", f"{template}/taint/{key}", value)
+        for key, value in sorted(taints.items())
     ]
     return found
 

@@ -63,6 +63,7 @@ def read(given: Arguments, spec: PoolSpec) -> PoolSettings:
             "0 with scaling auto-mode",
             "Auto Mode adds nodes when pods ask for them; keep a replica running instead",
         )
+    _check_taints(given, spec)
     groups = aws_checks.ids(aws_checks.security_group_id)
     strategies = checks.choice("surge", "minimal")
     none: Sequence[str] = ()
@@ -85,6 +86,18 @@ def read(given: Arguments, spec: PoolSpec) -> PoolSettings:
         expire_after_hours=given.plain("expire_after_hours", checks.whole_number(1, 504, "hours"), 336),
         tags=given.read("tags", aws_checks.tags, untagged),
     )
+
+
+def _check_taints(given: Arguments, spec: PoolSpec) -> None:
+    """EKS refuses a second taint of the same key and effect, after the cluster has been made."""
+    key, _, effect = spec.accelerator.taint
+    seen = {(key, effect)}
+    for taint in spec.taints:
+        one = (taint["key"], taint["effect"])
+        if one in seen:
+            own = "the accelerator's own is always there" if one == (key, effect) else "name each once"
+            raise given.refuse("taints", f"{one[0]}:{one[1]} twice", "different keys or effects", own)
+        seen.add(one)
 
 
 def _machine_type(given: Arguments, spec: PoolSpec) -> str:

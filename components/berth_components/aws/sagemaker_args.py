@@ -45,7 +45,11 @@ class SageMakerWeightsArgs(TypedDict):
 
 
 class SageMakerAlarmsArgs(TypedDict):
-    """What is reported, and to whom. Each looks at five minutes."""
+    """What is reported, and to whom.
+
+    Besides errors and latency, each over five minutes: a load that stays half as high again as scaling's
+    target for fifteen, because the maximum is reached or AWS has no machine to give.
+    """
 
     action_arns: Sequence[pulumi.Input[str]]
     """SNS topics and the like that are told. An empty list: alarms are seen in CloudWatch only."""

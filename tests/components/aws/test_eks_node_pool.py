@@ -101,6 +101,15 @@ def test_scaling_from_zero_is_told_everything(make: Callable[..., Any]) -> None:
     assert planned.one("eks/nodeGroup:NodeGroup")["taints"][1]["effect"] == "NO_EXECUTE"
 
 
+def test_two_effects_of_one_key_are_one_tag(make: Callable[..., Any]) -> None:
+    taints = [{"key": "team", "value": "a", "effect": one} for one in ("NoSchedule", "NoExecute")]
+    planned = make("EksNodePool", {"taints": taints})
+    assert len(planned.one("eks/nodeGroup:NodeGroup")["taints"]) == 3
+    keys = [one.inputs["tag"]["key"] for one in planned.of("autoscaling/tag:Tag")]
+    assert len({*keys}) == len(keys)
+    assert tags(planned)[f"{TEMPLATE}/taint/team"] == "a:NoSchedule"
+
+
 def test_inferentia(make: Callable[..., Any]) -> None:
     planned = make("EksNodePool", {"accelerator": "aws-inferentia2"})
     group = planned.one("eks/nodeGroup:NodeGroup")

@@ -170,6 +170,14 @@ POOL: list[tuple[Json, str]] = [
         {"taints": [{"key": "a", "effect": "NO_SCHEDULE"}]},
         "'taints[0].effect' is 'NO_SCHEDULE'; allowed: one of NoSchedule",
     ),
+    (
+        {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
+        "'taints' is nvidia.com/gpu:NoSchedule twice; allowed: different keys or effects; the acc",
+    ),
+    (
+        {"taints": [{"key": "a", "effect": "NoExecute"}, {"key": "a", "effect": "NoExecute", "value": "b"}]},
+        "'taints' is a:NoExecute twice; allowed: different keys or effects; name each once",
+    ),
     ({"labels": {"berth.dev/pool": "x"}}, "berth.dev/pool"),
     ({"instance_type": "g6.xlarge"}, "'instance_type' does not exist"),
 ]
