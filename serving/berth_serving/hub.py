@@ -237,6 +237,8 @@ class Hub:
             return _Transient(
                 f"{self.url}{where}: status {error.code}", float(after) if after.isdigit() else None
             )
+        if error.code < 400:  # noqa: PLR2004 - redirects that were followed as often as is sensible
+            return HubError(f"{self.url}{where}: redirects in circles, or more than {_REDIRECTS} times")
         said = error.headers.get("X-Error-Code") or ""
         if said == "GatedRepo" or error.code in (401, 403):
             how = (

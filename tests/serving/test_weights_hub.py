@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ import pytest
 from berth_catalogue import weights_pins
 from berth_serving import manifest as manifests
 from berth_serving import weights_tree
-from berth_serving.hub import Hub, HubError
+from berth_serving.hub import Hub, HubError, _Redirects
 from berth_serving.pinning import INDEX, pin
 from berth_serving.weights_tree import MARKER, TreeError, TreeSettings, bring
 
@@ -335,6 +338,29 @@ def test_the_token_goes_to_the_hub_alone_and_into_no_log(
 def test_a_missing_token_is_said_by_its_file(hub: StandInHub, tmp_path: Path) -> None:
     with pytest.raises(TreeError, match="BERTH_WEIGHTS_TOKEN_FILE"):
         bring(hub.settings(tmp_path, token_file=tmp_path / "none"))
+
+
+def test_redirects_in_circles_end(hub: StandInHub, tmp_path: Path) -> None:
+    hub.redirect_to = f"{hub.url}/{REPO}/resolve/{COMMIT}/{SERVED[1]}"
+    with pytest.raises(TreeError, match="redirects in circles"):
+        bring(hub.settings(tmp_path, {SERVED[1]: ONE}))
+    assert len(hub.log) < 20
+
+
+def test_a_redirect_keeps_tls_and_leaves_the_token_behind() -> None:
+    asked = urllib.request.Request("https://hub.example/x", headers={"Authorization": f"Bearer {TOKEN}"})
+    redirects = _Redirects()
+
+    def follow(url: str) -> urllib.request.Request | None:
+        return redirects.redirect_request(asked, io.BytesIO(), 302, "Found", Message(), url)
+
+    elsewhere, within = follow("https://storage.example/x"), follow("https://hub.example/y")
+    assert elsewhere is not None
+    assert within is not None
+    assert not elsewhere.has_header("Authorization")
+    assert within.get_header("Authorization") == f"Bearer {TOKEN}"
+    with pytest.raises(HubError, match="without TLS"):
+        follow("http://hub.example/x")
 
 
 def test_plain_http_is_for_loopback_only() -> None:
