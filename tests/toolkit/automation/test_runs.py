@@ -276,6 +276,21 @@ async def test_stopping_ends_the_run_in_order_with_one_signal(
     assert [entry["group"] for entry in world.asked() if "up" in entry.get("argv", ())] == [True]
 
 
+async def test_a_preview_that_is_cancelled_ends_the_cli_in_order(world: Any) -> None:
+    world.knows()
+    world.set(preview=["wait for ^C"])
+    running = asyncio.create_task(world.preview(world.request()))
+    while not (world.home / "waiting").exists():
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    while not [entry for entry in world.asked() if "signals" in entry]:
+        await asyncio.sleep(0.01)
+    assert [entry["signals"] for entry in world.asked() if "signals" in entry] == [1]
+
+
 async def test_nothing_is_done_without_consent(world: Any, events: Any) -> None:
     world.knows()
     world.set(preview=events, up=events, preview_destroy=events, destroy=events)
