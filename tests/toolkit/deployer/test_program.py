@@ -1,4 +1,4 @@
-"""The folders that hold the sockets of a program."""
+"""The process that runs programs, and the folders that hold its sockets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from berth.deployer import Interpreter, RunRequest, preview
 from berth.deployer.program import private_folder
 
 if TYPE_CHECKING:
@@ -31,3 +32,21 @@ def test_a_folder_that_a_dead_process_left_a_day_ago_is_removed(
         os.utime(folder, (0, 0))
     made = private_folder()
     assert sorted(tmp_path.iterdir()) == sorted([left[1], fresh, made])
+
+
+async def test_a_killed_interpreter_fails_its_program_and_is_started_again(tmp_path: Path) -> None:
+    (tmp_path / "kills.py").write_text("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n")
+    (tmp_path / "fine.py").write_text("import pulumi\npulumi.export('a', 1)\n")
+    interpreter = Interpreter()
+    try:
+        failed = await preview(
+            RunRequest(tmp_path / "kills.py", "demo", "dev", offline=True), interpreter=interpreter
+        )
+        assert [error.code for error in failed.errors] == ["program"]
+        assert "killed" in failed.errors[0].message
+        report = await preview(
+            RunRequest(tmp_path / "fine.py", "demo", "dev", offline=True), interpreter=interpreter
+        )
+        assert report.outputs == {"a": 1}
+    finally:
+        interpreter.close()

@@ -30,7 +30,7 @@ _LEFT_AFTER_SECONDS = 24 * 3600  # a process number says little where containers
 _SOCKET_PATH_LIMIT = 90  # of the 107 bytes that a unix socket's address may have
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _OUTPUT_LIMIT = 256 * 1024  # bytes of a program's output that are kept
-_START_SECONDS = 60.0  # to import the Pulumi SDK from a cold disk
+_START_SECONDS = 180.0  # to import the SDK and what is preloaded, from a cold disk on a busy machine
 _NOT_FOR_PROGRAMS = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
 
@@ -78,9 +78,15 @@ class Interpreter:
         self._problem = ""
 
     def start(self) -> None:
-        """Start the interpreter, once; it imports the SDK while the caller goes on."""
+        """Start the interpreter, once; it imports the SDK while the caller goes on.
+
+        One that was killed, by a machine out of memory for example, is started again.
+        """
         if self._process is not None:
-            return
+            if self._runs or self._process.poll() is None:
+                return
+            self.close()
+            self._heard, self._problem = b"", ""
         ours, theirs = socket.socketpair()
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_PROGRAMS}
         try:
@@ -228,6 +234,7 @@ class Interpreter:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
 
 async def _stop(run: _Run, pid: int) -> None:
