@@ -15,7 +15,39 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 # Together they set every field that the components can set.
+HUB: Json = {
+    "engine.resources": {"cpu_request": "4", "memory_request": "32Gi", "memory_limit": "64Gi"},
+    "weights.source": "hub",
+    "weights.file": None,
+    "weights.sha256": None,
+    "weights.repo": "example/tiny",
+    "weights.revision": "0123456789" * 4,
+    "weights.files": [{"path": "model.safetensors", "size": 15_000_000_000, "sha256": "d" * 64}],
+}
 SERVERS: dict[str, Json] = {
+    "gpu": {
+        **HUB,
+        "engine.name": "vllm",
+        "engine.quantisation": "fp8",
+        "gpu": {"count": 4},
+        "weights.token_secret": "hub",
+        "service_account.annotations": {"iam.gke.io/gcp-service-account": "a@b.iam.gserviceaccount.com"},
+    },
+    "neuron": {
+        **HUB,
+        "engine.name": "vllm",
+        "gpu": {"count": 2, "resource": "aws.amazon.com/neuron"},
+        "weights.hub_cidrs": ["198.51.100.0/24"],
+    },
+    "filled": {
+        **HUB,
+        "engine.name": "sglang",
+        "gpu": {"count": 1},
+        "weights.source": "volume",
+        "weights.path": "tiny",
+        "weights.storage": "claim",
+        "weights.claim_name": "models",
+    },
     "plain": {},
     "full": {
         "weights.storage": "new-claim",
