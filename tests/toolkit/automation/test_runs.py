@@ -286,9 +286,10 @@ async def test_a_preview_that_is_cancelled_ends_the_cli_in_order(world: Any) -> 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    while not [entry for entry in world.asked() if "signals" in entry]:
-        await asyncio.sleep(0.01)
-    assert [entry["signals"] for entry in world.asked() if "signals" in entry] == [1]
+    async with asyncio.timeout(30):
+        while not (signals := [entry["signals"] for entry in world.asked() if "signals" in entry]):  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.01)
+    assert signals == [1]
 
 
 async def test_nothing_is_done_without_consent(world: Any, events: Any) -> None:

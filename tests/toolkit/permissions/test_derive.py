@@ -194,6 +194,15 @@ def test_google_grants_go_by_project_and_limit_who_may_grant_what(plan: Callable
     assert role["role"]["includedPermissions"] == list(grant.permissions)
 
 
+def test_a_project_that_nobody_named_is_said_and_can_be_given(shipped: dict[str, Report]) -> None:
+    found = derive(shipped["gcp-prod"])
+    assert [grant.project for grant in found.gcp] == [""]
+    assert any("the project, which the plan does not say" in one for one in found.unknown)
+    found = derive(shipped["gcp-prod"], project="models-1")
+    assert [grant.project for grant in found.gcp] == ["models-1"]
+    assert not [one for one in found.unknown if "the project" in one]
+
+
 @pytest.mark.parametrize("stack", ["gcp-dev", "gcp-prod"])
 def test_custom_roles_of_shipped_stacks_have_all_that_is_needed(
     shipped: dict[str, Report], stack: str

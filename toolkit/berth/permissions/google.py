@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from berth.deployer import Step
 
-_UNKNOWN = re.compile(r"\[(?:unknown|secret)\]")
+# What only an `up` knows, and what Berth's stacks write in a preview for a project that nobody has named yet.
+_UNKNOWN = re.compile(r"\[(?:unknown|secret)\]|^unpinned$")
 _PROVIDER = "pulumi:providers:gcp"
 _MEMBERS = "resourcemanager.projects.setIamPolicy"
 
