@@ -13,6 +13,11 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 Json = dict[str, Any]
 
 
+def _listed(schema: tuple[tuple[str, Any], ...]) -> Json:
+    """As JSON has it."""
+    return {key: [*value] if isinstance(value, tuple) else value for key, value in schema}
+
+
 @dataclass(frozen=True)
 class Hint:
     """What editors are told of a field whose limits a component checks; a test compares the two."""
@@ -30,7 +35,7 @@ class Hint:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         """Pydantic's own, with the hint."""
-        return {**handler(schema), **dict(self.schema)}
+        return {**handler(schema), **_listed(self.schema)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Allowed:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         """Pydantic's own, with what the check allows."""
-        return {**handler(schema), **dict(self.schema)}
+        return {**handler(schema), **_listed(self.schema)}
 
     @property
     def described(self) -> str:

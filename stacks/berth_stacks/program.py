@@ -61,8 +61,9 @@ def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> dict[str, dic
         here = [at for at in build.placed(stack) if at.site_key == key]
         if not here or pools.ground_of(site) == "sagemaker":
             continue
-        opts = places[key].after()
-        room = RestrictedNamespace(f"{key}-models", {"name": build.namespace(stack, site, loaded.name)}, opts)
+        opts = places[key].options
+        name = places[key].after(build.namespace(stack, site, loaded.name))
+        room = RestrictedNamespace(f"{key}-models", {"name": name}, opts)
         rooms[key] = room.namespace
         # A cluster has one external metrics API, however many sites it holds.
         home = pools.home(site, key)
@@ -88,7 +89,7 @@ def _serve(
     pool = place.on(at.model.pool) if at.model.pool else None
     keys = loaded.api_keys or (None if stack.api_keys_secret else build.NO_KEYS)
     given = build.Given(images, loaded.pins, keys)
-    opts = place.after()
+    opts = place.options
     server = ModelServer(at.name, build.server_args(stack, at, namespace, given, pool), opts)
     autoscaler: pulumi.Input[str] = ""
     if at.model.autoscaling:

@@ -5,12 +5,14 @@ must fit together. A file that extends bases needs less in it, and may set anyth
 """
 
 import copy
+import itertools
 import json
 import re
 from typing import Any
 
 from berth_catalogue.accelerators import accelerators
 from berth_catalogue.engines import engines
+from berth_catalogue.machines import machines
 from berth_catalogue.models import models
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
@@ -18,9 +20,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from berth_stacks.descriptions import described, fields_of, group_of
 from berth_stacks.fields import Json
 from berth_stacks.lines import NAMESPACE
+from berth_stacks.pools import GROUNDS
 from berth_stacks.settings import Stack
 
 FILE = "schema.json"
+SITE_KEY = "[a-z]([-a-z0-9]{0,18}[a-z0-9])?"
+MODEL_KEY = "[a-z]([-a-z0-9]{0,38}[a-z0-9])?"
 _PARTIAL = ".partial"
 _EXTENDS = f"{NAMESPACE}extends"
 
@@ -38,6 +43,11 @@ def schema() -> Json:
         ("Model", "model", models()),
     ):
         groups[group_name]["properties"][field]["enum"] = sorted(known)
+    groups["Pool"]["properties"]["machineType"]["enum"] = sorted({*machines("aws"), *machines("gcp")})
+    groups["Model"]["properties"]["sites"] |= {"minItems": 1, "uniqueItems": True}
+    for key, pattern in (("sites", SITE_KEY), ("models", MODEL_KEY)):
+        groups["Stack"]["properties"][key]["propertyNames"] = {"pattern": f"^({pattern})$"}
+    groups["Site"]["allOf"] = [{"not": {"required": [*pair]}} for pair in itertools.combinations(GROUNDS, 2)]
     for made_group in groups.values():
         properties = made_group["properties"]
         made_group["properties"] = {key: _without_null(value) for key, value in properties.items()}

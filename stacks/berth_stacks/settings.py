@@ -245,8 +245,8 @@ class Scaling(Settings):
     """Speed of scaling in one direction."""
 
     window_seconds: Annotated[Whole, limits(0, _HOUR)] | None = None
-    """The signal must hold this long. Default: up 0, down 300: starting is slow, ending is cheap to undo."""
-    pods: Annotated[Whole, limits(1, 100)] | None = None
+    """The signal must hold this long. Default: up 30, so that a blip starts no GPU; down 300."""
+    pods: Annotated[Whole, limits(1, 1000)] | None = None
     """Most pods per period. Default: up 2, down 1."""
     period_seconds: Annotated[Whole, limits(1, 1800)] | None = None
     """The period, in seconds. Default: up 60, down 120."""

@@ -53,11 +53,15 @@ class Place:
         spec = self.pools[pool]
         return build.OnPool(self.selectors.get(pool) or spec.node_selector, further_tolerations([spec]))
 
-    def after(self, *further: pulumi.Resource) -> pulumi.ResourceOptions:
-        """The options of something that comes after all of it."""
-        return pulumi.ResourceOptions.merge(
-            self.options, pulumi.ResourceOptions(depends_on=[*self.before, *further])
-        )
+    def after(self, value: str) -> pulumi.Output[str]:
+        """A value that is known once all of it is there; what is made of it is gone before all of it goes.
+
+        Children of a component do not come after what the component depends on; they do come after what their
+        inputs are made of.
+        """
+        urns = [one.urn for one in self.before]
+        known: pulumi.Output[str] = pulumi.Output.all(value, *urns).apply(lambda parts: str(parts[0]))
+        return known
 
 
 def settle(loaded: Loaded, key: str) -> Place:
@@ -187,7 +191,7 @@ def _eks(loaded: Loaded, key: str, site: Site) -> Place:
             made_scaler = aws.ClusterAutoscaler(
                 f"{key}-autoscaler",
                 cast("aws.ClusterAutoscalerArgs", {"cluster_name": cluster.cluster_name, **scaler}),
-                pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[cluster])),
+                options,
             )
         place.before.append(made_scaler)
     return place
@@ -302,7 +306,7 @@ def _device_plugins(loaded: Loaded, key: str, site: Site, place: Place) -> None:
             full["image_pull_secrets"] = settings.pull_secrets
         path: Path = ("sites", key, "devicePlugins", kind)
         with blame(loaded, path, {"image_pull_secrets": (*path, "pullSecrets")}):
-            plugin = DevicePlugin(f"{key}-{kind}", cast("DevicePluginArgs", full), place.after())
+            plugin = DevicePlugin(f"{key}-{kind}", cast("DevicePluginArgs", full), place.options)
         place.before.append(plugin)
 
 
