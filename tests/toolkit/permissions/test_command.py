@@ -46,6 +46,9 @@ def test_roles_and_rules_are_yaml(run: Any) -> None:
     assert role["role"]["includedPermissions"]
     kinds = {manifest["kind"] for manifest in yaml.safe_load_all(run("onprem", "--format", "rbac").stdout)}
     assert kinds == {"ClusterRole", "Role"}
+    (only,) = yaml.safe_load_all(run("onprem", "--format", "rbac", "--first-up").stdout)
+    assert only["kind"] == "ClusterRole"
+    assert any("secrets" in rule["resources"] for rule in only["rules"])
 
 
 def test_text_names_each_type_once(run: Any) -> None:
@@ -59,6 +62,7 @@ def test_text_names_each_type_once(run: Any) -> None:
     [
         (("onprem", "--format", "aws-policy"), "no resources on AWS"),
         (("aws-prod", "--account", "12"), "12 digits"),
+        (("onprem", "--first-up"), "goes with --format rbac"),
         (("nowhere",), "there is no stack 'nowhere'"),
     ],
 )

@@ -33,8 +33,13 @@ _ACCOUNT = re.compile(r"\d{12}")
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--account", metavar="NUMBER", help="AWS account, to narrow ARNs to it.")
+@click.option(
+    "--first-up", is_flag=True, help="With rbac: one ClusterRole, for the `up` that makes the namespaces."
+)
 @click.option("--project", metavar="ID", help="Google Cloud project, where the stack does not say it.")
-def permissions(stack: str, *, layout: str, as_json: bool, account: str | None, project: str | None) -> None:
+def permissions(
+    stack: str, *, layout: str, as_json: bool, account: str | None, first_up: bool, project: str | None
+) -> None:
     """List the least permissions that deploying STACK needs.
 
     They are derived from its plan, offline: no account, credential or network
@@ -43,6 +48,8 @@ def permissions(stack: str, *, layout: str, as_json: bool, account: str | None, 
     from berth import deployer
     from berth import permissions as derivation
 
+    if first_up and layout != "rbac":
+        raise UserError("--first-up goes with --format rbac")
     if account is not None and not _ACCOUNT.fullmatch(account):
         raise UserError(f"--account {account}: an AWS account is a number of 12 digits, such as 111122223333")
     prepared = prepare(stack, Console(quiet=True), context=None, yes=False, gpus=None, need=Need.LOOK)
@@ -52,10 +59,10 @@ def permissions(stack: str, *, layout: str, as_json: bool, account: str | None, 
         reasons = "; ".join(message.message for message in report.errors) or "it plans nothing"
         raise UserError(f"stack '{stack}' has no plan to derive permissions from: {reasons}")
     found = derivation.derive(report, request.config, account=account, project=project)
-    _print(found, "json" if as_json else layout)
+    _print(found, "json" if as_json else layout, first_up=first_up)
 
 
-def _print(found: Permissions, layout: str) -> None:
+def _print(found: Permissions, layout: str, *, first_up: bool) -> None:
     from berth import permissions as derivation
 
     if layout == "json":
@@ -63,7 +70,7 @@ def _print(found: Permissions, layout: str) -> None:
     elif layout == "text":
         click.echo(derivation.text(found), nl=False)
     elif layout == "rbac":
-        manifests: list[dict[str, Any]] = derivation.rbac_manifests(found)
+        manifests: list[dict[str, Any]] = derivation.rbac_manifests(found, first_up=first_up)
         _say_nothing(manifests, found, "Kubernetes objects")
         click.echo(yaml.safe_dump_all(manifests, sort_keys=False), nl=False)
         _unknown(found)

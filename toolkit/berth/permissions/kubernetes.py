@@ -57,6 +57,7 @@ def derive(steps: Iterable[Step], unknown: list[str], notes: list[str]) -> list[
     written: dict[tuple[str, str], set[str]] = {}
     escalating: dict[tuple[str, str], set[str]] = {}
     namespaces: set[str] = set()
+    made = {STATE_NAMESPACE}
     for step in steps:
         kind = step.type.rpartition(":")[2]
         version = str(step.inputs.get("apiVersion") or step.type.split(":")[1])
@@ -68,6 +69,8 @@ def derive(steps: Iterable[Step], unknown: list[str], notes: list[str]) -> list[
         if namespace is None:
             unknown.append(f"Kubernetes: the namespace of {kind} {step.name}; its rule holds in every one")
         namespaces |= {namespace} if namespace else set()
+        if kind == "Namespace":
+            made.add(str((step.inputs.get("metadata") or {}).get("name")))
         written.setdefault((namespace or "", group), set()).add(plural)
         if kind in _ROLES:
             name = (step.inputs.get("metadata") or {}).get("name")
@@ -85,6 +88,11 @@ def derive(steps: Iterable[Step], unknown: list[str], notes: list[str]) -> list[
     for namespace in sorted(namespaces):
         rules += [Rule(namespace, group, resources, _READ) for group, resources in _WATCHED]
     rules += _for_records()
+    early = sorted(made & {rule.namespace for rule in rules})
+    notes.append(
+        "Kubernetes: a Role cannot be there before its namespace, and the first `up` makes "
+        f"{', '.join(early)}: give the rules as one ClusterRole for it (--first-up), then as Roles"
+    )
     if escalating:
         notes.append(
             "Kubernetes: who makes Roles must hold what they grant, or `escalate` and `bind`, given by name"

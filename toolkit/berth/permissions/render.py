@@ -56,12 +56,20 @@ def custom_role(found: Permissions) -> list[dict[str, Any]]:
     ]
 
 
-def rbac_manifests(found: Permissions) -> list[dict[str, Any]]:
-    """ClusterRole and Roles, to be bound to whoever deploys."""
+def rbac_manifests(found: Permissions, *, first_up: bool = False) -> list[dict[str, Any]]:
+    """ClusterRole and Roles, to be bound to whoever deploys.
+
+    Args:
+        found: what `derive` gave.
+        first_up: one ClusterRole with all rules: a Role cannot be there before the namespace that the first
+            `up` makes.
+    """
     by_namespace: dict[str, list[dict[str, Any]]] = {}
     for rule in found.kubernetes:
         shown = {key: value for key, value in rule.to_json().items() if key != "namespace"}
-        by_namespace.setdefault(rule.namespace, []).append(shown)
+        rules = by_namespace.setdefault("" if first_up else rule.namespace, [])
+        if shown not in rules:
+            rules.append(shown)
     manifests: list[dict[str, Any]] = []
     for namespace, rules in sorted(by_namespace.items()):
         metadata = {"name": f"{_LABEL}-{found.stack}"} | ({"namespace": namespace} if namespace else {})
