@@ -85,10 +85,15 @@ def _differences(path: Path, pool: Pool, there: Any, other: str) -> list[Problem
         "taints": [taint.model_dump(exclude_none=True) for taint in pool.taints],
     }
     return [
-        Problem((*path, name), f"is {value!r}", f"{there.get(name)!r}, as stack {other} has it")
+        Problem((*path, name), f"is {value!r}", f"{_whole(there.get(name))!r}, as stack {other} has it")
         for name, value in described.items()
         if value is not None and value != there.get(name)
     ]
+
+
+def _whole(value: Any) -> Any:
+    """Numbers of outputs are floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _spec(name: str, pool: Pool) -> PoolSpec:

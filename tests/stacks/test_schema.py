@@ -49,7 +49,7 @@ def test_every_shipped_file_passes_and_names_it(root: Path, validator: Draft2020
             assert len(text.splitlines()) <= 80, f"{file.name} is longer than a page"
 
 
-def test_wrong_ones_mostly_fail(validator: Draft202012Validator) -> None:
+def test_wrong_values_and_keys_fail(validator: Draft202012Validator) -> None:
     """What is wrong in itself: types, words, limits, keys. What must fit together only the program says."""
     wrong = _tables("test_wrong_settings")
     clouds = _tables("test_wrong_stacks")
@@ -59,7 +59,8 @@ def test_wrong_ones_mostly_fail(validator: Draft202012Validator) -> None:
     for text in texts:
         content = yaml.safe_load(text)
         failed += not validator.is_valid(content)
-    assert failed > len(texts) * 0.4, f"{failed} of {len(texts)}"
+    # The others contradict something else in the stack, or the catalogue.
+    assert failed >= 42, f"{failed} of {len(texts)}"
     for good in (wrong.GOOD, *clouds.GOOD.values()):
         assert validator.is_valid(yaml.safe_load(good))
 
