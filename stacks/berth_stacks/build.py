@@ -12,7 +12,7 @@ from berth_catalogue.images import load_images
 from berth_catalogue.models import HubWeights, Weights, models
 from berth_catalogue.pairings import CPU, pairings
 from berth_catalogue.weights_pins import PinnedFile, Pins
-from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs, checks
+from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import combine
 
 from berth_stacks.fields import Settings
@@ -23,7 +23,7 @@ BYTES = {"BF16": 2, "F16": 2, "F32": 4}
 """Bytes of a weight, by type."""
 _INSTANCE = {"cpu_request": "1", "memory_request": "1Gi", "memory_limit": "1Ti"}
 """Stands for resources on SageMaker, where nobody shares an instance."""
-NO_KEYS = {"unpinned": "0" * checks.MIN_API_KEY}
+NO_KEYS = {"unpinned": "unpinned-key-of-nobody"}
 """Stands in previews for API keys that nobody has set yet."""
 GATEWAY_ROLE = "model-server"
 SAGEMAKER_ROLE = "sagemaker-"

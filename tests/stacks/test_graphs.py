@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from berth import deployer
-from berth.cli.previews import CLOUD_MODULES, OTHER_MODULES
 from berth.deployer import RunRequest, load_config
 
 if TYPE_CHECKING:
@@ -26,7 +25,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod")
 UPDATE = "BERTH_UPDATE_GRAPHS"
-# The program hashes of settings into names nowhere; this is where a home folder would show.
+PRELOAD = (
+    *("pydantic", "pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1", "pulumi_kubernetes.rbac.v1"),
+    *("pulumi_aws.ec2", "pulumi_aws.eks", "pulumi_aws.iam", "pulumi_gcp.compute", "pulumi_gcp.container"),
+)
+# A kubeconfig's path holds the home folder of whoever runs this.
 _HOME = re.compile(r'"[^"]*/\.kube/config"')
 
 
@@ -51,7 +54,7 @@ def reports(root: Path) -> dict[str, Any]:
         )
 
     async def all_of_them() -> list[Any]:
-        interpreter = deployer.Interpreter(preload=[*OTHER_MODULES, *CLOUD_MODULES])
+        interpreter = deployer.Interpreter(preload=PRELOAD)
         try:
             return await deployer.previews([request(one) for one in STACKS], interpreter=interpreter)
         finally:
