@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from berth.deployer import Interpreter, Report, RunRequest, load_config, load_project, preview
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 KEY = "0123456789abcdef0123456789abcdef"
+T = TypeVar("T")
 SECRETS = {"in-your-program": "modelKey", "own-node-pool": "apiKey", "own-engine": "apiKey"}
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on a loop of its own: `asyncio.run` would take away that of the components' tests."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +56,6 @@ def planned(request_for: Any, interpreter: Interpreter) -> Callable[..., Report]
 
     def run(name: str, **config: str) -> Report:
         request = dataclasses.replace(request_for(name, **config), offline=True)
-        return asyncio.run(preview(request, interpreter=interpreter))
+        return run_apart(preview(request, interpreter=interpreter))
 
     return run

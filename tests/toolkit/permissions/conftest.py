@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from berth.deployer import Interpreter, Report, RunRequest, load_config, load_project, preview, previews
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 CLOUDS = ("pulumi_aws.ec2", "pulumi_aws.eks", "pulumi_aws.iam", "pulumi_gcp.container", "pulumi_kubernetes")
+T = TypeVar("T")
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on a loop of its own: `asyncio.run` would take away that of the components' tests."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +41,7 @@ def plan(tmp_path: Path, interpreter: Interpreter) -> Callable[..., Report]:
     def run(body: str, **config: Any) -> Report:
         (tmp_path / "__main__.py").write_text("import pulumi\n" + textwrap.dedent(body))
         request = RunRequest(tmp_path, "demo", "dev", config, offline=True)
-        report = asyncio.run(preview(request, interpreter=interpreter))
+        report = run_apart(preview(request, interpreter=interpreter))
         assert not report.errors, report.errors
         return report
 
@@ -49,5 +59,5 @@ def shipped(root: Path, interpreter: Interpreter) -> dict[str, Report]:
         requests.append(
             RunRequest(project.program, project.name, name, config, secret, root=project.folder, offline=True)
         )
-    reports = asyncio.run(previews(requests, interpreter=interpreter))
+    reports = run_apart(previews(requests, interpreter=interpreter))
     return dict(zip(names, reports, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,9 @@ def run(shipped: dict[str, Report], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("berth.deployer.preview", planned)
 
     def invoke(*arguments: str) -> Any:
-        return CliRunner().invoke(permissions, arguments, catch_exceptions=False)
+        # In a thread: the command's `asyncio.run` would leave this one without its event loop.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(CliRunner().invoke, permissions, arguments, catch_exceptions=False).result()
 
     return invoke
 
