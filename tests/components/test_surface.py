@@ -29,7 +29,7 @@ PUBLIC = [
     *("RestrictedNamespace", "RestrictedNamespaceArgs", "RolloutArgs", "ScaleDownArgs", "ScaleUpArgs"),
     *("ServiceArgs", "TerminationArgs", "TokensArgs", "TolerationArgs", "WeightsArgs"),
     *("DevicePlugin", "DevicePluginArgs", "NodePool", "NodePoolArgs", "OwnNodePool", "OwnNodePoolArgs"),
-    *("PoolSpec", "TaintArgs", "read_pool"),
+    *("PodTolerationArgs", "PoolSpec", "ServiceAccountArgs", "TaintArgs", "WeightsFileArgs", "read_pool"),
 ]
 # Type token, inputs and outputs of each component; a "?" marks what may be left out.
 COMPONENTS: dict[str, tuple[list[str], list[str]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -149,3 +150,22 @@ def test_missing_files_are_named(project: Path) -> None:
     (project / "Pulumi.yaml").write_text("name: x\nruntime: nodejs\n")
     with pytest.raises(ConfigError, match="'nodejs'; the deployer runs python"):
         load_project(project)
+
+
+def test_a_closed_secret_is_said_to_be_one_where_nothing_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
+    (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
+    file = tmp_path / "Pulumi.prod.yaml"
+    config = "config:\n  shop:keys: {a: {secure: AAAA}, b: plain}\n"
+    for provider in ("awskms://alias/x?region=eu-central-1", "passphrase"):
+        file.write_text(f"secretsprovider: {provider}\nencryptionsalt: v1:AAAA:v1:AAAA\n{config}")
+        with pytest.raises(ConfigError, match="--offline"):
+            load_config(tmp_path, "prod")
+        found, secret = load_config(tmp_path, "prod", closed="closed")
+        assert (json.loads(found["shop:keys"]), secret) == ({"a": "closed", "b": "plain"}, {"shop:keys"})
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "wrong")
+    with pytest.raises(ConfigError, match="encryptionsalt is malformed"):
+        load_config(tmp_path, "prod", closed="closed")

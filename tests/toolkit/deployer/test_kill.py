@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .conftest import Stack
 
 pytestmark = pytest.mark.cluster
-KILLS = int(os.environ.get("BERTH_KILLS", "8"))
+KILLS = int(os.environ.get("BERTH_KILLS", "20"))
 PROGRAM = Path(__file__).with_name("kill_program.py")
 
 

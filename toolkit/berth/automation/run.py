@@ -49,10 +49,13 @@ class Options:
             the secrets provider's line into the stack's file, as the CLI always does.
         secrets_provider: for `create`: what keeps the stack's secrets, such as `passphrase` or
             `awskms://ALIAS?region=REGION`; the backend's default without it.
+        refresh: ask providers what there is before planning. An autoscaler's own number of nodes belongs
+            to what there is: EKS takes it in one call with minimum and maximum.
     """
 
     create: bool = False
     secrets_provider: str | None = None
+    refresh: bool = False
 
 
 class PulumiReport(Report):
@@ -189,6 +192,7 @@ class Run:
             settings["show_secrets"] = False  # of the update's summary, which is not used
         if operation in {"preview", "up"}:
             settings["parallel"] = self.request.parallel
+            settings["refresh"] = self.options.refresh or None
         method = getattr(self.stack, operation)
         try:
             return translator, await self.blocking(lambda: method(**settings)), None

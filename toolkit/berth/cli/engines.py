@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from berth.cli.errors import UserError
+from berth.cli.stackfile import find_stack
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,7 +34,9 @@ secrets_provider_option = click.option(
 class Engine(Protocol):
     """What both engines can do; the deployer's module does it as it is."""
 
-    async def preview(self, request: RunRequest) -> Report:
+    async def preview(
+        self, request: RunRequest, *, on_event: Callable[[Event], None] | None = None
+    ) -> Report:
         """Plan."""
 
     async def up(
@@ -53,15 +56,17 @@ class Engine(Protocol):
 class _Pulumi:
     """The Pulumi CLI, through its Automation API."""
 
-    def __init__(self, *, create: bool = False, secrets_provider: str | None = None) -> None:
+    def __init__(self, *, create: bool, secrets_provider: str | None, refresh: bool) -> None:
         from berth import automation
 
-        self._options = automation.Options(create=create, secrets_provider=secrets_provider)
+        self._options = automation.Options(create, secrets_provider, refresh)
 
-    async def preview(self, request: RunRequest) -> Report:
+    async def preview(
+        self, request: RunRequest, *, on_event: Callable[[Event], None] | None = None
+    ) -> Report:
         from berth import automation
 
-        return await automation.preview(request, options=self._options)
+        return await automation.preview(request, on_event=on_event, options=self._options)
 
     async def up(
         self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
@@ -83,14 +88,15 @@ class _Pulumi:
         return await automation.outputs(request, options=self._options)
 
 
-def engine_of(name: str, *, create: bool = False, secrets_provider: str | None = None) -> Engine:
-    """Return the engine of that name.
+def engine_of(name: str, stack: str, *, create: bool = False, secrets_provider: str | None = None) -> Engine:
+    """Return the engine of that name, for a stack.
 
     Raises:
         UserError: an option is for the other engine.
     """
     if name == PULUMI:
-        return _Pulumi(create=create, secrets_provider=secrets_provider)
+        refresh = "eks" in find_stack(stack).grounds
+        return _Pulumi(create=create, secrets_provider=secrets_provider, refresh=refresh)
     for option, given in (("--create", create), ("--secrets-provider", secrets_provider)):
         if given:
             raise UserError(f"{option} goes with --engine pulumi; Berth's deployer needs no backend")

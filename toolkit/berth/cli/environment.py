@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from berth.cli.console import Console, curl
-from berth.cli.engines import create_option, engine_of, engine_option, secrets_provider_option
+from berth.cli.engines import PULUMI, create_option, engine_of, engine_option, secrets_provider_option
 from berth.cli.errors import UserError
 from berth.cli.preparing import Need, NothingThereError, prepare
-from berth.cli.reports import context_option, diff_option, finish, json_option, stack_argument
+from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, stack_argument
 from berth.cli.stackfile import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from berth.deployer import Event, Report, RunRequest
+    from berth.deployer import Report, RunRequest
 
-# A resource that is not ready at once is no news; one that is not after this long is.
-WAIT_SECONDS = 5.0
 PROOF_PROMPT = "What is Kubernetes?"
 PROOF_TOKENS = 60
 
@@ -36,26 +33,7 @@ async def _stoppable(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    return await command(request, on_event=_Teller(console), stop=stop)
-
-
-class _Teller:
-    """Prints what the deployer does; a wait that goes on is repeated every few seconds only."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._waits: dict[str, float] = {}
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "waiting":
-            now = time.monotonic()
-            if now - self._waits.setdefault(event.urn, now) < WAIT_SECONDS:
-                return
-            self._waits[event.urn] = now
-        if event.kind == "finished" and event.op != "same":
-            self._console.line("stack", f"{event.op} {event.object}".strip())
-        elif event.kind in {"phase", "message", "retry", "failed", "waiting"}:
-            self._console.line("stack", event.message)
+    return await command(request, on_event=Teller(console), stop=stop)
 
 
 @click.command()
@@ -94,10 +72,15 @@ def up(
     from berth.cli.doctor import require_fit
 
     console = Console()
-    used = engine_of(engine, create=create, secrets_provider=secrets_provider)
-    prepared = prepare(stack, console, context=context, yes=yes, gpus=simulated_gpus, need=Need.CHANGE)
+    used = engine_of(engine, stack, create=create, secrets_provider=secrets_provider)
+    prepared = prepare(
+        stack, console, need=Need.CHANGE, context=context, yes=yes, gpus=simulated_gpus,
+        by_pulumi=engine == PULUMI,
+    )  # fmt: skip
     if prepared.is_foreign and not ignore_doctor:
-        require_fit(prepared.request, console)
+        # The Pulumi CLI keeps the file's settings to itself; the doctor needs no secret of them.
+        plan = prepare(stack, Console(quiet=True), need=Need.LOOK, context=context, offline=True)
+        require_fit(plan.request, console)
     report = asyncio.run(_stoppable(used.up, prepared.request, console))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
@@ -161,13 +144,13 @@ def down(stack: str, *, engine: str, context: str | None, diff: bool, as_json: b
 
     console = Console()
     try:
-        prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.EXISTING)
+        prepared = prepare(stack, console, need=Need.EXISTING, context=context, by_pulumi=engine == PULUMI)
     except NothingThereError as nothing:
         console.line("stack", f"{nothing}; nothing to remove")
         if as_json:
             click.echo(json.dumps(deployer.Report("down", PROJECT, stack).to_json(), indent=2))
         return
-    report = asyncio.run(_stoppable(engine_of(engine).down, prepared.request, console))
+    report = asyncio.run(_stoppable(engine_of(engine, stack).down, prepared.request, console))
     finish(report, as_json=as_json, diff=diff)
 
 
@@ -180,8 +163,8 @@ def outputs(stack: str, *, engine: str, context: str | None, as_json: bool) -> N
     """Print the outputs of STACK; secret ones as [secret]."""
     from berth.deployer.values import shown
 
-    prepared = prepare(stack, Console(), context=context, yes=False, gpus=None, need=Need.EXISTING)
-    found = asyncio.run(engine_of(engine).outputs(prepared.request))
+    prepared = prepare(stack, Console(), need=Need.EXISTING, context=context, by_pulumi=engine == PULUMI)
+    found = asyncio.run(engine_of(engine, stack).outputs(prepared.request))
     readable = shown(found)
     if as_json:
         click.echo(json.dumps(readable, indent=2))

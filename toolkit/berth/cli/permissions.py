@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -52,13 +51,12 @@ def permissions(
         raise UserError("--first-up goes with --format rbac")
     if account is not None and not _ACCOUNT.fullmatch(account):
         raise UserError(f"--account {account}: an AWS account is a number of 12 digits, such as 111122223333")
-    prepared = prepare(stack, Console(quiet=True), context=None, yes=False, gpus=None, need=Need.LOOK)
-    request = dataclasses.replace(prepared.request, offline=True)
-    report = asyncio.run(deployer.preview(request))
+    prepared = prepare(stack, Console(quiet=True), need=Need.LOOK, offline=True)
+    report = asyncio.run(deployer.preview(prepared.request))
     if not report.steps:
         reasons = "; ".join(message.message for message in report.errors) or "it plans nothing"
         raise UserError(f"stack '{stack}' has no plan to derive permissions from: {reasons}")
-    found = derivation.derive(report, request.config, account=account, project=project)
+    found = derivation.derive(report, prepared.request.config, account=account, project=project)
     _print(found, "json" if as_json else layout, first_up=first_up)
 
 

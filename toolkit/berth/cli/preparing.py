@@ -61,17 +61,27 @@ def _local_overlay(stack: Stack, ground: local.Ground) -> dict[str, Any]:
 
 
 def prepare(
-    name: str, console: Console, *, context: str | None, yes: bool, gpus: int | None, need: Need
+    name: str,
+    console: Console,
+    *,
+    need: Need,
+    context: str | None = None,
+    yes: bool = False,
+    gpus: int | None = None,
+    offline: bool = False,
+    by_pulumi: bool = False,
 ) -> Prepared:
     """Bring up the ground that a stack stands on, and gather its configuration.
 
     Args:
         name: the stack.
         console: where progress goes.
+        need: what may be made; a preview takes what is there.
         context: a context of the user's kubeconfig, instead of a local cluster.
         yes: whether missing Debian tools may be installed.
         gpus: simulated GPUs of the local cluster.
-        need: what may be made; a preview takes what is there.
+        offline: plan without asking any cluster.
+        by_pulumi: whether the Pulumi CLI runs it.
     """
     stack = find_stack(name)
     if gpus is not None and context:
@@ -82,7 +92,7 @@ def prepare(
         overlay = _context_overlay(stack, context) if context else {}
         if context and not stack.images.get("refs") and (found := _loaded(stack, context, console, need)):
             overlay["berth:images"] = {**stack.images, "refs": found}
-        return Prepared(request_for(stack, overlay, {}))
+        return Prepared(request_for(stack, overlay, {}, offline=offline, by_pulumi=by_pulumi))
     if need is Need.CHANGE and not context:
         local.require_machine()
     key = ensure_key(name)
@@ -93,7 +103,7 @@ def prepare(
             "berth:images": {**stack.images, "refs": _references(stack, context, console, need)},
             "berth:clients": {"cidrs": list(PRIVATE_NETWORKS)},
         }
-        return Prepared(request_for(stack, overlay, secrets), key)
+        return Prepared(request_for(stack, overlay, secrets, by_pulumi=by_pulumi), key)
     if need is Need.CHANGE:
         ground: local.Ground | None = local.prepare_ground(
             console, yes=yes, simulated_gpus=gpus, metrics_server=stack.scales_on_cpu
@@ -105,7 +115,8 @@ def prepare(
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
     overlay = _local_overlay(stack, ground)
-    request = request_for(stack, overlay, secrets, offline=not ground.running)
+    offline = offline or not ground.running
+    request = request_for(stack, overlay, secrets, offline=offline, by_pulumi=by_pulumi)
     return Prepared(request, key, is_foreign=False)
 
 

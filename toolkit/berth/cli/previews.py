@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,35 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from berth.cli.console import Console
-from berth.cli.engines import BERTH, engine_of, engine_option
+from berth.cli.engines import BERTH, PULUMI, engine_of, engine_option
 from berth.cli.errors import UserError
 from berth.cli.preparing import Need, prepare
-from berth.cli.reports import context_option, diff_option, finish, json_option, layout_option
-from berth.cli.stackfile import stack_names
+from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, layout_option
+from berth.cli.stackfile import find_stack, stack_names
 
 if TYPE_CHECKING:
     from berth.deployer import Report, RunRequest
 
-# What programs on clouds import: once for all stacks, before they are forked. Never the program's own rooms.
-CLOUD_MODULES = (
-    "pulumi_aws.appautoscaling",
-    "pulumi_aws.autoscaling",
-    "pulumi_aws.cloudwatch",
-    "pulumi_aws.ec2",
-    "pulumi_aws.eks",
-    "pulumi_aws.iam",
-    "pulumi_aws.kms",
-    "pulumi_aws.sagemaker",
-    "pulumi_gcp.artifactregistry",
-    "pulumi_gcp.compute",
-    "pulumi_gcp.container",
-    "pulumi_gcp.kms",
-    "pulumi_gcp.organizations",
-    "pulumi_gcp.projects",
-    "pulumi_gcp.serviceaccount",
-    "pulumi_gcp.storage",
-)
-OTHER_MODULES = (
+# What the program imports, by ground: once for all stacks, before they are forked.
+KUBERNETES_MODULES = (
     "pydantic",
     "yaml",
     "pulumi_kubernetes.apiextensions",
@@ -51,6 +33,29 @@ OTHER_MODULES = (
     "pulumi_kubernetes.policy.v1",
     "pulumi_kubernetes.rbac.v1",
     "pulumi_kubernetes.storage.v1",
+)
+# Ours too, since all stacks are of this one checkout. The last imports everything above that it needs.
+ROOMS = ("berth_components", "berth_stacks.program")
+AWS_MODULES = (
+    "pulumi_aws.appautoscaling",
+    "pulumi_aws.autoscaling",
+    "pulumi_aws.cloudwatch",
+    "pulumi_aws.ec2",
+    "pulumi_aws.eks",
+    "pulumi_aws.iam",
+    "pulumi_aws.kms",
+    "pulumi_aws.sagemaker",
+    "berth_components.aws",
+)
+GOOGLE_MODULES = (
+    "pulumi_gcp.compute",
+    "pulumi_gcp.container",
+    "pulumi_gcp.kms",
+    "pulumi_gcp.organizations",
+    "pulumi_gcp.projects",
+    "pulumi_gcp.serviceaccount",
+    "pulumi_gcp.storage",
+    "berth_components.gcp",
 )
 
 
@@ -85,7 +90,7 @@ def preview(
     if every and stack is None:
         if context or engine != BERTH:
             raise UserError("--all plans without any account: --context and --engine go with one stack")
-        reports = asyncio.run(_previews([_offline_request(name) for name in stack_names()], console))
+        reports = asyncio.run(_previews(stack_names(), console))
         _finish_all(reports, as_json=as_json, diff=diff, layout=layout, brief=brief)
         return
     if every or stack is None:
@@ -94,28 +99,38 @@ def preview(
         raise UserError("--summary goes with --all; one stack's counts are the last line of its preview")
     if offline and (context or engine != BERTH):
         raise UserError("--offline asks nobody: --context and --engine pulumi go without it")
-    prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.LOOK)
-    request = dataclasses.replace(prepared.request, offline=True) if offline else prepared.request
-    report = asyncio.run(engine_of(engine).preview(request))
+    by_pulumi = engine == PULUMI
+    used = engine_of(engine, stack)
+    prepared = prepare(stack, console, need=Need.LOOK, context=context, offline=offline, by_pulumi=by_pulumi)
+    report = asyncio.run(used.preview(prepared.request, on_event=Teller(console) if by_pulumi else None))
     finish(report, as_json=as_json, diff=diff, layout=layout)
 
 
-def _offline_request(name: str) -> RunRequest:
-    quiet = Console(quiet=True)
-    prepared = prepare(name, quiet, context=None, yes=False, gpus=None, need=Need.LOOK)
-    return dataclasses.replace(prepared.request, offline=True)
-
-
-async def _previews(requests: list[RunRequest], console: Console) -> list[Report]:
+async def _previews(names: list[str], console: Console) -> list[Report]:
+    """Plan the stacks in two warm processes: importing both clouds' SDKs in one would take the longest."""
     from berth import deployer
 
-    with console.step("preview", f"planning {len(requests)} stacks, offline"):
-        interpreter = deployer.Interpreter(preload=(*OTHER_MODULES, *CLOUD_MODULES))
-        try:
-            interpreter.start()
-            return await deployer.previews(requests, interpreter=interpreter, parallel=os.cpu_count() or 1)
-        finally:
-            interpreter.close()
+    with console.step("preview", f"planning {len(names)} stacks, offline"), contextlib.ExitStack() as ended:
+        warm = {}
+        for ground, modules in {"aws": AWS_MODULES, "google": GOOGLE_MODULES}.items():
+            warm[ground] = deployer.Interpreter(preload=(*KUBERNETES_MODULES, *modules, *ROOMS))
+            ended.callback(warm[ground].close)
+            warm[ground].start()
+        groups: dict[str, list[RunRequest]] = {ground: [] for ground in warm}
+        for name in names:
+            request = prepare(name, Console(quiet=True), need=Need.LOOK, offline=True).request
+            on_aws = find_stack(name).grounds & {"eks", "sagemaker"}
+            groups["aws" if on_aws else "google"].append(request)
+        parallel = max(1, (os.cpu_count() or 1) // len(warm))
+        done = await asyncio.gather(
+            *(
+                deployer.previews(group, interpreter=warm[ground], parallel=parallel)
+                for ground, group in groups.items()
+            )
+        )
+    return sorted(
+        (report for group in done for report in group), key=lambda report: names.index(report.stack)
+    )
 
 
 def _finish_all(reports: list[Report], *, as_json: bool, diff: bool, layout: str, brief: bool) -> None:

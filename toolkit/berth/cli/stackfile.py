@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from berth.deployer import RunRequest
 PROJECT = "berth"
 STACKS = ROOT / "stacks"
+_GROUNDS = ("cluster", "eks", "gke", "sagemaker")
+CLOSED = "a-secret-that-cannot-be-opened-here"
+"""Stands for it in an offline plan, which compares nothing and shows no secret."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Stack:
         """The names of its sites."""
         sites = self.config.get("berth:sites")
         return tuple(sites) if isinstance(sites, dict) else ()
+
+    @property
+    def grounds(self) -> frozenset[str]:
+        """What its sites stand on: cluster, eks, gke, sagemaker; nothing of a site that says none yet."""
+        sites = self.config.get("berth:sites")
+        found = [site for site in sites.values() if isinstance(site, dict)] if isinstance(sites, dict) else []
+        return frozenset(key for site in found for key in site if key in _GROUNDS)
 
     @property
     def scales_on_cpu(self) -> bool:
@@ -87,19 +97,28 @@ def find_stack(name: str) -> Stack:
 
 
 def request_for(
-    stack: Stack, overlay: Mapping[str, Any], secrets: Mapping[str, Any], *, offline: bool = False
+    stack: Stack,
+    overlay: Mapping[str, Any],
+    secrets: Mapping[str, Any],
+    *,
+    offline: bool = False,
+    by_pulumi: bool = False,
 ) -> RunRequest:
-    """Return what the deployer needs to run a stack.
+    """Return what an engine needs to run a stack.
 
     Args:
         stack: the stack.
         overlay: values by config key (`berth:images`), objects as such; they replace the file's.
         secrets: the same for secret values.
-        offline: whether to plan without asking any cluster.
+        offline: whether to plan without asking any cluster; secrets need not be opened then.
+        by_pulumi: whether the Pulumi CLI runs it, which reads the file and opens its secrets itself.
     """
     from berth.deployer import RunRequest, load_config, load_recorded
 
-    config, secret_keys = load_config(ROOT, stack.name)
+    config: dict[str, str] = {}
+    secret_keys: frozenset[str] = frozenset()
+    if not by_pulumi:
+        config, secret_keys = load_config(ROOT, stack.name, closed=CLOSED if offline else None)
     merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
     return RunRequest(
         program=STACKS,
@@ -109,7 +128,7 @@ def request_for(
         config=merged,
         offline=offline,
         recorded=load_recorded(ROOT, stack.name),
-        secret_keys=(frozenset(secret_keys) - overlay.keys()) | secrets.keys(),
+        secret_keys=(secret_keys - overlay.keys()) | secrets.keys(),
     )
 
 

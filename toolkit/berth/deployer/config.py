@@ -128,7 +128,7 @@ def _text(value: Any) -> str:
 
 
 def load_config(
-    project_dir: Path, stack: str, passphrase: str | None = None
+    project_dir: Path, stack: str, passphrase: str | None = None, *, closed: str | None = None
 ) -> tuple[dict[str, str], frozenset[str]]:
     """A stack's configuration, as the Pulumi CLI hands it to a program.
 
@@ -137,6 +137,8 @@ def load_config(
         stack: the stack's name; `Pulumi.<stack>.yaml` is looked for where the project says.
         passphrase: for secrets; without it `$PULUMI_CONFIG_PASSPHRASE`, then the file that
             `$PULUMI_CONFIG_PASSPHRASE_FILE` names. Asked for only where there is a secret.
+        closed: for previews that compare nothing: what stands for a secret that cannot be opened here, since
+            there is no passphrase or a key service keeps it. Without it, that is an error.
 
     Returns:
         The values by full key, objects as JSON, and the keys whose values are secret.
@@ -153,7 +155,7 @@ def load_config(
     section = document.get("config") or {}
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: `config` is no mapping")
-    box = _Box(document, path, passphrase)
+    box = _Box(document, path, passphrase, closed)
     config, secret_keys = dict(project.config), set()
     for key, value in section.items():
         full = _full(str(key), project.name)
@@ -169,8 +171,11 @@ def load_config(
 class _Box:
     """Opens a stack's secrets; derives the key when the first one comes."""
 
-    def __init__(self, document: Mapping[str, Any], path: Path, passphrase: str | None) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], path: Path, passphrase: str | None, closed: str | None
+    ) -> None:
         self._document, self._path, self._passphrase = document, path, passphrase
+        self._closed = closed
         self._key: bytes | None = None
 
     def open(self, value: Any, key: str) -> tuple[Any, bool]:
@@ -187,6 +192,8 @@ class _Box:
 
     def _decrypt(self, text: str, key: str) -> str:
         if self._key is None:
+            if self._closed is not None and not can_unlock(self._document, self._passphrase):
+                return self._closed
             self._key = unlock(self._document, self._path, self._passphrase)
         try:
             return _open(text, self._key)
@@ -207,6 +214,12 @@ def find_passphrase(given: str | None) -> str | None:
         raise ConfigError(f"{_VARIABLE}_FILE names {name}, which cannot be read") from None
 
 
+def can_unlock(document: Mapping[str, Any], given: str | None) -> bool:
+    """Whether a stack's secrets are kept by passphrase, and there is one, right or wrong."""
+    provider = document.get("secretsprovider") or "passphrase"
+    return provider == "passphrase" and "encryptionsalt" in document and find_passphrase(given) is not None
+
+
 def unlock(document: Mapping[str, Any], path: Path, given: str | None) -> bytes:
     """The key of a stack's secrets.
 
@@ -217,12 +230,13 @@ def unlock(document: Mapping[str, Any], path: Path, given: str | None) -> bytes:
     if provider != "passphrase" or "encryptionsalt" not in document:
         raise ConfigError(
             f"{path}: its secrets are kept by {provider!r}; the deployer opens secrets by passphrase only "
-            "(`pulumi stack change-secrets-provider passphrase`)"
+            "(`pulumi stack change-secrets-provider passphrase`); a preview needs none of them with --offline"
         )
     passphrase = find_passphrase(given)
     if passphrase is None:
         raise ConfigError(
-            f"{path} has secrets: set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE"
+            f"{path} has secrets: set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE "
+            "(a preview without any cluster needs none: --offline)"
         )
     try:
         version, salt, proof = str(document["encryptionsalt"]).split(":", 2)
