@@ -23,7 +23,13 @@ class _Secret:
 SECRET: Final = _Secret()
 
 
-class _Loader(yaml.SafeLoader):
+try:  # the one in C where PyYAML has it: stacks are read at every start
+    from yaml import CSafeLoader as _SafeLoader
+except ImportError:  # pragma: no cover - a PyYAML that was built without libyaml
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment] # the same, slower
+
+
+class _Loader(_SafeLoader):
     """YAML 1.2's core types, as Pulumi reads them: `yes`, `on` and dates are text."""
 
 

@@ -116,7 +116,7 @@ def _overlay(site: str = "local", *, registry: str = "berth.local", digest: bool
 
 def config_of(text: str) -> dict[str, str]:
     """A stack file's settings as Pulumi hands them to a program."""
-    config = yaml.safe_load(text)["config"]
+    config = yaml.load(text, yaml.CSafeLoader)["config"]
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
 
 

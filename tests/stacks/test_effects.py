@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-import yaml
 from berth_stacks.errors import SettingsError
 from berth_stacks.settings import Settings, Stack
 
@@ -72,6 +71,11 @@ def with_changes(settings: Json, changes: Json) -> Json:
     return settings
 
 
+def _text(settings: Json) -> str:
+    """A stack's file; JSON is YAML, and quicker to write and read."""
+    return json.dumps({"config": {f"berth:{key}": value for key, value in settings.items()}})
+
+
 def heard(value: Any) -> Any:
     """A resource's inputs without what only people or tools read."""
     if isinstance(value, dict):
@@ -108,7 +112,7 @@ def test_another_value_changes_a_resource(run: Callable[..., Any], kind: str, ba
         base = bases.setdefault(json.dumps(before, sort_keys=True), f"x{len(bases):02}a")
         entries[base] = before
         entries[f"x{i:02}b"] = with_changes(before, {case.inner: case.value})
-    text = yaml.safe_dump({"config": {f"berth:{key}": value for key, value in frame.around(entries).items()}})
+    text = _text(frame.around(entries))
     done = run(text, cases.EXTRA, "effects", preview=True, others=cases.OTHERS)
     seen: dict[str, list[str]] = {key: [] for key in entries}
     for resource in done.resources:
@@ -134,7 +138,7 @@ def test_another_value_of_the_stack_changes_a_resource(run: Callable[..., Any], 
 
     def render(changes: Json) -> str:
         settings = with_changes(cases.STACK, changes)
-        text = yaml.safe_dump({"config": {f"berth:{key}": value for key, value in settings.items()}})
+        text = _text(settings)
         done = run(text, case.extra, "effects", preview=True, others=cases.OTHERS)
         listen = cases.plain if case.audible else lambda inputs: heard(cases.plain(inputs))
         found = [[r.typ, r.name, listen(r.inputs)] for r in done.resources]
@@ -148,7 +152,7 @@ def test_another_value_is_refused(load: Callable[..., Any], path: str) -> None:
     case = cases.ALONE[path]
     for changes, wrong in ((case.needs, False), ({**case.needs, **case.refused}, True)):
         settings = with_changes(cases.STACK, changes)
-        text = yaml.safe_dump({"config": {f"berth:{key}": value for key, value in settings.items()}})
+        text = _text(settings)
         if not wrong:
             load(text, case.extra, "effects")
             continue
@@ -160,7 +164,5 @@ def test_another_value_is_refused(load: Callable[..., Any], path: str) -> None:
 def test_the_frames_are_right(load: Callable[..., Any]) -> None:
     """What every case begins with is nothing that is refused."""
     for frame in cases.FRAMES.values():
-        text = yaml.safe_dump(
-            {"config": {f"berth:{key}": value for key, value in frame.around({"x00a": frame.entry}).items()}}
-        )
+        text = _text(frame.around({"x00a": frame.entry}))
         load(text, cases.EXTRA, "effects")

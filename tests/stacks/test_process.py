@@ -42,5 +42,5 @@ async def test_wrong_settings_end_it_with_one_message(
     report = await preview(_request(root, extra))
     assert not report.ok
     said = "\n".join(diagnostic.message for diagnostic in report.diagnostics)
-    assert "Pulumi.local.yaml:4: berth:environment is 'staging'" in said
+    assert "Pulumi.local.yaml:5: berth:environment is 'staging'" in said
     assert "Traceback" not in said

@@ -96,11 +96,12 @@ def test_the_hints_are_the_components_own(load: Any) -> None:
     }
     tables = _tables("effect_cases")
     effects = _tables("test_effects")
+    made = schema.schema()["$defs"]
     for path, (low, high) in cases.items():
         *groups, last = path.split(".")
-        owner: Json = schema.schema()["$defs"]["Model"]
+        owner: Json = made["Model"]
         for group in groups:
-            owner = schema.schema()["$defs"][owner["properties"][group]["$ref"].rpartition("/")[2]]
+            owner = made[owner["properties"][group]["$ref"].rpartition("/")[2]]
         told = owner["properties"][last]
         assert (told["maximum"]) == high, path
         for value, right in ((low, True), (high, True), (low - 1, False), (high + 1, False)):
@@ -112,7 +113,7 @@ def test_the_hints_are_the_components_own(load: Any) -> None:
                 changes["rollout.maxUnavailable"] = 1
             model = effects.with_changes(tables.CPU_MODEL, changes)
             settings = tables._stack({"here": tables.OWN}, {"chat": model})
-            text = yaml.safe_dump({"config": {f"berth:{key}": one for key, one in settings.items()}})
+            text = effects._text(settings)
             if right:
                 load(text, tables.EXTRA)
                 continue
