@@ -24,13 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Json = dict[str, Any]
-_spec = importlib.util.spec_from_file_location("effect_cases", Path(__file__).with_name("effect_cases.py"))
-assert _spec
-assert _spec.loader
-cases = importlib.util.module_from_spec(_spec)
-sys.modules["effect_cases"] = cases
-_spec.loader.exec_module(cases)
 
+
+def _module(name: str) -> Any:
+    """A file of cases beside this one; tests are no package, so it is named for those after it."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+frames, cases, clouds = (_module(name) for name in ("effect_frames", "effect_cases", "effect_cases_clouds"))
+CASES = [*cases.CASES, *clouds.CLOUD_CASES]
 _AT_ONCE = 20
 _SILENT = re.compile(r"labels|annotations|description|descriptions|checksum|hash", re.IGNORECASE)
 
@@ -84,15 +92,13 @@ def heard(value: Any) -> Any:
 
 
 def test_every_setting_has_a_case() -> None:
-    known = {case.path for case in cases.CASES} | cases.ALONE.keys()
+    known = {case.path for case in CASES} | cases.ALONE.keys()
     assert set(leaves(Stack)) == known
 
 
 def _batches() -> list[tuple[str, int, list[Any]]]:
     found = []
-    for kind, of_kind in itertools.groupby(
-        sorted(cases.CASES, key=lambda one: one.kind), lambda one: one.kind
-    ):
+    for kind, of_kind in itertools.groupby(sorted(CASES, key=lambda one: one.kind), lambda one: one.kind):
         listed = list(of_kind)
         starts = range(0, len(listed), _AT_ONCE)
         found += [(kind, start, listed[start : start + _AT_ONCE]) for start in starts]
@@ -104,7 +110,7 @@ def _batches() -> list[tuple[str, int, list[Any]]]:
 )
 def test_another_value_changes_a_resource(run: Callable[..., Any], kind: str, batch: list[Any]) -> None:
     """Each case is there with its value (…b), and what it begins with once for all that share it (…a)."""
-    frame = cases.FRAMES[kind]
+    frame = frames.FRAMES[kind]
     entries: Json = {}
     bases: dict[str, str] = {}
     for i, case in enumerate(batch):
@@ -113,14 +119,14 @@ def test_another_value_changes_a_resource(run: Callable[..., Any], kind: str, ba
         entries[base] = before
         entries[f"x{i:02}b"] = with_changes(before, {case.inner: case.value})
     text = _text(frame.around(entries))
-    done = run(text, cases.EXTRA, "effects", preview=True, others=cases.OTHERS)
+    done = run(text, frames.EXTRA, "effects", preview=True, others=frames.OTHERS)
     seen: dict[str, list[str]] = {key: [] for key in entries}
     for resource in done.resources:
         found = [key for key in entries if re.search(rf"(^|-){key}(-|$)", resource.name)]
         if found and not resource.typ.startswith("berth:"):
             (key,) = found
             shown = json.dumps(
-                [resource.typ, resource.name, heard(cases.plain(resource.inputs))], sort_keys=True
+                [resource.typ, resource.name, heard(frames.plain(resource.inputs))], sort_keys=True
             )
             seen[key].append(shown.replace(key, "KEY"))
     silent = []
@@ -139,8 +145,8 @@ def test_another_value_of_the_stack_changes_a_resource(run: Callable[..., Any], 
     def render(changes: Json) -> str:
         settings = with_changes(cases.STACK, changes)
         text = _text(settings)
-        done = run(text, case.extra, "effects", preview=True, others=cases.OTHERS)
-        listen = cases.plain if case.audible else lambda inputs: heard(cases.plain(inputs))
+        done = run(text, case.extra, "effects", preview=True, others=frames.OTHERS)
+        listen = frames.plain if case.audible else lambda inputs: heard(frames.plain(inputs))
         found = [[r.typ, r.name, listen(r.inputs)] for r in done.resources]
         return json.dumps(sorted(found, key=lambda one: one[:2]), sort_keys=True)
 
@@ -163,6 +169,6 @@ def test_another_value_is_refused(load: Callable[..., Any], path: str) -> None:
 
 def test_the_frames_are_right(load: Callable[..., Any]) -> None:
     """What every case begins with is nothing that is refused."""
-    for frame in cases.FRAMES.values():
+    for frame in frames.FRAMES.values():
         text = _text(frame.around({"x00a": frame.entry}))
-        load(text, cases.EXTRA, "effects")
+        load(text, frames.EXTRA, "effects")

@@ -94,8 +94,8 @@ def test_the_hints_are_the_components_own(load: Any) -> None:
         "autoscaling.scaleUp.windowSeconds": (0, 3600),
         "autoscaling.scaleUp.periodSeconds": (1, 1800),
     }
-    tables = _tables("effect_cases")
     effects = _tables("test_effects")
+    tables = effects.frames
     made = schema.schema()["$defs"]
     for path, (low, high) in cases.items():
         *groups, last = path.split(".")
@@ -112,7 +112,7 @@ def test_the_hints_are_the_components_own(load: Any) -> None:
             if path == "rollout.maxSurge" and value == 0:
                 changes["rollout.maxUnavailable"] = 1
             model = effects.with_changes(tables.CPU_MODEL, changes)
-            settings = tables._stack({"here": tables.OWN}, {"chat": model})
+            settings = tables.stack_of({"here": tables.OWN}, {"chat": model})
             text = effects._text(settings)
             if right:
                 load(text, tables.EXTRA)
