@@ -57,7 +57,8 @@ def test_tree_counts_and_messages_in_80_columns() -> None:
         "  + url: http://a",
         "    later: [unknown]",
         "    key: [secret]",
-        '    map: {"a": [1]}',
+        "    map:",
+        "      a: [1]",
         "  - gone",
         "    hello",
         "note",
@@ -72,6 +73,63 @@ def test_tree_counts_and_messages_in_80_columns() -> None:
     assert render(done).splitlines()[-1] == "Duration: 1.2 s"
     assert "\x1b" not in text
     assert "\x1b[32m+ \x1b[0m" in render(report(), color=True)
+
+
+def outputs(values: dict[str, object], *messages: str) -> list[str]:
+    said = [Diagnostic("warning", message) for message in messages]
+    text = render(Report("preview", "demo", "dev", diagnostics=said, outputs=values))
+    return text.split("Outputs:\n")[1].split("\n\n")[0].splitlines()
+
+
+def test_outputs_have_an_entry_a_line() -> None:
+    pool = {"accelerator": "nvidia-l4", "labels": {}, "key": Secret("canary"), "later": UNKNOWN, "max": 3}
+    pool["tolerations"] = [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert outputs({"pools": {"aws": {"chat": pool}}, "none": {}}) == [
+        "    none: {}",
+        "    pools:",
+        "      aws:",
+        "        chat:",
+        "          accelerator: nvidia-l4",
+        "          labels: {}",
+        "          key: [secret]",
+        "          later: [unknown]",
+        "          max: 3",
+        "          tolerations:",
+        "            - effect: NoSchedule",
+        "              key: nvidia.com/gpu",
+        "              operator: Exists",
+    ]
+    texts = {"number": "1.35", "empty": "", "space": " a", "lines": "a\nb", "word": "a"}
+    assert outputs({"texts": texts})[1:] == [
+        '      number: "1.35"',
+        '      empty: ""',
+        '      space: " a"',
+        '      lines: "a\\nb"',
+        "      word: a",
+    ]
+
+
+def test_long_outputs_are_wrapped_between_words_and_never_cut() -> None:
+    url = "http://" + "x" * 90
+    lines = outputs({"said": ["word " * 30 + "end"], "text": "word " * 30 + url, "url": url})
+    assert [line for line in lines if len(line) > 80] == [f"        {url}"] * 2
+    assert " ".join(line.strip() for line in lines).count("word word") == 30
+    assert lines[0] == "    said:"
+    assert lines[1].startswith("      - word")
+    assert lines[2].startswith("        word")
+
+
+def test_what_messages_said_is_not_said_again() -> None:
+    said = ["a has no b", "c, or d"]
+    assert outputs({"findings": said}, "open finding: a has no b", "open finding: c, or d") == [
+        "    findings: 2, each in a message above"
+    ]
+    assert outputs({"findings": said}, "open finding: a has no b") == [
+        "    findings:",
+        "      - a has no b",
+        "      - c, or d",
+    ]
+    assert outputs({"findings": []}) == ["    findings: []"]
 
 
 def test_diff_shows_every_property() -> None:

@@ -59,7 +59,7 @@ def render(
     color: bool = False,
     width: int = 80,
 ) -> str:
-    """The report as text, at most `width` columns wide except for messages' own lines and outputs.
+    """The report as text, at most `width` columns wide except for messages' own lines and words of outputs.
 
     The text of a preview depends on nothing but the report's content: the same plan gives the same bytes.
 
@@ -228,32 +228,88 @@ def _messages(diagnostics: list[Diagnostic], paint: Any, width: int) -> list[str
 
 
 def _outputs(report: Report, paint: Any, width: int) -> list[str]:
+    """The outputs: maps and lists with one entry a line, save a list that messages have said already."""
     names = {**dict.fromkeys(report.outputs), **dict.fromkeys(report.output_changes)}
     if not names:
         return []
     lines = ["", "Outputs:"]
     for name in sorted(names):
         sign = _SIGNS.get(report.output_changes.get(name, ""), " ")
+        head = f"  {paint(sign, sign)} {name}"
         if name not in report.outputs:
-            lines.append(f"  {paint(sign, sign)} {name}")
+            lines.append(head)
             continue
-        text = json.dumps(shown(report.outputs[name]), ensure_ascii=False)
-        text = text if isinstance(shown(report.outputs[name]), (dict, list)) else str(_value_or_text(text))
-        lines.append(f"  {paint(sign, sign)} {_wrap_output(name, text, width)}")
+        value = shown(report.outputs[name])
+        if _said_above(value, report.diagnostics):
+            lines.append(f"{head}: {len(value)}, each in a message above")
+            continue
+        first, *rest = _entry(f"    {name}", value, 4, width)
+        lines += [f"{head}{first[4 + len(name) :]}", *rest]
     return lines
 
 
-def _value_or_text(text: str) -> Any:
-    value = json.loads(text)
-    return value if isinstance(value, str) else text
+def _said_above(value: Any, diagnostics: list[Diagnostic]) -> bool:
+    """Whether an output is a list of texts with which messages end."""
+    texts = [message.message for message in diagnostics]
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(item, str) and item != "" and any(text.endswith(item) for text in texts)
+            for item in value
+        )
+    )
 
 
-def _wrap_output(name: str, text: str, width: int) -> str:
-    """An output is never cut: people copy it."""
-    head = f"{name}: "
-    if len(head) + len(text) + 4 <= width or " " not in text:
-        return head + text
-    return head + text.replace(", ", ",\n" + " " * 6)
+def _entry(head: str, value: Any, indent: int, width: int) -> list[str]:
+    """A named value: on the name's line where it fits, else below. No word is cut: people copy them."""
+    if isinstance(value, (dict, list)) and value:
+        return [f"{head}:", *_entries(value, indent + 2, width)]
+    if isinstance(value, str) and "\n" in value:
+        return [f"{head}:", *(" " * (indent + 2) + line for line in value.splitlines())]
+    return _wrapped(f"{head}: ", _scalar(value), indent + 4, width)
+
+
+def _entries(value: Any, indent: int, width: int) -> list[str]:
+    """What is in a map or list, an entry a line; in it, what is flat and fits is on one line as JSON."""
+    lines: list[str] = []
+    before = " " * indent
+    for name, item in value.items() if isinstance(value, dict) else (("-", item) for item in value):
+        head = f"{before}{name}" + (":" if isinstance(value, dict) else "")
+        if isinstance(item, (dict, list)):
+            parts = item.values() if isinstance(item, dict) else item
+            flat = f"{head} {json.dumps(item, ensure_ascii=False)}"
+            if len(flat) <= width and not any(isinstance(part, (dict, list)) and part for part in parts):
+                lines.append(flat)
+            elif isinstance(value, dict):
+                lines += [head, *_entries(item, indent + 2, width)]
+            else:
+                first, *rest = _entries(item, indent + 2, width)
+                lines += [f"{head} {first.lstrip()}", *rest]
+        else:
+            lines += _wrapped(f"{head} ", _scalar(item), indent + 2, width)
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    """A value as people read it: texts bare, unless they would be taken for another type."""
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    try:
+        json.loads(value)
+    except ValueError:
+        if value and value.strip() == value and "\n" not in value:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _wrapped(head: str, text: str, indent: int, width: int) -> list[str]:
+    if len(head) + len(text) <= width:
+        return [head + text]
+    later = " " * indent
+    return textwrap.wrap(
+        head + text, width, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _counts(report: Report, width: int) -> list[str]:
