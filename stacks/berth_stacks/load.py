@@ -41,6 +41,9 @@ _KEYS = tuple(field.alias or name for name, field in Stack.model_fields.items())
 # Settings that are a word, which Pulumi hands over as it is; all others are JSON.
 _PLAIN = frozenset({"environment", "namespace", "apiKeysSecret"})
 
+# What a stack without models has use for.
+_OF_CLUSTERS = frozenset({"environment", "sites", "models"})
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -116,6 +119,7 @@ def _read(
         else:
             pins, wrong_pins = _pins(directory, settings)
             problems = [*wrong_pins, *broken_rules(settings, name, pins, has_api_keys=keys is not None)]
+            problems += _unused(settings, layers)
             if not problems:
                 findings = tuple(open_findings(settings, pins, has_api_keys=keys is not None))
                 return Loaded(name, settings, None, findings, layers, pins), keys or {}
@@ -228,6 +232,20 @@ def _connect(text: str | None, raw: dict[str, Any]) -> list[Problem]:
             site["cluster"] = cluster
         sites[key] = site
     return problems
+
+
+def _unused(stack: Stack, layers: Layers) -> list[Problem]:
+    """What a stack without models says in its own file, of models; a base says it for others as well."""
+    if stack.models:
+        return []
+    own = layers.files[-1].name
+    written = [
+        key for key in _KEYS if key not in _OF_CLUSTERS for one in layers.origins((key,)) if one.file == own
+    ]
+    remedy = "remove it, or say it in the stack that has the models"
+    return [
+        Problem((key,), "is said", "only of stacks with models", remedy) for key in dict.fromkeys(written)
+    ]
 
 
 def _once(problems: list[Problem]) -> list[Problem]:

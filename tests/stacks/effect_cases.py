@@ -260,7 +260,7 @@ ALONE: dict[str, Alone] = {
         f"sites.*.devicePlugins.{kind}.{key}": Alone(
             needs={
                 "sites.here.pools": {"main": {"accelerator": card, "max": 2, "labels": {"a": "b"}}},
-                "models": {},
+                **dict.fromkeys(("models", "clients", "images"), None),
             },
             refused={"sites.here.devicePlugins": {kind: {"mode": "managed", key: value}}},
             words=f"devicePlugins.{kind}.{key} is given",

@@ -75,7 +75,7 @@ def plain(value: Any) -> Any:
 def stack_of(sites: Json, models: Json | None = None) -> Json:
     return {
         "environment": "development",
-        "clients": {"cidrs": ["10.0.0.0/8"]},
+        **({"clients": {"cidrs": ["10.0.0.0/8"]}} if models else {}),
         "sites": sites,
         **({"models": models} if models else {}),
     }

@@ -457,3 +457,12 @@ def test_two_sites_of_the_same_cluster_share_its_accelerators(load: Callable[...
     text = AWS + AWS.split("  berth:models:\n")[1].replace("    chat:\n", "    talk:\n", 1)
     with pytest.raises(SettingsError, match=r"yaml:18: .*models need 6 \(chat: .*talk: .*at least 6"):
         load(text, {})
+
+
+def test_what_a_stack_without_models_has_no_use_for_is_refused(load: Callable[..., Any]) -> None:
+    with pytest.raises(SettingsError, match=r"yaml:3: berth:clients is said; .*only of stacks with models"):
+        load(AWS.split("  berth:models:\n", maxsplit=1)[0], {})
+    without = AWS.split("  berth:models:\n", maxsplit=1)[0].replace(
+        "  berth:clients: {cidrs: [10.0.0.0/8]}\n", ""
+    )
+    assert load(without, {}).settings.models == {}
