@@ -37,7 +37,10 @@ _NOT_PUBLIC = (
 )
 _NOT_PUBLIC_V6 = ("fc00::/7", "fe80::/10")
 _METADATA = ("169.254.169.254", "169.254.170.23", "fd00:ec2::254")
-_NODE_LOCAL_DNS = "169.254.20.10/32"
+# Where DNS is no pod that a policy could select: node-local caches, and EKS Auto Mode, where nodes answer at
+# the DNS Service's address: .10 of one of EKS' two default ranges (issue 2552 of aws/containers-roadmap; pull
+# request 5538 of archestra-ai/archestra, 2026-06-12, tried it).
+_DNS_ADDRESSES = ("169.254.20.10/32", "10.100.0.10/32", "172.20.0.10/32")
 _ONLY = {
     "packaged": ("file", "sha256"),
     "hub": ("repo", "revision", "files", "hub_url", "hub_cidrs", "token_secret", "fetch_seconds", "file"),
@@ -244,7 +247,7 @@ def _egress(
         names = networking.NetworkPolicyPortArgs
         return [
             networking.NetworkPolicyEgressRuleArgs(
-                to=[*network.namespaces(["kube-system"]), *network.ranges([_NODE_LOCAL_DNS])],
+                to=[*network.namespaces(["kube-system"]), *network.ranges(_DNS_ADDRESSES)],
                 ports=[names(port=53, protocol="UDP"), names(port=53, protocol="TCP")],
             ),
             networking.NetworkPolicyEgressRuleArgs(

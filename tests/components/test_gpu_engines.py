@@ -295,6 +295,10 @@ def test_the_pod_reaches_the_hub_and_no_metadata_server_or_private_network(serve
         assert not reachable(policy, closed, 80)
         assert not reachable(policy, closed, 53)
     assert not reachable(policy, "198.51.100.7", 80)
+    # On EKS Auto Mode no pod of kube-system answers: the DNS Service's address does.
+    for names in ("10.100.0.10", "172.20.0.10", "169.254.20.10"):
+        assert reachable(policy, names, 53)
+        assert not reachable(policy, names, 443)
     narrow = serve(
         {**BASE, "weights.hub_cidrs": ["10.9.0.0/24"], "weights.hub_url": "https://hub.example:8443/"}
     ).one("NetworkPolicy")

@@ -17,7 +17,7 @@ from pulumi_kubernetes.policy import v1 as policy
 
 from berth_components import checks, network, pods
 from berth_components.arguments import ArgumentError, Arguments, combine
-from berth_components.aws import autoscaler_rbac
+from berth_components.aws import autoscaler_rbac, pod_identity
 from berth_components.aws import checks as aws_checks
 from berth_components.aws.nodes import AUTOSCALER_TAG
 from berth_components.aws.shared import (
@@ -129,7 +129,6 @@ class ClusterAutoscaler(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=self._child(created),
         )
-        # A pod gets its role when it starts, so the association is there before.
         association = eks.PodIdentityAssociation(
             f"{name}-identity",
             cluster_name=settings.cluster,
@@ -225,7 +224,8 @@ class ClusterAutoscaler(pulumi.ComponentResource):
                 "--max-node-provision-time=15m",
                 "--logging-format=json",
             ],
-            env=pods.environment({"AWS_REGION": place.region}),
+            env=pods.environment({"AWS_REGION": place.region, **pod_identity.ENVIRONMENT}),
+            volume_mounts=[pod_identity.token_mount()],
             ports=[core.ContainerPortArgs(name="http", container_port=PORT, protocol="TCP")],
             resources=core.ResourceRequirementsArgs(
                 requests={"cpu": "100m", "memory": "600Mi"}, limits={"memory": "1Gi"}
@@ -243,6 +243,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
             image_pull_secrets=pods.pull_secrets(settings.pull_secrets),
             topology_spread_constraints=[pods.spread(_SELECTOR, "kubernetes.io/hostname", "preferred")],
             containers=[container],
+            volumes=[pod_identity.token_volume()],
         )
         return apps.Deployment(
             f"{self._name}-deployment",

@@ -14,6 +14,8 @@ from berth_components.aws import nodes
 from berth_components.aws.eks_args import EksClusterArgs
 from berth_components.aws.eks_settings import (
     COMMON_ADDONS,
+    EARLY_ADDONS,
+    OWN_ADDONS,
     EksSettings,
     NewCluster,
     SystemNodes,
@@ -136,13 +138,12 @@ class EksCluster(pulumi.ComponentResource):
         self.security_group_ids = cluster.vpc_config.apply(_groups)
         late: list[pulumi.Resource] = [*access, cluster]
         if new.system_nodes:
-            early = [
-                self._addon(cluster, new, addon, [cluster])
-                for addon in ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
-            ]
+            early = [self._addon(cluster, new, addon, [cluster]) for addon in EARLY_ADDONS]
             pool = self._system_nodes(cluster, new.system_nodes, tags, [*early, *before])
             late += [*early, pool]
-            late += [self._addon(cluster, new, addon, [pool]) for addon in ("coredns", "aws-ebs-csi-driver")]
+            late += [
+                self._addon(cluster, new, addon, [pool]) for addon in OWN_ADDONS if addon not in EARLY_ADDONS
+            ]
         late += [self._addon(cluster, new, addon, [*late]) for addon in COMMON_ADDONS]
         # Whoever names the cluster comes after everything that lets pods run and name each other.
         self.cluster_name = pulumi.Output.all(cluster.name, *[one.urn for one in late]).apply(_first)
@@ -307,8 +308,7 @@ class EksCluster(pulumi.ComponentResource):
             cluster_name=cluster.name,
             addon_name=addon,
             addon_version=new.addon_versions.get(addon),
-            # Network policies are only words until the plugin is told to enforce them.
-            configuration_values='{"enableNetworkPolicy": "true"}' if addon == "vpc-cni" else None,
+            configuration_values=_ADDON_CONFIGURATIONS.get(addon),
             pod_identity_associations=[identity] if identity else None,
             resolve_conflicts_on_create="OVERWRITE",
             resolve_conflicts_on_update="OVERWRITE",
@@ -395,6 +395,13 @@ _ADDON_IDENTITIES = {
     "aws-ebs-csi-driver": ("ebs-csi-controller-sa", "service-role/AmazonEBSCSIDriverPolicy"),
 }
 """Add-ons that call AWS: their service account and the policy made for them."""
+_ADDON_CONFIGURATIONS = {
+    # Network policies are only words until the plugin is told to enforce them.
+    "vpc-cni": '{"enableNetworkPolicy": "true"}',
+    # The agent itself goes everywhere. What reads GPUs for it tolerates nothing (its chart's values.yaml,
+    # v1.7.0), and pools' nodes have taints; its affinity lets it onto GPU machines only.
+    "eks-node-monitoring-agent": '{"dcgmAgent": {"tolerations": [{"operator": "Exists"}]}}',
+}
 
 
 def _authority(known: eks.outputs.ClusterCertificateAuthority) -> str:

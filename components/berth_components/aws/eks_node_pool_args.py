@@ -50,8 +50,9 @@ class EksNodePoolArgs(NodePoolArgs):
     and above max_nodes. minimal: the old one goes first, where no further machine is to be had. Refused with
     auto-mode."""
     node_repair: NotRequired[bool]
-    """Whether EKS replaces nodes that are broken, also where only the accelerator is. Default: True. Refused
-    with auto-mode, which always does."""
+    """Whether EKS replaces nodes that are broken, also where only the accelerator is, which needs the add-on
+    eks-node-monitoring-agent (`EksCluster` makes it; an existing cluster brings its own). Default: True.
+    Refused with auto-mode, which always does."""
     kubernetes_version: NotRequired[pulumi.Input[str]]
     """Version of the nodes, so that they are upgraded apart from the control plane. Default: the cluster's
     when they are made. Refused with auto-mode."""

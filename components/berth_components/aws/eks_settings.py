@@ -13,7 +13,9 @@ from berth_components.aws.eks_vpc import VpcSettings, read_vpc
 from berth_components.aws.shared import needed, needed_input
 
 SCALING = ("cluster-autoscaler", "auto-mode")
-OWN_ADDONS = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent", "coredns", "aws-ebs-csi-driver")
+EARLY_ADDONS = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
+"""Add-ons without which no node gets ready."""
+OWN_ADDONS = (*EARLY_ADDONS, "coredns", "aws-ebs-csi-driver", "eks-node-monitoring-agent")
 """Add-ons that a cluster with managed node groups needs; Auto Mode runs their like outside the cluster."""
 COMMON_ADDONS = ("metrics-server",)
 """Add-ons that every cluster needs: without it no HPA on CPU works."""

@@ -73,7 +73,7 @@ def test_the_namespace_and_the_pod_are_restricted(make: Callable[..., Any]) -> N
     assert found["pod"]["securityContext"]["runAsNonRoot"] is True
     assert found["pod"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert found["image"] == "registry.k8s.io/autoscaling/cluster-autoscaler:v1.34.5"
-    assert found["env"] == [{"name": "AWS_REGION", "value": "eu-central-1"}]
+    assert {"name": "AWS_REGION", "value": "eu-central-1"} in found["env"]
 
 
 def test_of_the_link_local_addresses_it_reaches_pod_identity_alone(make: Callable[..., Any]) -> None:
@@ -92,6 +92,22 @@ def test_of_the_link_local_addresses_it_reaches_pod_identity_alone(make: Callabl
     (rule,) = opened.one("NetworkPolicy", "-network")["spec"]["ingress"]
     assert rule["ports"] == [{"port": 8085, "protocol": "TCP"}]
     assert planned.one("NetworkPolicy", "-default-deny")["spec"]["podSelector"] == {}
+
+
+def test_its_pods_need_no_luck_to_get_their_role(make: Callable[..., Any]) -> None:
+    """The webhook may not know the association yet when the first pod is made, and never comes back to it."""
+    pod = make("ClusterAutoscaler").one("apps/v1:Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    env = {one["name"]: one["value"] for one in container["env"]}
+    assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://169.254.170.23/v1/credentials"
+    (mount,) = container["volumeMounts"]
+    (volume,) = pod["volumes"]
+    (source,) = volume["projected"]["sources"]
+    assert volume["name"] == mount["name"] == "eks-pod-identity-token"
+    assert mount["readOnly"] is True
+    token = f"{mount['mountPath']}/{source['serviceAccountToken']['path']}"
+    assert env["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == token
+    assert source["serviceAccountToken"]["audience"] == "pods.eks.amazonaws.com"
 
 
 def test_kubernetes_permissions(make: Callable[..., Any]) -> None:

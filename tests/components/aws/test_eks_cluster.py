@@ -124,6 +124,7 @@ def test_what_a_cluster_needs_to_run_is_there(make: Callable[..., Any]) -> None:
         "coredns": "v1.12.3-eksbuild.1",
         "eks-pod-identity-agent": None,
         "aws-ebs-csi-driver": None,
+        "eks-node-monitoring-agent": None,
         "metrics-server": None,
     }
     nodes = planned.one("eks/nodeGroup:NodeGroup")
@@ -136,6 +137,14 @@ def test_what_a_cluster_needs_to_run_is_there(make: Callable[..., Any]) -> None:
     storage = planned.one("storage.k8s.io/v1:StorageClass")
     assert storage["parameters"] == {"type": "gp3", "encrypted": "true"}
     assert storage["volumeBindingMode"] == "WaitForFirstConsumer"
+
+
+def test_broken_accelerators_are_seen_on_tainted_nodes(make: Callable[..., Any]) -> None:
+    addon = make("EksCluster").one("eks/addon:Addon", "eks-node-monitoring-agent")
+    # Without tolerations what reads GPUs starts on no node of a pool, and nodeRepair repairs no GPU.
+    assert json.loads(addon["configurationValues"]) == {
+        "dcgmAgent": {"tolerations": [{"operator": "Exists"}]}
+    }
 
 
 def test_auto_mode(make: Callable[..., Any]) -> None:
