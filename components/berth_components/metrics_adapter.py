@@ -48,8 +48,9 @@ class MetricsAdapterArgs(TypedDict):
     replicas: NotRequired[pulumi.Input[int]]
     """How many, 1 to 5. Default: 1; 2 in production, since autoscaling stands still without it."""
     api_server_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
-    """Address ranges of the API servers, who alone may call it and be called. Default: any address but the
-    clouds' metadata servers', since managed clusters do not tell theirs; it answers only to the front proxy's
+    """Address ranges of the API servers that may call it, and that alone may be called. Default: any address
+    but the clouds' metadata servers', since managed clusters do not tell theirs. Pods of kube-system may call
+    it too: Konnectivity's agents are the way of managed control planes. It answers only to the front proxy's
     certificate."""
     image_pull_secrets: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Secrets that exist in its namespace, for the registry."""
@@ -230,7 +231,14 @@ class MetricsAdapter(pulumi.ComponentResource):
             spec=networking.NetworkPolicySpecArgs(
                 pod_selector=meta.LabelSelectorArgs(match_labels=_SELECTOR),
                 policy_types=["Ingress", "Egress"],
-                ingress=[networking.NetworkPolicyIngressRuleArgs(from_=servers, ports=[network.port(PORT)])],
+                ingress=[
+                    networking.NetworkPolicyIngressRuleArgs(from_=servers, ports=[network.port(PORT)]),
+                    # Managed control planes (GKE's among them) come through Konnectivity's agents, pods of
+                    # kube-system. Cilium, which is GKE's Dataplane V2, counts no pod to an address range.
+                    networking.NetworkPolicyIngressRuleArgs(
+                        from_=network.namespaces(["kube-system"]), ports=[network.port(PORT)]
+                    ),
+                ],
                 egress=[
                     networking.NetworkPolicyEgressRuleArgs(
                         to=[gateways], ports=[network.port(GATEWAY_METRICS_PORT)]

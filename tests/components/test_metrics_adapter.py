@@ -84,7 +84,13 @@ def test_the_signal_alone_passes(adapt: Callable[..., Any]) -> None:
 
     narrow = policy({"api_server_cidrs": ["198.18.48.1/32"]})
     server = {"ipBlock": {"cidr": "198.18.48.1/32"}}
-    assert narrow["ingress"] == [{"from": [server], "ports": [{"port": 10250, "protocol": "TCP"}]}]
+    port = {"port": 10250, "protocol": "TCP"}
+    # Konnectivity's agents: no range of addresses matches a pod under Cilium, GKE's Dataplane V2.
+    agents = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+    assert narrow["ingress"] == [
+        {"from": [server], "ports": [port]},
+        {"from": [agents], "ports": [port]},
+    ]
     gateways, servers = narrow["egress"]
     assert gateways["to"] == [
         {"namespaceSelector": {}, "podSelector": {"matchLabels": {"berth.dev/queue-metrics": "true"}}}
@@ -92,6 +98,7 @@ def test_the_signal_alone_passes(adapt: Callable[..., Any]) -> None:
     assert [port["port"] for port in gateways["ports"]] == [9000]
     assert servers["to"] == [server]
     wide = policy({})
+    assert wide["ingress"][1] == {"from": [agents], "ports": [port]}
     for rule in (wide["ingress"][0]["from"], wide["egress"][1]["to"]):
         assert [peer["ipBlock"]["except"][0] for peer in rule] == ["169.254.0.0/16", "fe80::/10"]
         assert "fd00:ec2::254/128" in rule[1]["ipBlock"]["except"]

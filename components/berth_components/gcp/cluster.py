@@ -24,6 +24,7 @@ from berth_components.gcp.node_config import SCOPE, node_config
 from berth_components.gcp.node_identity import NodeIdentity, node_identity
 from berth_components.gcp.reaching import check_existing, kubeconfig_of_existing, kubeconfig_of_new
 from berth_components.gcp.shared import cluster_provider, require_google
+from berth_components.gcp.storage import hyperdisk_class
 
 # GKE makes three zones' nodes for a region unless it is told which.
 _ZONES_OF_A_REGION = 3
@@ -34,7 +35,8 @@ class GkeCluster(pulumi.ComponentResource):
     """A VPC-native cluster with private nodes, Dataplane V2, Workload Identity and encrypted Secrets.
 
     Pass Google's provider: `opts=pulumi.ResourceOptions(providers={"gcp": provider})`. GPU and TPU pools are
-    `GkeNodePool`s beside it. GKE installs its device plugins itself.
+    `GkeNodePool`s beside it. GKE installs its device plugins itself. A new cluster gets a storage class for
+    machines that take no persistent disks; `GkeNodePool.storage_class` names it.
     """
 
     provider: kubernetes.Provider
@@ -85,6 +87,8 @@ class GkeCluster(pulumi.ComponentResource):
         elif existing is not None:
             self._look_up(*existing)
         self.provider = cluster_provider(name, self.kubeconfig, self.cluster_id, self)
+        if new is not None:
+            hyperdisk_class(name, self.provider, self)
         self.register_outputs(
             {
                 "provider": self.provider,

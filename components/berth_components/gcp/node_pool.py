@@ -17,15 +17,15 @@ from berth_components.gcp.cluster_settings import initial_per_zone, read_zones
 from berth_components.gcp.node_config import CRITICAL_PODS_SECONDS, node_config
 from berth_components.gcp.node_pool_args import GkeNodePoolArgs, GkeUpgradeArgs
 from berth_components.gcp.shared import needed, needed_input, require_google
+from berth_components.gcp.storage import HYPERDISK, ONLY_HYPERDISK
 from berth_components.node_pools import NodePool, PoolSpec, read_pool
 
 GROUND = "gcp"
 _DRIVERS = {"default": "DEFAULT", "latest": "LATEST", "disabled": "INSTALLATION_DISABLED"}
 _EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
 _DISKS = ("pd-balanced", "pd-ssd", "hyperdisk-balanced")
-# Families by what boot disks they take: TPU v6e only Hyperdisk Balanced, v5e only balanced persistent disks
-# (Cloud TPU, "Attach durable block storage to a TPU VM"); a3-ultragpu boots from Hyperdisk Balanced.
-_ONLY_HYPERDISK = ("a3-ultragpu-", "ct6e-")
+# Families by what disks they take besides `ONLY_HYPERDISK`: v5e only balanced persistent disks (Cloud TPU,
+# "Attach durable block storage to a TPU VM").
 _ONLY_BALANCED = ("ct5lp-",)
 # Families whose number of local SSDs is ours to choose; the others have a fixed one.
 _CHOSEN_SSDS = ("g2-", "a2-highgpu-")
@@ -50,6 +50,8 @@ class GkeNodePool(NodePool):
 
     Attributes:
         pod_grace_seconds: of spot nodes, what a pod gets to end once Google takes its node; else None.
+        storage_class: what volumes of its pods need where the machine takes no persistent disks, which GKE's
+            default storage class makes; else None. Clusters that `GkeCluster` makes have it.
     """
 
     name: pulumi.Output[str]
@@ -120,6 +122,7 @@ class GkeNodePool(NodePool):
             ),
         )
         self.pod_grace_seconds: int | None = grace - CRITICAL_PODS_SECONDS if grace else None
+        self.storage_class: str | None = HYPERDISK if chosen.name.startswith(ONLY_HYPERDISK) else None
         self.name = pool.name
         self.machine_type = pulumi.Output.from_input(chosen.name)
         self.finish(name=self.name, machineType=self.machine_type)
@@ -267,7 +270,7 @@ def _config(
 
 def _disk_type(given: Arguments, chosen: Machine) -> str:
     allowed: Sequence[str] = _DISKS
-    if chosen.name.startswith(_ONLY_HYPERDISK):
+    if chosen.name.startswith(ONLY_HYPERDISK):
         allowed = ("hyperdisk-balanced",)
     elif chosen.name.startswith(_ONLY_BALANCED):
         allowed = ("pd-balanced",)

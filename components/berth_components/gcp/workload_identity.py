@@ -53,8 +53,10 @@ class GkeWorkloadIdentityArgs(TypedDict):
 class GkeWorkloadIdentity(pulumi.ComponentResource):
     """Gives one Kubernetes service account roles on buckets, or in the project, and nothing more.
 
-    It makes no Kubernetes object. Pods of the account need a way to GKE's metadata server through their
-    network policies: 169.254.169.254 and 169.254.169.252, ports 80 and 988.
+    It makes no Kubernetes object. Google makes the project's pool of identities with its first cluster, and
+    knows no member of it before ("Identity Pool does not exist"): pass `depends_on=[cluster]` in the options.
+    Pods of the account need a way to GKE's metadata server through their network policies: 169.254.169.254
+    and 169.254.169.252, ports 80 and 988.
     """
 
     member: pulumi.Output[str]

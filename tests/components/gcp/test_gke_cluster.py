@@ -123,6 +123,21 @@ def test_every_argument_changes_a_resource(cluster: Callable[..., Any], path: st
     assert cluster({**needs, place: value}).flat() != UNCHANGED[before]
 
 
+def test_a_new_cluster_has_a_class_for_machines_without_persistent_disks(cluster: Callable[..., Any]) -> None:
+    kind = "kubernetes:storage.k8s.io/v1:StorageClass"
+    made = [one for one in cluster().resources if one.type == kind]
+    assert len(made) == 1
+    assert made[0].provider.startswith("urn:pulumi:test::berth::")
+    assert "prod-provider" in made[0].provider
+    assert made[0].inputs["metadata"]["name"] == "berth-hyperdisk-balanced"
+    assert made[0].inputs["provisioner"] == "pd.csi.storage.gke.io"
+    assert made[0].inputs["parameters"] == {"type": "hyperdisk-balanced"}
+    assert made[0].inputs["volumeBindingMode"] == "WaitForFirstConsumer"
+    assert made[0].inputs["reclaimPolicy"] == "Delete"
+    # An existing cluster is looked up, never changed.
+    assert not [one for one in cluster({"existing": "there"}).resources if one.type == kind]
+
+
 def test_baseline(cluster: Callable[..., Any]) -> None:
     found = cluster().cluster
     assert found["privateClusterConfig"] == {"enablePrivateNodes": True, "enablePrivateEndpoint": True}

@@ -290,6 +290,25 @@ def test_single_host_tpus(  # noqa: PLR0917 - see PLR0913
     assert most == 2 * count
 
 
+@pytest.mark.parametrize(
+    ("changes", "storage_class"),
+    [
+        ({}, None),
+        ({"accelerator": "nvidia-h100-80gb", "accelerators_per_node": 8}, None),
+        (
+            {"accelerator": "nvidia-h200-141gb", "accelerators_per_node": 8, **RESERVED},
+            "berth-hyperdisk-balanced",
+        ),
+        ({"accelerator": "google-tpu-v6e", "accelerators_per_node": 4}, "berth-hyperdisk-balanced"),
+        ({"accelerator": "google-tpu-v5e", "accelerators_per_node": 4}, None),
+    ],
+)
+def test_volumes_of_machines_without_persistent_disks(
+    plan: Callable[..., Any], changes: Json, storage_class: str | None
+) -> None:
+    assert _made(plan, {"location": "us-central1", **changes}).storage_class == storage_class
+
+
 def test_pods_find_the_pool(plan: Callable[..., Any]) -> None:
     made = _made(plan, {"taints": [{"key": "team", "value": "search", "effect": "NoSchedule"}]})
     assert made.spec.node_selector == {"berth.dev/pool": "l4"}
