@@ -22,8 +22,10 @@ from berth_components.aws import checks as aws_checks
 from berth_components.aws.nodes import AUTOSCALER_TAG
 from berth_components.aws.shared import (
     POD_IDENTITY_ADDRESS,
+    ROLE_NAME,
     Json,
     Place,
+    check_name,
     needed_input,
     pod_trust,
     require_kubernetes,
@@ -105,6 +107,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
         """
         who = f"ClusterAutoscaler '{name}'"
         settings = _read(Arguments(who, args, ClusterAutoscalerArgs), who)
+        check_name(who, name, "-role", ROLE_NAME)
         super().__init__("berth:aws:ClusterAutoscaler", name, {}, opts)
         self._name = name
         self._namespace = settings.namespace

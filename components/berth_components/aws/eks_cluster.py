@@ -22,7 +22,16 @@ from berth_components.aws.eks_settings import (
     read,
 )
 from berth_components.aws.eks_vpc import make_vpc
-from berth_components.aws.shared import Place, cluster_provider, kubeconfig, pod_trust, role, trust
+from berth_components.aws.shared import (
+    ROLE_NAME,
+    Place,
+    check_name,
+    cluster_provider,
+    kubeconfig,
+    pod_trust,
+    role,
+    trust,
+)
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 """All logs that EKS' control plane writes (LogType in EKS' API, botocore 1.44.5)."""
@@ -67,6 +76,8 @@ class EksCluster(pulumi.ComponentResource):
         who = f"EksCluster '{name}'"
         keys = EksClusterArgs.__required_keys__ | EksClusterArgs.__optional_keys__
         settings = read(Arguments(who, args, EksClusterArgs), sorted(keys), name)
+        if settings.new:
+            check_name(who, name, "-aws-ebs-csi-driver-role", ROLE_NAME)
         super().__init__("berth:aws:EksCluster", name, {}, opts)
         self._name = name
         self._place = Place(self, who)

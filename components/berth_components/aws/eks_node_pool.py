@@ -16,7 +16,7 @@ from berth_components.arguments import Arguments, combine
 from berth_components.aws import eks_auto_pool, nodes
 from berth_components.aws.eks_node_pool_args import EksNodePoolArgs
 from berth_components.aws.eks_pool_settings import PoolSettings, read
-from berth_components.aws.shared import Place, require_kubernetes
+from berth_components.aws.shared import Place, check_name, require_kubernetes
 from berth_components.node_pools import NodePool, PoolSpec, read_pool
 
 AMI_TYPES = {"nvidia": "AL2023_x86_64_NVIDIA", "aws": "AL2023_x86_64_NEURON"}
@@ -25,6 +25,8 @@ device plugin; `DevicePlugin` does."""
 GPU_LABEL = "k8s.amazonaws.com/accelerator"
 """Until a node with this label shows GPUs, Cluster Autoscaler counts it as still starting and adds no other
 one. It looks for nvidia.com/gpu only, so nodes with Neuron devices must not have it."""
+_GROUP_NAME = 63
+"""Longest name of a node group (create-managed-node-group in EKS' user guide)."""
 # What the kubelet and the images' own layers keep of a disk; a pod that asks for more would never start.
 _DISK_FOR_PODS = 0.8
 
@@ -45,6 +47,8 @@ class EksNodePool(NodePool):
         given = Arguments(who, args, EksNodePoolArgs)
         spec = read_pool(given, name)
         settings = read(given, spec)
+        if not settings.auto_mode:
+            check_name(who, name, "-nodes", _GROUP_NAME)
         super().__init__("berth:aws:EksNodePool", name, spec, opts)
         self._name = name
         self.machine_type = settings.machine_type

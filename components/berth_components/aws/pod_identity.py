@@ -4,8 +4,8 @@ EKS' webhook adds the same to pods whose service account has an association when
 association takes effect seconds after its creation has succeeded (pod-identities in EKS' user guide), and a
 pod that was made before never gets it, so that `depends_on` is not enough: issue 8 of
 terraform-aws-modules/terraform-aws-eks-pod-identity, issue 40852 of hashicorp/terraform-provider-aws. With it
-in the manifest the first tries fail, and a restart of the container is all it takes. The webhook leaves a token
-volume of its name, and variables that are there, as they are (pkg/handler/handler.go of
+in the manifest the first tries fail, and a restart of the container is all it takes. The webhook leaves a
+token volume of its name, and variables that are there, as they are (pkg/handler/handler.go of
 aws/amazon-eks-pod-identity-webhook).
 """
 

@@ -10,7 +10,7 @@ class SageMakerScalingArgs(TypedDict):
     """When instances are added and taken away (Application Auto Scaling, target tracking)."""
 
     min_instances: int
-    """Fewest instances, 1 to 1000."""
+    """Fewest instances, 1 to 1000. Every update of the endpoint begins with so many again."""
     max_instances: int
     """Most instances, 1 to 1000. This caps what the endpoint can cost."""
     metric: NotRequired[str]
@@ -72,7 +72,8 @@ class SageMakerEndpointArgs(TypedDict):
     """How many each instance has."""
     instance_type: NotRequired[str]
     """SageMaker's type, such as ml.g5.2xlarge; it must have exactly those accelerators. Default: the
-    catalogue's smallest that has."""
+    catalogue's smallest that has. AWS refuses another one while the endpoint scales by itself
+    (endpoint-scaling-update in SageMaker's developer guide): deregister its scalable target first."""
     environment: NotRequired[Mapping[str, pulumi.Input[str]]]
     """The container's environment. No secrets: whoever may describe the model reads it."""
     weights: NotRequired[SageMakerWeightsArgs]

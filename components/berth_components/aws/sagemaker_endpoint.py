@@ -12,10 +12,12 @@ from pulumi_aws import appautoscaling, cloudwatch, iam, sagemaker
 from berth_components.arguments import Arguments, combine
 from berth_components.aws.sagemaker_args import SageMakerEndpointArgs
 from berth_components.aws.sagemaker_settings import EndpointSettings, Scaling, read
-from berth_components.aws.shared import Json, Place, role, trust
+from berth_components.aws.shared import Json, Place, check_name, role, trust
 
 VARIANT = "model"
 _FIVE_MINUTES = 300
+_CONFIGURATION_NAME = 63
+"""Longest name of an endpoint configuration (EndpointConfigName in SageMaker's API, botocore 1.44.5)."""
 _MICROSECONDS = 1_000_000
 _METRICS = {
     "concurrent-requests": (
@@ -52,6 +54,7 @@ class SageMakerEndpoint(pulumi.ComponentResource):
         """
         who = f"SageMakerEndpoint '{name}'"
         settings = read(Arguments(who, args, SageMakerEndpointArgs), name)
+        check_name(who, name, "-configuration", _CONFIGURATION_NAME)
         super().__init__("berth:aws:SageMakerEndpoint", name, {}, opts)
         self._name = name
         self._place = Place(self, who)

@@ -17,6 +17,34 @@ POD_IDENTITY_ADDRESS = "169.254.170.23/32"
 POD_IDENTITY_ADDRESS_V6 = "fd00:ec2::23/128"
 
 
+ROLE_NAME = 64
+"""Longest name of an IAM role (CreateRole in IAM's API, botocore 1.44.5)."""
+_RANDOM = 8
+
+
+def check_name(who: str, name: str, suffix: str, longest: int) -> None:
+    """Refuse a component's name that AWS would refuse in the middle of an update.
+
+    Pulumi names what has no name of its own <component>-<suffix>-<7 random characters>.
+
+    Args:
+        who: the component, for the error.
+        name: its name.
+        suffix: the longest that it gives to a resource whose name AWS limits.
+        longest: that limit, in characters.
+
+    Raises:
+        ArgumentError: it is too long.
+    """
+    most = longest - _RANDOM - len(suffix)
+    if len(name) > most:
+        given = f"(the component's) has {len(name)} characters"
+        reason = (
+            f"AWS takes {longest} for '{name}{suffix}-' and 7 random ones; in a stack shorten the site's key"
+        )
+        raise ArgumentError(who, "name", given, f"at most {most}", reason)
+
+
 def partition_of(region: str) -> str:
     """The partition that a region belongs to: the first part of every ARN after `arn:`."""
     for prefix, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc")):

@@ -10,7 +10,17 @@ from pulumi_aws import eks, iam
 from berth_components import checks
 from berth_components.arguments import Arguments, Refusal, combine
 from berth_components.aws import checks as aws_checks
-from berth_components.aws.shared import Json, Place, document, needed, needed_input, pod_trust, role
+from berth_components.aws.shared import (
+    ROLE_NAME,
+    Json,
+    Place,
+    check_name,
+    document,
+    needed,
+    needed_input,
+    pod_trust,
+    role,
+)
 
 
 class StatementArgs(TypedDict):
@@ -66,6 +76,7 @@ class EksWorkloadIdentity(pulumi.ComponentResource):
             raise given.refuse("statements", "empty", "at least one", "or leave the identity out")
         untagged: Mapping[str, str] = {}
         tags = given.read("tags", aws_checks.tags, untagged)
+        check_name(who, name, "-role", ROLE_NAME)
         super().__init__("berth:aws:EksWorkloadIdentity", name, {}, opts)
         Place(self, who)
         child = pulumi.ResourceOptions(parent=self)

@@ -302,6 +302,30 @@ def test_a_name_that_no_label_takes(args_of: Callable[[str, Json], Json]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("component", "suffix", "longest"),
+    [
+        ("EksCluster", "-aws-ebs-csi-driver-role", 64),
+        ("EksNodePool", "-nodes", 63),
+        ("ClusterAutoscaler", "-role", 64),
+        ("EksWorkloadIdentity", "-role", 64),
+        ("SageMakerEndpoint", "-configuration", 63),
+    ],
+)
+def test_a_name_that_aws_takes_for_no_resource(
+    component: str, suffix: str, longest: int, args_of: Callable[[str, Json], Json], make: Callable[..., Any]
+) -> None:
+    most = longest - len("-1234567") - len(suffix)
+    with pytest.raises(ArgumentError, match=f"has {most + 1} characters; allowed: at most {most}; AWS takes"):
+        getattr(components, component)("a" * (most + 1), args_of(component, {}))
+    # Nothing whose name AWS limits so has a longer one.
+    planned = make(component)
+    limited = [
+        one.name for kind in ("iam/role:Role", "NodeGroup", "Configuration") for one in planned.of(kind)
+    ]
+    assert max(limited, key=len).endswith(suffix)
+
+
+@pytest.mark.parametrize(
     ("component", "changes", "says"),
     [
         ("EksCluster", {"version": "1"}, "'version' is '1'"),
