@@ -88,10 +88,12 @@ class OnPool:
     Attributes:
         node_selector: labels of its nodes.
         tolerations: of its further taints; a model server tolerates its accelerator's own by itself.
+        storage_class: of volumes that are made, where its machines take none of the cluster's default class.
     """
 
     node_selector: pulumi.Input[Mapping[str, str]]
     tolerations: Sequence[Mapping[str, str]]
+    storage_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,12 @@ def weights_args(at: Placed, pins: Mapping[str, Pins], image: str) -> dict[str, 
     return {"image": image, **found, "files": known.entries(), **given}
 
 
+def _volume(at: Placed, on: OnPool | None) -> dict[str, Any]:
+    """What a volume that is made needs on the pool's machines, unless the settings say something else."""
+    claimed = at.model.weights is not None and at.model.weights.storage == "claim"
+    return {"storage_class": on.storage_class} if on and on.storage_class and not claimed else {}
+
+
 def revision(at: Placed, pins: Mapping[str, Pins]) -> str:
     """What says exactly what is served."""
     weights = models()[at.model.model].weights
@@ -241,7 +249,7 @@ def server_args(
             "revision": revision(at, given.pins),
             "format": known.weights.format,
         },
-        "weights": weights_args(at, given.pins, weights),
+        "weights": {**_volume(at, on), **weights_args(at, given.pins, weights)},
         "engine": {"image": engine, **instance, **_group(model.engine)},
         "gateway": {"image": gateway, **_group(model.gateway)},
         "concurrency": _group(model.concurrency),

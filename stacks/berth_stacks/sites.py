@@ -38,6 +38,7 @@ class Place:
         options: for everything that is deployed there.
         pools: by name.
         selectors: of pools that another stack makes: the labels of their nodes, as it says.
+        storage_classes: by pool, where its machines take no volume of the cluster's default class.
         kubeconfig: how others reach a cluster that this stack makes; None where it makes none.
         before: what must be there before a model server, and gone after it.
     """
@@ -45,13 +46,15 @@ class Place:
     options: pulumi.ResourceOptions
     pools: dict[str, PoolSpec] = field(default_factory=dict)
     selectors: Mapping[str, pulumi.Output[Mapping[str, str]]] = field(default_factory=dict)
+    storage_classes: dict[str, str] = field(default_factory=dict)
     kubeconfig: pulumi.Output[str] | None = None
     before: list[pulumi.Resource] = field(default_factory=list)
 
     def on(self, pool: str) -> build.OnPool:
         """What puts a pod on one of its pools."""
         spec = self.pools[pool]
-        return build.OnPool(self.selectors.get(pool) or spec.node_selector, further_tolerations([spec]))
+        selector = self.selectors.get(pool) or spec.node_selector
+        return build.OnPool(selector, further_tolerations([spec]), self.storage_classes.get(pool))
 
     def after(self, value: str) -> pulumi.Output[str]:
         """A value that is known once all of it is there; what is made of it is gone before all of it goes.
@@ -242,6 +245,9 @@ def _gke(loaded: Loaded, key: str, site: Site) -> Place:
                 options,
             )
         _add(place, name, made)
+        # Nobody knows whether a cluster that was there has the class: its models name one themselves.
+        if made.storage_class and not site.gke.existing:
+            place.storage_classes[name] = made.storage_class
     _device_plugins(loaded, key, site, place)
     return place
 

@@ -135,6 +135,22 @@ def test_no_secret_and_nothing_invented(reports: dict[str, Any], root: Path, sta
     assert any("apiKeys" in one for one in findings)
 
 
+def test_volumes_suit_the_machines_that_they_are_attached_to(reports: dict[str, Any]) -> None:
+    """TPU v6e takes no persistent disk, which GKE's default class makes; elsewhere nothing is said."""
+    steps = {_short(step["urn"]): step["newState"] for step in reports["gcp-prod"].to_json()["steps"]}
+
+    def weights(model: str) -> Any:
+        deployment = steps[f"kubernetes:apps/v1:Deployment::google-{model}-deployment"]["inputs"]
+        (volume,) = [
+            one for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "weights"
+        ]
+        return volume["ephemeral"]["volumeClaimTemplate"]["spec"].get("storageClassName")
+
+    made = steps["kubernetes:storage.k8s.io/v1:StorageClass::google-hyperdisk"]["inputs"]
+    assert weights("chat") == made["metadata"]["name"] == "berth-hyperdisk-balanced"
+    assert weights("large") is None
+
+
 def test_model_servers_come_after_their_pools(reports: dict[str, Any]) -> None:
     """And so they go before them."""
     steps = {_short(step["urn"]): step["newState"] for step in reports["aws-dev"].to_json()["steps"]}

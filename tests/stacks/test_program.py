@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+from berth_stacks import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +89,29 @@ def test_the_key_is_a_secret_everywhere(run: Callable[..., Any], root: Path) -> 
     assert SECRET in secret.inputs["data"]
     rest = json.dumps([r.inputs for r in done.resources if r is not secret] + [done.outputs])
     assert "canary" not in rest
+
+
+@pytest.mark.parametrize(
+    ("weights", "storage_class"),
+    [
+        ({}, "of-the-pool"),
+        ({"storage": "new-claim"}, "of-the-pool"),
+        ({"storageClass": "ours"}, "ours"),
+        ({"storage": "claim", "claimName": "there"}, None),
+    ],
+)
+def test_a_pools_storage_class_is_for_volumes_that_are_made_and_say_nothing(
+    load: Callable[..., Any], root: Path, weights: dict[str, str], storage_class: str | None
+) -> None:
+    text = (root / "stacks" / "Pulumi.gcp-prod.yaml").read_text()
+    config = yaml.safe_load(text)["config"]
+    config["berth:models"]["chat"]["weights"] = weights
+    loaded = load(yaml.safe_dump({"config": config}), {}, "gcp-prod")
+    at = next(one for one in build.placed(loaded.settings) if one.model_key == "chat")
+    given = build.Given(build.references(loaded.settings), {}, None)
+    on = build.OnPool({}, [], "of-the-pool")
+    args: Any = build.server_args(loaded.settings, at, "models", given, on)
+    assert args["weights"].get("storage_class") == storage_class
 
 
 def test_two_sites_on_one_cluster_share_the_adapter(
