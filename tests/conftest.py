@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run what needs no cluster first: most mistakes show there, in seconds.
 
@@ -63,7 +65,8 @@ def cluster() -> Iterator[Cluster]:
     from berth.localcluster import Cluster  # noqa: PLC0415 - only tests with a cluster pay for it
 
     kept = os.environ.get("BERTH_TEST_CLUSTER")
-    made = Cluster(kept or "berth-tests")
+    # Of this checkout: another one's tests may run on the same machine.
+    made = Cluster(kept or f"berth-tests-{zlib.crc32(str(ROOT).encode()) & 0xFFFF:04x}")
     if not kept:
         made.delete()
     try:
