@@ -20,6 +20,11 @@ from berth_stacks.settings import Stack
 
 _SECRET_KEYS = frozenset({"apiKeys", "connections"})
 _HIDDEN = "[secret]"
+_BESIDE = {  # keys of stack files that are no settings of the program's
+    EXTENDS: "Bases below this file, in bases/.",
+    "apiKeys": "API keys of clients by name, a secret.",
+    "connections": "How clusters are reached, as a machine says it.",
+}
 _PART = re.compile(r'\["(?P<quoted>[^"]+)"\]|\[(?P<index>\d+)\]|\.?(?P<plain>[^.\[\]]+)')
 
 
@@ -110,7 +115,8 @@ def _walk(layers: Layers, group: type[BaseModel], path: Path, values: Any) -> It
         else:
             default = _default(field)
             yield Explained(here, default, None, (), layers.removed.get(here), reasons.get(key, ""))
-    for key in written.keys() - fields_of(group).keys():
+    beside = _BESIDE if group is Stack else {}
+    for key in sorted(written.keys() - fields_of(group).keys() - beside.keys()):
         yield from _leaves(layers, (*path, key), written[key], "no such setting: see ./berth preview")
 
 
@@ -128,11 +134,7 @@ def _leaves(layers: Layers, path: Path, value: Any, reason: str) -> Iterator[Exp
 def _beside(layers: Layers) -> Iterator[Explained]:
     """What is no setting of the program's: the bases, and what is secret."""
     file = layers.files[-1]
-    for key, reason in (
-        (EXTENDS, "Bases below this file, in bases/."),
-        ("apiKeys", "API keys of clients by name, a secret."),
-        ("connections", "How clusters are reached, as a machine says it."),
-    ):
+    for key, reason in _BESIDE.items():
         if key in file.values:
             origin = Origin(file.name, file.line((key,)))
             yield Explained((key,), _shown((key,), file.values[key]), origin, (), None, reason)

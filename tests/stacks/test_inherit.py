@@ -207,6 +207,9 @@ def test_explain_shows_no_secret(bases: Path) -> None:
     shown = json.dumps([one.to_json() for one in found])
     assert "canary" not in shown
     assert shown.count("[secret]") >= 4
+    keys = [one.key for one in found]
+    assert keys.count("berth:apiKeys") == keys.count("berth:connections") == 1
+    assert "no such setting" not in shown
 
 
 def test_the_layers_of_every_shipped_stack(root: Path) -> None:

@@ -81,6 +81,14 @@ def test_by_flags(stacks: Path, root: Path) -> None:
         (["x"], "--ground is missing; one of aws, gcp, own, sagemaker"),
         (["x", "--ground", "asw"], "did you mean 'aws'"),
         (["x", "--ground", "aws", "--accelerator", "nvidia-l5"], "did you mean 'nvidia-l4"),
+        (
+            ["x", "--ground", "aws", "--accelerator", "google-tpu-v6e"],
+            "allowed there: aws-inferentia2, ",
+        ),
+        (
+            ["x", "--ground", "aws", "--model", "smollm2-135m-instruct-q4_1"],
+            "allowed there: qwen2.5",
+        ),
         (["x", "--ground", "aws", "--model", "qwen2.5-7b"], "did you mean 'qwen2.5-7b-instruct'"),
         (["X y", "--ground", "aws"], "is no name of a stack"),
         (["x", "--ground", "gcp", "--accelerator", "nvidia-l4", "--model", "qwen2.5-72b-instruct"], ""),

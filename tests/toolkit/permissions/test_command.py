@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 from berth.cli.errors import UserError
 from berth.cli.permissions import permissions
+from berth.deployer import Diagnostic, Report
 from click.testing import CliRunner
-
-if TYPE_CHECKING:
-    from berth.deployer import Report
 
 
 @pytest.fixture
@@ -58,6 +56,24 @@ def test_text_names_each_type_once(run: Any) -> None:
     lines = run("gcp-dev").stdout.splitlines()
     assert sum(line.startswith("gcp:container/cluster:Cluster (") for line in lines) == 1
     assert "Not known from the plan:" in lines
+
+
+@pytest.mark.parametrize("stack", ["aws-prod", "gcp-prod", "onprem"])
+def test_text_is_80_columns_wide_but_for_what_is_copied(run: Any, stack: str) -> None:
+    wide = [line for line in run(stack).stdout.splitlines() if len(line) > 80]
+    assert not [line for line in wide if line.split()[0] not in {"on", "if", "condition"}]
+
+
+def test_a_plan_that_failed_needs_no_permissions_but_its_errors_answered(
+    run: Any, shipped: dict[str, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = shipped["onprem"]
+    failed = Report("preview", "berth", "wrong", [step for step in plan.steps if step.name == "berth-onprem"])
+    failed.diagnostics = [Diagnostic("error", "max is -1")]
+    monkeypatch.setitem(shipped, "onprem", failed)
+    assert len(failed.steps) == 1
+    with pytest.raises(UserError, match="no plan to derive permissions from: max is -1"):
+        run("onprem")
 
 
 @pytest.mark.parametrize(

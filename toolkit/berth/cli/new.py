@@ -85,9 +85,18 @@ def _said(name: str, given: str | None, known: Sequence[str], usual: str | None,
     if word not in known:
         from berth_stacks.errors import nearest
 
-        hint = nearest(word, [*known]) or f"one of {', '.join(known)}"
-        raise UserError(f"--{name} is '{word}'; {hint}")
+        where = "" if name in {"ground", "environment"} else " there"
+        hint = f"; {found}" if (found := nearest(word, [*known])) and not _exists(name, word) else ""
+        raise UserError(f"--{name} is '{word}'; allowed{where}: {', '.join(known)}{hint}")
     return word
+
+
+def _exists(name: str, word: str) -> bool:
+    """Whether it is in the catalogue, so that no slip of the pen is to be guessed."""
+    from berth_catalogue.accelerators import accelerators
+    from berth_catalogue.models import models
+
+    return word in {"accelerator": accelerators(), "model": models()}.get(name, {})
 
 
 def _models(device: str) -> list[str]:

@@ -53,8 +53,8 @@ def permissions(
         raise UserError(f"--account {account}: an AWS account is a number of 12 digits, such as 111122223333")
     prepared = prepare(stack, Console(quiet=True), need=Need.LOOK, offline=True)
     report = asyncio.run(deployer.preview(prepared.request))
-    if not report.steps:
-        reasons = "; ".join(message.message for message in report.errors) or "it plans nothing"
+    if not any(step.custom for step in report.steps):
+        reasons = "\n".join(message.message for message in report.errors) or "it plans nothing"
         raise UserError(f"stack '{stack}' has no plan to derive permissions from: {reasons}")
     found = derivation.derive(report, prepared.request.config, account=account, project=project)
     _print(found, "json" if as_json else layout, first_up=first_up)

@@ -12,7 +12,7 @@ from berth.cli.console import Console, human_size
 from berth.cli.errors import UserError
 from berth.cli.paths import ROOT
 
-_PATIENCE_SECONDS = 300.0
+_PATIENCE_SECONDS = 30.0  # after which nothing is tried again: somebody waits
 PINS_FOLDER = ROOT / "stacks" / "weights"
 
 
@@ -80,7 +80,8 @@ def pin(  # noqa: PLR0917 - click passes them by name
             hub = Hub(url or HUB, token=token, deadline=time.monotonic() + _PATIENCE_SECONDS)
             asked = ask(hub, found.repo, revision, only=only)
     except (HubError, ManifestError) as error:
-        raise UserError(str(error), exit_code=1) from None
+        hint = "" if url else "; if the hub cannot be reached, name a mirror with --hub"
+        raise UserError(f"{error}{hint if isinstance(error, HubError) else ''}", exit_code=1) from None
     files = tuple(PinnedFile(one.path, one.size, one.sha256) for one in asked.files)
     pins = Pins(asked.repo, asked.revision, files)
     path = folder / f"{model}.yaml"

@@ -87,6 +87,11 @@ def load(kubeconfig: str | None = None, context: str | None = None, cluster: str
     source = os.pathsep.join(str(path) for path in files)
     found = [path for path in files if path.exists()]
     if not found:
+        if kubeconfig:
+            raise ConfigError(
+                f"no kubeconfig: {source}, which the provider's `kubeconfig` names, does not exist. Make that "
+                "file, or name another one there (a path or the contents); KUBECONFIG is not read then."
+            )
         raise ConfigError(
             f"no kubeconfig: {source} does not exist. Set the provider's `kubeconfig` (a path or the "
             "contents), the config key kubernetes:kubeconfig, or the variable KUBECONFIG."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from .data import VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .derive import Permissions
 
@@ -88,8 +89,8 @@ def text(found: Permissions) -> str:
     """Everything for people: what each type needs, then what to grant, then what cannot be known."""
     lines = [f"Permissions to deploy the stack {found.stack}, derived from its plan"]
     lines += [*_types(found), *_aws(found), *_gcp(found), *_kubernetes(found)]
-    lines += ["", "Not known from the plan:", *(f"  - {one}" for one in found.unknown or ["nothing"])]
-    lines += ["", "To know:", *(f"  - {one}" for one in found.notes)] if found.notes else []
+    lines += ["", "Not known from the plan:", *_items(found.unknown or ["nothing"])]
+    lines += ["", "To know:", *_items(found.notes)] if found.notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -110,12 +111,13 @@ def _aws(found: Permissions) -> Iterator[str]:
         return
     parts = len(aws_policies(found))
     many = f"{parts} policies of at most {POLICY_LIMIT:,} characters" if parts > 1 else "one policy"
-    yield from ("", f"AWS: {len(found.aws)} statements in {many} (--format aws-policy)")
+    yield from ("", f"AWS: {len(found.aws)} statements in {many}", "  (--format aws-policy)")
     for statement in found.aws:
         yield from _wrapped("  allow ", statement.actions)
         yield from (f"     on {arn}" for arn in statement.resources)
         for operator, inner in statement.conditions.items():
-            yield from (f"     if {operator} {key}: {', '.join(value)}" for key, value in inner.items())
+            for key, value in inner.items():
+                yield from _wrapped(f"     if {operator} {key}: ", tuple(value))
 
 
 def _gcp(found: Permissions) -> Iterator[str]:
@@ -141,12 +143,19 @@ def _kubernetes(found: Permissions) -> Iterator[str]:
         yield from _wrapped("     ", (*what, *named))
 
 
-def _wrapped(head: str, items: tuple[str, ...], width: int = 100) -> list[str]:
+def _items(texts: Iterable[str]) -> Iterator[str]:
+    for one in texts:
+        yield from textwrap.wrap(
+            f"  - {one}", 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+
+
+def _wrapped(head: str, items: tuple[str, ...], width: int = 80) -> list[str]:
     lines, line = [], head
     for number, item in enumerate(items):
         word = item + ("," if number < len(items) - 1 else "")
         if len(line) + len(word) > width and line.strip() != head.strip():
             lines.append(line.rstrip())
-            line = " " * len(head)
+            line = " " * min(len(head), 12)
         line += f"{word} "
     return [*lines, line.rstrip()]
