@@ -39,8 +39,9 @@ _NOT_PUBLIC_V6 = ("fc00::/7", "fe80::/10")
 _METADATA = ("169.254.169.254", "169.254.170.23", "fd00:ec2::254")
 # Where DNS is no pod that a policy could select: node-local caches, and EKS Auto Mode, where nodes answer at
 # the DNS Service's address: .10 of one of EKS' two default ranges (issue 2552 of aws/containers-roadmap; pull
-# request 5538 of archestra-ai/archestra, 2026-06-12, tried it).
-_DNS_ADDRESSES = ("169.254.20.10/32", "10.100.0.10/32", "172.20.0.10/32")
+# request 5538 of archestra-ai/archestra, 2026-06-12, tried it). Cloud DNS for GKE answers at the metadata
+# server's address (issue 4000 of tektoncd/operator, 2026-08); its port 53 gives names, no credentials.
+_DNS_ADDRESSES = ("169.254.20.10/32", "169.254.169.254/32", "10.100.0.10/32", "172.20.0.10/32")
 _ONLY = {
     "packaged": ("file", "sha256"),
     "hub": ("repo", "revision", "files", "hub_url", "hub_cidrs", "token_secret", "fetch_seconds", "file"),
