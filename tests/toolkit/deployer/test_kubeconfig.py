@@ -176,6 +176,10 @@ def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], context: str
 def test_no_kubeconfig_at_all_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"missing, which the provider's `kubeconfig` names.* not read then"
+    ):
+        load(str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match="kubernetes:kubeconfig, or the variable KUBECONFIG"):
         load()
     (tmp_path / "bad").write_text("a: [")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,7 +42,10 @@ def _lines(one: Explained, *, reasons: bool) -> list[str]:
     if one.removed:
         lines.append(f"    removed by null  # {one.removed}")
     if reasons and one.reason:
-        lines.append(f"    {one.reason}")
+        before = " " * 4
+        lines += textwrap.wrap(
+            one.reason, 80, initial_indent=before, subsequent_indent=before, break_on_hyphens=False
+        )
     return lines
 
 

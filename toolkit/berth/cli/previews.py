@@ -63,7 +63,7 @@ GOOGLE_MODULES = (
 @click.argument("stack", required=False)
 @click.option("--all", "every", is_flag=True, help="Every stack that has a file, without asking any cluster.")
 @click.option("--offline", is_flag=True, help="Ask no cluster and no cloud: plan as if nothing existed.")
-@click.option("--summary", "brief", is_flag=True, help="With --all: only the table of counts and messages.")
+@click.option("--summary", "brief", is_flag=True, help="With --all: only counts, and stacks with errors.")
 @engine_option
 @context_option
 @layout_option

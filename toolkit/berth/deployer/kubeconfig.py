@@ -89,8 +89,8 @@ def load(kubeconfig: str | None = None, context: str | None = None, cluster: str
     if not found:
         if kubeconfig:
             raise ConfigError(
-                f"no kubeconfig: {source}, which the provider's `kubeconfig` names, does not exist. Make that "
-                "file, or name another one there (a path or the contents); KUBECONFIG is not read then."
+                f"no kubeconfig: {source}, which the provider's `kubeconfig` names, does not exist. Make "
+                "that file, or name another one there (a path or the contents); KUBECONFIG is not read then."
             )
         raise ConfigError(
             f"no kubeconfig: {source} does not exist. Set the provider's `kubeconfig` (a path or the "
