@@ -38,7 +38,7 @@ def test(room: str | None, yes: bool, words: tuple[str, ...]) -> None:
     target = "tests"
     if room is None and not words and (os.cpu_count() or 1) > 1:
         # Most of the time is waiting for a cluster; see tests/conftest.py for who runs what.
-        words = ("-n", "2", "--dist", "loadgroup")
+        words = ("-n", "2", "--dist", "loadscope")
     if room is not None:
         known = rooms()
         if room not in known:
