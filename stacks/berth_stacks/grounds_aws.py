@@ -115,7 +115,8 @@ class Eks(Settings):
     addon_versions: dict[Text, Text] | None = None
     """Versions of the add-ons by name, such as {"vpc-cni": "v1.20.4-eksbuild.1"}. Default: AWS's default for
     the Kubernetes version. The names: vpc-cni, kube-proxy, coredns, eks-pod-identity-agent,
-    aws-ebs-csi-driver, metrics-server; with auto-mode only the last, EKS runs the others itself."""
+    aws-ebs-csi-driver, eks-node-monitoring-agent (v1.3.0 at least), metrics-server; with auto-mode only the
+    last, EKS runs the others itself."""
     system_nodes: SystemNodes | None = None
     """Nodes for everything without an accelerator. Refused with auto-mode, which makes them by itself."""
     tags: dict[Text, Text] | None = None
