@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -74,6 +75,14 @@ def test_down_and_outputs_without_a_cluster_say_so(berth: Berth) -> None:
         (("up", "lokal"), "Did you mean 'local'?"),
         (("preview", "onprem", "--context", "nobody"), "no context of that name"),
         (("up", "onprem", "--simulated-gpus", "2"), "only a local stack simulates hardware"),
+        (("up", "aws-dev"), "add --engine pulumi"),
+        (("outputs", "gcp-prod"), "add --engine pulumi"),
+        (("preview",), "name one stack, or --all of them"),
+        (("preview", "--all", "--context", "x"), "go with one stack"),
+        (("preview", "local", "--summary"), "goes with --all"),
+        (("up", "onprem", "--create"), "goes with --engine pulumi"),
+        (("key", "local", "--add", "a"), "makes its key by itself"),
+        (("key", "onprem", "--add", "No Name"), "make a name"),
         (("cluster", "status", "--name", "No Name"), "cluster name 'No Name'"),
         (("images", "build", "nothing"), "no image 'nothing'"),
         (("key", "../up"), "no stack's name"),
@@ -86,6 +95,42 @@ def test_mistakes_are_named_without_a_traceback(berth: Berth, words: tuple[str, 
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_an_api_key_is_kept_encrypted_in_the_stacks_file(root: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "berth"
+    for part in ("toolkit", "stacks", "Pulumi.yaml"):
+        if (root / part).is_dir():
+            shutil.copytree(root / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(root / part, checkout / part)
+    rooms = [
+        checkout / "toolkit",
+        checkout / "stacks",
+        *(path.parent for path in root.glob("*/pyproject.toml")),
+    ]
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(map(str, rooms)), "PULUMI_CONFIG_PASSPHRASE": "of a test"
+    }  # fmt: skip
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "berth.cli", *words]
+        return subprocess.run(
+            command, env=environment, cwd=checkout, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    keys = [run("key", "onprem", "--add", name).stdout.strip() for name in ("team-a", "team-b")]
+    assert all(len(key) > 40 for key in keys)
+    text = (checkout / "stacks" / "Pulumi.onprem.yaml").read_text()
+    assert "secure: v1:" in text
+    assert not any(key in text for key in keys)
+    assert "# " in text, "comments stay"
+    assert "has a key of 'team-a' already" in run("key", "onprem", "--add", "team-a").stderr
+    del environment["PULUMI_CONFIG_PASSPHRASE"]
+    planned = run("preview", "onprem", "--offline")
+    assert planned.returncode == 0, planned.stderr + planned.stdout
+    assert "onprem-smollm2-api-keys" in planned.stdout
+    assert "has no keys of clients" not in planned.stdout
 
 
 def test_without_root_nothing_is_changed(berth: Berth) -> None:

@@ -54,11 +54,16 @@ class FindingsError(pulumi.RunError, ValueError):
         super().__init__("\n  ".join([f"stack '{stack}' cannot be deployed: {count} open", *findings]))
 
 
+ADD_A_KEY = (
+    "./berth key <stack> --add <name>, or pulumi config set --secret --path 'berth:apiKeys.<name>' "
+    '"$(openssl rand -hex 24)"'
+)
+
+
 def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) -> Iterator[Finding]:
     """Everything that is open for a stack whose settings are right."""
     if not has_api_keys and not stack.api_keys_secret and stack.models:
-        remedy = "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\""
-        yield Finding(("apiKeys",), f"has no keys of clients: {remedy}", "everywhere")
+        yield Finding(("apiKeys",), f"has no keys of clients: {ADD_A_KEY}", "everywhere")
     for role in sorted(build.roles(stack) - stack.images.refs.keys()):
         path: Path = ("images", "refs", role)
         yield Finding(path, f"is not known: {_image_remedy(stack, role)}", "everywhere")

@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 from berth_stacks.errors import Path as SettingPath
 from berth_stacks.errors import Problem, SettingsError, nearest
 from berth_stacks.fields import Allowed, Hint
-from berth_stacks.findings import WEIGHTS, Finding, open_findings
+from berth_stacks.findings import ADD_A_KEY, WEIGHTS, Finding, open_findings
 from berth_stacks.inherit import EXTENDS, Layers, lay_all
 from berth_stacks.lines import NAMESPACE, ConfigFile
 from berth_stacks.rules import broken_rules
@@ -203,8 +203,7 @@ def _api_keys(text: str | None) -> tuple[dict[str, str] | None, list[Problem]]:
         keys = None
     if isinstance(keys, dict):
         return keys, []
-    remedy = "pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\""
-    return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", remedy)]
+    return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", ADD_A_KEY)]
 
 
 def _connect(text: str | None, raw: dict[str, Any]) -> list[Problem]:

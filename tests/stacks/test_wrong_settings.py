@@ -336,7 +336,7 @@ def test_keys_that_are_no_mapping_are_not_shown(
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         load(GOOD, {**overlay(), "berth:apiKeys": text}, secret=secret)
-    assert "berth:apiKeys is no mapping; allowed: keys of clients by name; pulumi config set" in str(
+    assert "berth:apiKeys is no mapping; allowed: keys of clients by name; ./berth key <stack>" in str(
         caught.value
     )
     shown = "".join(traceback.format_exception(caught.value))

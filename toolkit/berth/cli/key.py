@@ -1,8 +1,9 @@
-"""`berth key`: the API key of a stack that runs on this machine."""
+"""`berth key`: the API keys of stacks, in this machine's cache or in a stack's file."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from berth.cli.errors import UserError
-from berth.cli.paths import cache_folder
+from berth.cli.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+API_KEYS = "berth:apiKeys"
 
 
 def key_file(stack: str) -> Path:
@@ -42,16 +45,53 @@ def ensure_key(stack: str) -> str:
 
 @click.command()
 @click.argument("stack")
-def key(stack: str) -> None:
-    """Print the API key that `berth up STACK` gave to a local STACK."""
+@click.option("--add", "holder", metavar="NAME", help="Make a key for NAME, and keep it in the stack's file.")
+def key(stack: str, holder: str | None) -> None:
+    """Print the API key that `berth up STACK` gave to a local STACK.
+
+    With --add: make a key, put it into stacks/Pulumi.STACK.yaml, encrypted by
+    PULUMI_CONFIG_PASSPHRASE, and print it, once.
+    """
+    if holder is not None:
+        click.echo(_add(stack, holder))
+        return
     path = key_file(stack)
     if not path.is_file():
         raise UserError(
             f"there is no key for the stack '{stack}' on this machine; "
-            "`./berth up local` makes the key of 'local'. "
+            "`./berth up local` makes that of 'local', `./berth key STACK --add NAME` one of another stack. "
             f"Stacks with keys here: {', '.join(known()) or 'none'}"
         )
     click.echo(path.read_text().strip())
+
+
+def _add(stack: str, holder: str) -> str:
+    """Make a key for somebody, in the stack's file; the key."""
+    from berth.cli.stackfile import find_stack
+    from berth.deployer.config import load_config, set_secret
+
+    found = find_stack(stack)
+    if found.is_local:
+        raise UserError(f"the stack '{stack}' is local: `./berth up {stack}` makes its key by itself")
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", holder):
+        raise UserError(f"--add '{holder}': 1 to 63 lower-case letters, digits, '-' and '.' make a name")
+    config, _ = load_config(ROOT, stack)
+    try:
+        keys = json.loads(config.get(API_KEYS, "{}"))
+    except ValueError:
+        keys = None
+    if not isinstance(keys, dict):
+        raise UserError(
+            f"{found.file}: {API_KEYS} is no mapping of keys by name; remove it, then add keys anew"
+        )
+    if holder in keys:
+        raise UserError(
+            f"{found.file}: {API_KEYS} has a key of '{holder}' already; take another name, and remove the "
+            "old one when nobody uses it any more"
+        )
+    made = f"berth-{secrets.token_urlsafe(32)}"
+    set_secret(ROOT, stack, API_KEYS, json.dumps({**keys, holder: made}))
+    return made
 
 
 def known() -> list[str]:

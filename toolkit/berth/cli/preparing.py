@@ -14,7 +14,7 @@ import yaml
 from berth.cli import local
 from berth.cli.errors import UserError
 from berth.cli.key import ensure_key
-from berth.cli.stackfile import Stack, find_stack, request_for
+from berth.cli.stackfile import CLOUDS, Stack, find_stack, request_for
 
 if TYPE_CHECKING:
     from berth.cli.console import Console
@@ -60,6 +60,19 @@ def _local_overlay(stack: Stack, ground: local.Ground) -> dict[str, Any]:
     }
 
 
+def _check(stack: Stack, *, clouds: bool, context: str | None, gpus: int | None) -> None:
+    """Refuse what does not go together, before anything is made."""
+    if (found := stack.grounds & CLOUDS) and not clouds:
+        raise UserError(
+            f"the stack '{stack.name}' has resources of a cloud ({', '.join(sorted(found))}), which the "
+            "Pulumi CLI makes: add --engine pulumi. `./berth preview` plans them without it"
+        )
+    if gpus is not None and context:
+        raise UserError("--simulated-gpus: only the local cluster simulates hardware, not that of --context")
+    if gpus is not None and not stack.is_local:
+        raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{stack.name}' is none")
+
+
 def prepare(
     name: str,
     console: Console,
@@ -84,11 +97,8 @@ def prepare(
         by_pulumi: whether the Pulumi CLI runs it.
     """
     stack = find_stack(name)
-    if gpus is not None and context:
-        raise UserError("--simulated-gpus: only the local cluster simulates hardware, not that of --context")
+    _check(stack, clouds=by_pulumi or need is Need.LOOK, context=context, gpus=gpus)
     if not stack.is_local:
-        if gpus is not None:
-            raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{name}' is none")
         overlay = _context_overlay(stack, context) if context else {}
         if context and not stack.images.get("refs") and (found := _loaded(stack, context, console, need)):
             overlay["berth:images"] = {**stack.images, "refs": found}

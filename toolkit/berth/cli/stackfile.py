@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PROJECT = "berth"
 STACKS = ROOT / "stacks"
 _GROUNDS = ("cluster", "eks", "gke", "sagemaker")
+CLOUDS = frozenset({"eks", "gke", "sagemaker"})
+"""Grounds whose resources only the Pulumi CLI can make."""
 CLOSED = "a-secret-that-cannot-be-opened-here"
 """Stands for it in an offline plan, which compares nothing and shows no secret."""
 
@@ -119,6 +121,11 @@ def request_for(
     secret_keys: frozenset[str] = frozenset()
     if not by_pulumi:
         config, secret_keys = load_config(ROOT, stack.name, closed=CLOSED if offline else None)
+        # All keys may be one secret; a plan only needs to know that there are some.
+        config = {
+            key: json.dumps({"closed": CLOSED}) if (key, value) == ("berth:apiKeys", CLOSED) else value
+            for key, value in config.items()
+        }
     merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
     return RunRequest(
         program=STACKS,
