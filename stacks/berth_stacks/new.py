@@ -76,7 +76,9 @@ def stack_text(wish: Wish) -> str:
     lines = [
         "# yaml-language-server: $schema=schema.json",
         f"# {model.name} on {device.title if device else 'CPUs'}, by ./berth new. Before the first `up`:",
-        "#   pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\"",
+        "#   pulumi config set --secret --path 'berth:apiKeys.<name>' \"$(openssl rand -hex 24)\""
+        if wish.ground != "own"
+        else "#   ./berth key <stack> --add <name>",
         "# ./berth preview lists what else is open, ./berth explain says where each setting comes from.",
         "config:",
         f"  berth:extends: [{wish.environment}]",
@@ -251,6 +253,8 @@ def _eks(wish: Wish, device: Accelerator, machine: Machine) -> list[str]:
 def _gke(wish: Wish, device: Accelerator, machine: Machine) -> list[str]:
     zones = offered(machine, _region(wish)) or ()
     own = [f"zones: [{', '.join(zones)}]"] if zones else []
+    # Engines are built for CUDA 13, which wants a new driver.
+    own += ["driver: latest"] if device.vendor == "nvidia" else []
     own += ["spotGraceSeconds: 120"] if wish.environment == "development" else []
     return [
         "      gke:",
