@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _FIRST_NODE = 1
 # Five times what a loaded machine of two cores was seen to need.
 _PATIENCE_SECONDS = 120.0
+_SETTLED_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def start(parts: Parts, progress: Progress) -> None:
         first = parts.nodes[0]
         problem = _dns_problem(parts, since[first.index])
         _await(parts, step.update, "kube-proxy", problem, parts.node_unit(first))
+        for unit in parts.units():
+            _await(parts, step.update, unit.programs[-1].name, _program_problem(unit), unit)
     apply_gpus(parts)
 
 
@@ -239,6 +242,19 @@ def _api_problem(parts: Parts) -> Callable[[], str | None]:
 
 def _node_problem(parts: Parts, one: Node, since: dt.datetime | None) -> Callable[[], str | None]:
     return lambda: node_problem(parts.api, one, since)
+
+
+def _program_problem(unit: Unit) -> Callable[[], str | None]:
+    """What does not run of a unit: a program that met no API server ends, and is started a second later."""
+
+    def problem() -> str | None:
+        for wait in (0.0, _SETTLED_SECONDS):
+            time.sleep(wait)
+            if missing := unit.missing():
+                return f"{unit.name}: {', '.join(missing)} does not run yet"
+        return None
+
+    return problem
 
 
 def _dns_problem(parts: Parts, since: dt.datetime | None) -> Callable[[], str | None]:
