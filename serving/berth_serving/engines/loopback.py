@@ -25,6 +25,15 @@ MAX_LINE = 4_000_000
 encode = msgspec.json.Encoder().encode
 
 
+class _Card(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
 class Loopback:
     """One engine's server.
 
@@ -54,6 +63,13 @@ class Loopback:
         """The answer to a question, in its shape."""
         async with self._request("GET", path, aiohttp.ClientTimeout(total=_CALL_SECONDS), None) as response:
             return parse(shape, await response.read(), path)
+
+    async def context_tokens(self) -> int:
+        """The longest context that the server says of its model, as vLLM and SGLang do."""
+        cards = (await self.get("/v1/models", _Cards)).data
+        if not cards or not cards[0].max_model_len:
+            raise EngineGarbled("/v1/models names no model with a max_model_len")
+        return cards[0].max_model_len
 
     async def post(self, path: str, payload: dict[str, Any], shape: type[T]) -> T:
         """The answer to a call, in its shape."""

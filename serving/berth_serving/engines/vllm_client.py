@@ -91,15 +91,6 @@ class _Chunk(msgspec.Struct):
     error: _Error | None = None
 
 
-class _Card(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-
-
-class _Cards(msgspec.Struct):
-    data: list[_Card]
-
-
 class _Tokens(msgspec.Struct):
     tokens: list[int]
 
@@ -150,12 +141,8 @@ class VllmEngine:
 
     async def describe(self) -> EngineDescription:
         """Ask for the context."""
-        cards = (await self._server.get("/v1/models", _Cards)).data
-        if not cards or not cards[0].max_model_len:
-            raise EngineGarbled("/v1/models names no model with a max_model_len")
-        return EngineDescription(
-            context_tokens=cards[0].max_model_len, slots=self._slots, device=self._device
-        )
+        context = await self._server.context_tokens()
+        return EngineDescription(context_tokens=context, slots=self._slots, device=self._device)
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, as /v1/completions would make them."""
