@@ -78,9 +78,11 @@ def up(
         by_pulumi=engine == PULUMI,
     )  # fmt: skip
     if prepared.is_foreign and not ignore_doctor:
-        # The Pulumi CLI keeps the file's settings to itself; the doctor needs no secret of them.
-        plan = prepare(stack, Console(quiet=True), need=Need.LOOK, context=context, offline=True)
-        require_fit(plan.request, console)
+        looked = prepared
+        if engine == PULUMI:
+            # Its request lacks the file's settings, which the CLI reads itself; the doctor opens no secret.
+            looked = prepare(stack, Console(quiet=True), need=Need.LOOK, context=context, offline=True)
+        require_fit(looked.request, console)
     report = asyncio.run(_stoppable(used.up, prepared.request, console))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
