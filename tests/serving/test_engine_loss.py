@@ -14,6 +14,8 @@ import pytest
 from berth_serving.engines import llama_cpp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import aiohttp
 
 
@@ -73,6 +75,17 @@ async def test_killed_it_is_told_at_once_and_found_again(own: tuple[Any, Any], u
     assert gateway.metrics()["berth_engine_losses_total"] == 1
 
 
+@pytest.fixture
+def busy_neighbour() -> Iterator[None]:
+    """A process that looks like an engine, is visible to the probe and computes all the time."""
+    words = ["-c", "while True: pass", "-m", "berth_serving.engines.llama_cpp"]
+    neighbour = subprocess.Popen(["nice", sys.executable, *words])
+    yield
+    neighbour.kill()
+    neighbour.wait()
+
+
+@pytest.mark.usefixtures("busy_neighbour")
 async def test_stopped_it_is_noticed_by_gateway_and_probe(own: tuple[Any, Any], until: Any) -> None:
     engine, gateway = own
     assert _probe(engine, "startup") == (0, "engine /health says 200\n")

@@ -24,6 +24,7 @@ TIMEOUT_SECONDS = 3.0
 _BUSY_SHARE = 0.02
 _ENGINE_MODULE = b"berth_serving.engines.llama_cpp"
 _ENOUGH = 64
+_LISTENING = b"0A"
 
 
 def get(port: int, path: str, timeout: float) -> int:
@@ -54,15 +55,40 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def find_engine() -> int | None:
-    """The engine's pid among the processes that are visible here: in its container, the only one."""
+def listener(port: int) -> bytes | None:
+    """What the kernel calls the socket that listens on a port of loopback here, as /proc/*/fd shows it."""
+    with open("/proc/self/net/tcp", "rb") as file:  # noqa: PTH123 - as above
+        rows = [line.split() for line in file.readlines()[1:]]
+    wanted = b":%04X" % port
+    found = next((row[9] for row in rows if row[1].endswith(wanted) and row[3] == _LISTENING), None)
+    return None if found is None else b"socket:[" + found + b"]"
+
+
+def _holds(pid: str, socket_name: bytes) -> bool:
+    """Whether a process has the socket open."""
+    folder = f"/proc/{pid}/fd".encode()
+    for name in os.listdir(folder):  # noqa: PTH208 - as above
+        try:
+            if os.readlink(folder + b"/" + name) == socket_name:  # noqa: PTH115 - as above
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def find_engine(port: int) -> int | None:
+    """The pid of the engine that listens on a port; others of its kind may be visible, on a host for example."""
+    socket_name = listener(port)
+    if socket_name is None:
+        return None
     for name in os.listdir("/proc"):  # noqa: PTH208 - as above
         if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
             with open(f"/proc/{name}/cmdline", "rb") as file:  # noqa: PTH123 - as above
-                if _ENGINE_MODULE in file.read().split(b"\0"):
-                    return int(name)
+                is_engine = _ENGINE_MODULE in file.read().split(b"\0")
+            if is_engine and _holds(name, socket_name):
+                return int(name)
         except OSError:
             continue
     return None
@@ -79,7 +105,7 @@ def startup(port: int, timeout: float = TIMEOUT_SECONDS) -> tuple[bool, str]:
 
 def liveness(port: int, pid: int | None = None, timeout: float = TIMEOUT_SECONDS) -> tuple[bool, str]:
     """Whether the engine still comes round, and why that is thought."""
-    pid = pid or find_engine()
+    pid = pid or find_engine(port)
     before = cpu_seconds(pid) if pid else 0.0
     try:
         status = get(port, "/metrics", timeout)
