@@ -29,8 +29,18 @@ from .errors import (
 from .program import Interpreter
 from .recorded import Recorded, load_recorded
 from .render import render, summary
-from .report import Diagnostic, Event, Op, PropertyChange, Report, Step
-from .request import RunRequest
+from .report import (
+    Diagnostic,
+    Event,
+    Op,
+    PolicyInfo,
+    PolicyPackRun,
+    PolicyResult,
+    PropertyChange,
+    Report,
+    Step,
+)
+from .request import PolicyPack, RunRequest
 from .values import UNKNOWN, Secret
 
 if TYPE_CHECKING:
@@ -53,6 +63,10 @@ __all__ = [
     "LockLost",
     "Locked",
     "Op",
+    "PolicyInfo",
+    "PolicyPack",
+    "PolicyPackRun",
+    "PolicyResult",
     "ProgramError",
     "Project",
     "PropertyChange",

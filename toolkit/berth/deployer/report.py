@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .compare import Change, veiled
@@ -114,6 +114,53 @@ class Event:
     object: str = ""
 
 
+@dataclass(frozen=True)
+class PolicyInfo:
+    """One policy of a pack, and the level at which it ran: advisory, mandatory, remediate or disabled."""
+
+    name: str
+    level: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """One thing that a policy found, or why it could not look.
+
+    Attributes:
+        pack: the pack's name.
+        policy: the policy's name.
+        level: advisory or mandatory.
+        status: `violated`; `remediated` (it changed the inputs); `unevaluated` (values that only an
+            `up` can know); `broken` (it raised or ran out of time). None of them is a pass.
+        urn: the resource; empty for the whole stack.
+        message: what the policy says, without secrets.
+    """
+
+    pack: str
+    policy: str
+    level: str
+    status: str
+    urn: str = ""
+    message: str = ""
+
+    @property
+    def fails(self) -> bool:
+        """Whether a run with this result is not ok."""
+        return self.status == "broken" or (self.status == "violated" and self.level == "mandatory")
+
+
+@dataclass(frozen=True)
+class PolicyPackRun:
+    """One policy pack: its policies, how many resources they saw, and why it did not run, if it did not."""
+
+    name: str
+    version: str = ""
+    policies: tuple[PolicyInfo, ...] = ()
+    analyzed: int = 0
+    error: str = ""
+
+
 @dataclass
 class Report:
     """The result of a preview, up or down.
@@ -129,6 +176,8 @@ class Report:
         ok: whether it did, or could do, everything.
         cancelled: whether it was stopped on request.
         clusters: the clusters that the stack reaches.
+        policy_packs: the policy packs that were asked, also one that did not start.
+        policy_results: what they found, in the order of packs, policies and URNs.
     """
 
     command: str
@@ -143,6 +192,8 @@ class Report:
     ok: bool = True
     cancelled: bool = False
     clusters: tuple[str, ...] = ()
+    policy_packs: tuple[PolicyPackRun, ...] = ()
+    policy_results: tuple[PolicyResult, ...] = ()
 
     @property
     def changes(self) -> list[Step]:
@@ -188,6 +239,8 @@ class Report:
             **timing,
             "changeSummary": self.summary,
             "clusters": list(self.clusters),
+            "policyPacks": [asdict(pack) for pack in self.policy_packs],
+            "policyResults": [asdict(result) for result in self.policy_results],
         }
 
 

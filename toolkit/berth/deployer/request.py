@@ -23,6 +23,14 @@ class Stopped(DeployError):  # noqa: N818 - reads as the state it reports
 
 
 @dataclass(frozen=True)
+class PolicyPack:
+    """A CrossGuard policy pack in Python: its folder with a PulumiPolicy.yaml, and its configuration file."""
+
+    folder: Path
+    config: Path | None = None
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """What to run, for which stack.
 
@@ -42,6 +50,8 @@ class RunRequest:
         kubeconfigs: for `down` and `outputs`: (kubeconfig, context) of each cluster; with them the program
             is not run at all.
         recorded: for previews: answers of providers' functions, and outputs of other stacks.
+        policy_packs: the policy packs that see every resource; an `up` that breaks a mandatory policy is
+            refused before anything changes.
     """
 
     program: Path
@@ -58,6 +68,7 @@ class RunRequest:
     state_namespace: str = "berth-system"
     kubeconfigs: tuple[tuple[str | None, str | None], ...] = ()
     recorded: Recorded = field(default_factory=Recorded)
+    policy_packs: tuple[PolicyPack, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("project", self.project), ("stack", self.stack)):
