@@ -1,6 +1,7 @@
 """Building, the compiler, packages, locks: what happens before there is a cluster."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from berth.localcluster import build, packages, toolchain
+from berth.localcluster import build, gobuild, packages, toolchain
 from berth.localcluster.errors import (
     BuildError,
     BusyError,
@@ -126,7 +127,7 @@ def test_a_build_is_made_once_and_says_what_happens(
     assert any(detail.startswith("compiled 2 of at most 3 packages") for detail in heard.details)
     assert build.build_binaries(again := Heard()) == made
     assert again.steps == []
-    assert "k8s.io/two" in build.log_file().read_text()
+    assert "k8s.io/two" in gobuild.log_file().read_text()
     assert [path.name for path in (cache / "bin").iterdir() if path.name.startswith(".new")] == []
 
 
@@ -136,7 +137,7 @@ def test_a_build_that_fails_names_the_log_and_leaves_nothing(
     _use(monkeypatch, _go(tmp_path, '[ "$1" = list ] && exit 0; echo "x.go:1: no such thing" >&2; exit 3'))
     with pytest.raises(BuildError, match=r"ended with 3(.|\n)*no such thing") as caught:
         build.build_binaries()
-    assert str(build.log_file()) in str(caught.value)
+    assert str(gobuild.log_file()) in str(caught.value)
     assert [path.name for path in (cache / "bin").iterdir()] == [".lock"]
 
 
@@ -278,3 +279,61 @@ def test_a_lock_says_who_holds_it_and_ends_with_its_holder(tmp_path: Path) -> No
         # Removed while held, as a delete does: the next one makes it anew.
     with locked(file, "x", 1):
         assert file.exists()
+
+
+TOOL = """\
+case "$*" in
+  "list -m -f"*) echo "$(dirname "$0")/required"; exit 0;;
+  list*) printf 'one\\n'; exit 0;;
+esac
+for word; do case $word in */out/) echo built >"${word}tool";; esac; done
+echo example.org/tool"""
+
+
+def test_a_tool_is_built_once_from_its_own_module(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = _go(tmp_path, TOOL)
+    monkeypatch.setattr(gobuild, "ensure_go", lambda _progress: go)
+    module = tmp_path / "module"
+    module.mkdir()
+    for name in ("go.mod", "go.sum", "main.go"):
+        (module / name).write_text("1")
+    fixture = tmp_path / "required" / "testdata" / "one.yaml"
+    fixture.parent.mkdir(parents=True)
+    fixture.write_text("a: 1")
+    fixture.parent.chmod(0o555)
+
+    def build(heard: Heard) -> Path:
+        return gobuild.build_tool(
+            "demo",
+            module,
+            ["."],
+            expected_seconds=1,
+            fixtures=[("example.org/r", "testdata")],
+            progress=heard,
+        )
+
+    made = build(heard := Heard())
+    assert made.is_relative_to(cache / "tools")
+    assert (made / "tool").read_text() == "built\n"
+    assert (made / "testdata" / "one.yaml").read_text() == "a: 1"
+    assert heard.steps == ["building demo"]
+    assert build(again := Heard()) == made
+    assert again.steps == []
+    (module / "main.go").write_text("2")
+    assert build(Heard()) != made
+    assert made.is_dir()
+    shutil.rmtree(made.parent)
+
+
+def test_a_tool_whose_module_lacks_the_folder_is_not_built(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = _go(tmp_path, TOOL)
+    monkeypatch.setattr(gobuild, "ensure_go", lambda _progress: go)
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / name).write_text("1")
+    with pytest.raises(BuildError, match="no folder testdata"):
+        gobuild.build_tool("demo", tmp_path, ["."], expected_seconds=1, fixtures=[("r", "testdata")])
+    assert not list((cache / "tools").glob("demo-*"))

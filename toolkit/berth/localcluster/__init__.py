@@ -7,7 +7,7 @@
 Needs root, and prints nothing: pass a `Progress` to hear what happens.
 """
 
-from .build import Binaries, build_binaries, build_metrics_server, log_file
+from .build import Binaries, build_binaries, build_metrics_server
 from .cluster import Cluster, Status
 from .config import DEFAULT_HPA_SYNC_SECONDS
 from .errors import (
@@ -28,6 +28,7 @@ from .errors import (
     NotRootError,
     UnsupportedMachineError,
 )
+from .gobuild import build_tool, log_file
 from .packages import Packages, fetch_packages, install_tools, missing_tools
 from .paths import cache_folder
 from .preflight import Finding, preflight
@@ -63,6 +64,7 @@ __all__ = [
     "UnsupportedMachineError",
     "build_binaries",
     "build_metrics_server",
+    "build_tool",
     "cache_folder",
     "fetch_packages",
     "install_tools",
