@@ -1,0 +1,1 @@
+"""Policies about GPUs, TPUs and the nodes that have them."""

@@ -1,0 +1,1 @@
+"""Policies about what a stack may cost."""

@@ -1,0 +1,1 @@
+"""What only another place can answer: placeholders that block a real run."""

@@ -1,0 +1,1 @@
+"""Policies about what workloads and people may do."""

@@ -1,0 +1,1 @@
+"""Policies about who may talk to whom."""

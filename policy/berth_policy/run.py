@@ -1,0 +1,168 @@
+"""One run of the pack: what it has seen so far, and how rules are applied to it."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi_policy import ReportViolation, ResourceValidationArgs, StackValidationArgs
+from pulumi_policy.proxy import UnknownValueError
+
+from berth_policy import settings
+from berth_policy.environment import EnvironmentSettings, environment_of
+from berth_policy.exceptions import FILE, Exemption
+from berth_policy.message import message
+from berth_policy.rule import Finding, Rule
+from berth_policy.subject import Resource, Stack
+
+STACK_TYPE = "pulumi:pulumi:Stack"
+
+
+def today() -> dt.date:
+    """The day that exceptions are measured by, UTC."""
+    return dt.datetime.now(tz=dt.UTC).date()
+
+
+@dataclass
+class Run:
+    """What one process of the pack knows.
+
+    Attributes:
+        exemptions: exceptions of all stacks.
+        rules: names of all rules.
+        today: tells the day.
+        seen: by URN, each resource as its inputs were, before defaults of a cluster or cloud were added.
+        used: exceptions that something matched.
+        open: rule and URN of what could not be judged; URN "" is the whole stack.
+        configured: the environment that the pack's configuration names, or "".
+    """
+
+    exemptions: tuple[Exemption, ...] = ()
+    rules: frozenset[str] = frozenset()
+    today: Callable[[], dt.date] = today
+    seen: dict[str, Resource] = field(default_factory=dict)
+    used: set[Exemption] = field(default_factory=set)
+    open: set[tuple[str, str]] = field(default_factory=set)
+    configured: str = ""
+    _stack: Stack | None = None
+
+    def resource(self, rule: Rule, args: ResourceValidationArgs, report: ReportViolation) -> None:
+        """Check one resource, before it is made."""
+        subject = self._see(args.resource_type, args.urn, args.name, args.props, args.opts.parent or "")
+        if rule.check is None or not rule.looks_at(subject.token):
+            return
+        subject.configured = settings.read(rule.name, rule.settings, args.get_config())
+        try:
+            for finding in rule.check(subject):
+                self._report(rule, finding, subject, report)
+        except UnknownValueError:
+            self.open.add((rule.name, subject.urn))
+            raise
+
+    def note(self, args: ResourceValidationArgs, _report: ReportViolation) -> None:
+        """Remember a resource's inputs; finds nothing."""
+        self._see(args.resource_type, args.urn, args.name, args.props, args.opts.parent or "")
+
+    def stack(self, rule: Rule, level: str, args: StackValidationArgs, report: ReportViolation) -> None:
+        """Check the stack by a rule, if that is its level in the stack's environment."""
+        config = settings.read(rule.name, rule.settings, args.get_config())
+        if isinstance(config, EnvironmentSettings):
+            self.configured = config.environment
+        stack = self._view(args)
+        if rule.levels[stack.environment] != level:
+            return
+        stack.configured = config
+        try:
+            for finding in self._findings(rule, stack):
+                self._report(rule, finding, None, report)
+        except UnknownValueError:
+            self.open.add((rule.name, ""))
+            raise
+
+    def exceptions(self, args: StackValidationArgs, report: ReportViolation) -> None:
+        """Refuse exceptions that have expired, and those that nothing matches."""
+        self._view(args)
+        for one in self.exemptions:
+            if one.stack != pulumi.get_stack():
+                continue
+            if said := self._wrong(one):
+                text = f"{FILE}: exception of {one.rule} for {one.object}, owner {one.owner}: {said}"
+                report(text, one.object if one.object in {r.urn for r in args.resources} else None)
+
+    def _wrong(self, one: Exemption) -> str:
+        if one.rule not in self.rules:
+            return "there is no such rule. Fix: mend its name or remove the exception."
+        if one.expired(self.today()):
+            return f"expired on {one.expires}. Fix: mend the object, or have the owner renew it."
+        unsure = {(one.rule, one.object), (one.rule, "")} & self.open
+        if one not in self.used and not unsure:
+            return "matches nothing. Fix: remove it; the object follows the rule or is not there."
+        return ""
+
+    def _see(self, kind: str, urn: str, name: str, props: Mapping[str, Any], parent: str) -> Resource:
+        known = self.seen.get(urn)
+        if known is None or known.props is not props:
+            known = self.seen[urn] = Resource(kind, urn, name, props, parent=parent)
+        return known
+
+    def _view(self, args: StackValidationArgs) -> Stack:
+        """The stack by its inputs, as far as they were seen; by its outputs where they were not."""
+        urns = [one.urn for one in args.resources]
+        if self._stack is None or [one.urn for one in self._stack.resources] != urns:
+            resources = [
+                self.seen.get(one.urn)
+                or Resource(
+                    one.resource_type,
+                    one.urn,
+                    one.name,
+                    one.props,
+                    parent=one.parent.urn if one.parent else "",
+                )
+                for one in args.resources
+            ]
+            self._stack = Stack(resources, environment_of(resources, self.configured))
+        return self._stack
+
+    def _findings(self, rule: Rule, stack: Stack) -> Iterator[Finding]:
+        if rule.check_stack is not None:
+            yield from rule.check_stack(stack)
+        elif rule.check is not None:
+            yield from _each(rule.check, stack, rule)
+
+    def _report(
+        self,
+        rule: Rule,
+        finding: Finding,
+        subject: Resource | None,
+        report: Callable[[str, str | None], object],
+    ) -> None:
+        about = finding.resource or subject
+        urn = about.urn if about else _stack_urn()
+        for one in self.exemptions:
+            if (one.rule, one.stack, one.object) == (rule.name, pulumi.get_stack(), urn):
+                self.used.add(one)
+                if not one.expired(self.today()):
+                    return
+        title = about.title if about else f"stack {pulumi.get_stack()}"
+        report(message(rule, finding, title), about.urn if about else None)
+
+
+def _each(check: Callable[[Resource], Iterable[Finding]], stack: Stack, rule: Rule) -> Iterator[Finding]:
+    unknown: UnknownValueError | None = None
+    for one in stack.resources:
+        if not rule.looks_at(one.token):
+            continue
+        one.configured = stack.configured
+        try:
+            for finding in check(one):
+                yield Finding(finding.found, finding.wanted, finding.resource or one)
+        except UnknownValueError as error:
+            unknown = unknown or error
+    if unknown is not None:
+        raise unknown
+
+
+def _stack_urn() -> str:
+    project, stack = pulumi.get_project(), pulumi.get_stack()
+    return f"urn:pulumi:{stack}::{project}::{STACK_TYPE}::{project}-{stack}"

@@ -1,0 +1,1 @@
+"""Policies about where images and weights come from."""

@@ -1,0 +1,1 @@
+"""Policies about pods and what makes them."""
