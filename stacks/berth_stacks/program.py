@@ -9,6 +9,7 @@ from berth_components import Autoscaler, MetricsAdapter, ModelServer, Restricted
 
 from berth_stacks import build, pools, sites
 from berth_stacks.endpoints import serve_by_sagemaker
+from berth_stacks.environment import Environment
 from berth_stacks.findings import announce
 from berth_stacks.load import Loaded, load
 from berth_stacks.references import KUBECONFIGS, POOLS
@@ -35,6 +36,7 @@ def main(directory: Path) -> None:
     """
     loaded = load(directory)
     findings = announce(loaded.name, loaded.settings.environment, loaded.findings)
+    Environment(loaded.settings.environment, findings)
     places = {key: sites.settle(loaded, key) for key in loaded.settings.sites}
     served = _declare(loaded, places)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})
