@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from berth.localcluster import build, gobuild, packages, toolchain
+from berth.localcluster import build, gobuild, packages, pyvenv, toolchain
 from berth.localcluster.errors import (
     BuildError,
     BusyError,
@@ -337,3 +337,25 @@ def test_a_tool_whose_module_lacks_the_folder_is_not_built(
     with pytest.raises(BuildError, match="no folder testdata"):
         gobuild.build_tool("demo", tmp_path, ["."], expected_seconds=1, fixtures=[("r", "testdata")])
     assert not list((cache / "tools").glob("demo-*"))
+
+
+def test_a_tool_from_pypi_has_an_environment_of_its_own(cache: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("# nothing\n")
+    made = pyvenv.tool_venv("demo", lock, expected_seconds=1, progress=(heard := Heard()))
+    assert made.is_relative_to(cache / "venvs")
+    assert heard.steps == ["installing demo from PyPI"]
+    done = subprocess.run(
+        [made / "bin" / "python", "-c", "import pytest"], capture_output=True, text=True, check=False
+    )
+    assert "No module named 'pytest'" in done.stderr
+    assert pyvenv.tool_venv("demo", lock, expected_seconds=1, progress=(again := Heard())) == made
+    assert again.steps == []
+
+
+def test_a_tool_whose_hash_is_wrong_is_not_installed(cache: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"zizmor==1.32.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(DownloadError, match=r"demo could not be installed from PyPI(.|\n)*[Hh]ash"):
+        pyvenv.tool_venv("demo", lock, expected_seconds=1)
+    assert not list((cache / "venvs").glob("demo-*"))

@@ -33,6 +33,7 @@ from .packages import Packages, fetch_packages, install_tools, missing_tools
 from .paths import cache_folder
 from .preflight import Finding, preflight
 from .progress import SILENT, Progress, Step
+from .pyvenv import tool_venv
 from .units import RunningProcess
 
 __all__ = [
@@ -71,4 +72,5 @@ __all__ = [
     "log_file",
     "missing_tools",
     "preflight",
+    "tool_venv",
 ]

