@@ -11,9 +11,11 @@ from berth.cli.stackfile import find_stack
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from berth.deployer import Event, Report, RunRequest
+
+    Confirm = Callable[[Report], Awaitable[bool]]
 
 BERTH, PULUMI = "berth", "pulumi"
 
@@ -40,12 +42,22 @@ class Engine(Protocol):
         """Plan."""
 
     async def up(
-        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+        self,
+        request: RunRequest,
+        *,
+        on_event: Callable[[Event], None],
+        stop: asyncio.Event,
+        confirm: Confirm | None,
     ) -> Report:
         """Deploy."""
 
     async def down(
-        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+        self,
+        request: RunRequest,
+        *,
+        on_event: Callable[[Event], None],
+        stop: asyncio.Event,
+        confirm: Confirm | None,
     ) -> Report:
         """Delete."""
 
@@ -69,18 +81,32 @@ class _Pulumi:
         return await automation.preview(request, on_event=on_event, options=self._options)
 
     async def up(
-        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+        self,
+        request: RunRequest,
+        *,
+        on_event: Callable[[Event], None],
+        stop: asyncio.Event,
+        confirm: Confirm | None,
     ) -> Report:
         from berth import automation
 
-        return await automation.up(request, on_event=on_event, stop=stop, options=self._options)
+        return await automation.up(
+            request, on_event=on_event, confirm=confirm, stop=stop, options=self._options
+        )
 
     async def down(
-        self, request: RunRequest, *, on_event: Callable[[Event], None], stop: asyncio.Event
+        self,
+        request: RunRequest,
+        *,
+        on_event: Callable[[Event], None],
+        stop: asyncio.Event,
+        confirm: Confirm | None,
     ) -> Report:
         from berth import automation
 
-        return await automation.down(request, on_event=on_event, stop=stop, options=self._options)
+        return await automation.down(
+            request, on_event=on_event, confirm=confirm, stop=stop, options=self._options
+        )
 
     async def outputs(self, request: RunRequest) -> Mapping[str, Any]:
         from berth import automation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from berth.cli.consent import consent
 from berth.cli.console import Console, curl
 from berth.cli.engines import PULUMI, create_option, engine_of, engine_option, secrets_provider_option
 from berth.cli.errors import UserError
@@ -21,24 +22,26 @@ if TYPE_CHECKING:
 
     from berth.deployer import Report, RunRequest
 
+    Confirm = Callable[[Report], Awaitable[bool]]
+
 PROOF_PROMPT = "What is Kubernetes?"
 PROOF_TOKENS = 60
 
 
 async def _stoppable(
-    command: Callable[..., Awaitable[Report]], request: RunRequest, console: Console
+    command: Callable[..., Awaitable[Report]], request: RunRequest, console: Console, confirm: Confirm | None
 ) -> Report:
     """Run `up` or `down` so that Ctrl-C or SIGTERM ends it in order and frees the stack's lock."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    return await command(request, on_event=Teller(console), stop=stop)
+    return await command(request, on_event=Teller(console), stop=stop, confirm=confirm)
 
 
 @click.command()
 @stack_argument
-@click.option("--yes", is_flag=True, help="Install missing Debian tools without asking.")
+@click.option("--yes", is_flag=True, help="Ask nothing: deploy, and install missing Debian tools.")
 @click.option(
     "--simulated-gpus", type=click.IntRange(min=0), help="GPUs for the scheduler; no hardware behind them."
 )
@@ -72,6 +75,7 @@ def up(
     from berth.cli.doctor import require_fit
 
     console = Console()
+    confirm = consent(stack, "up", yes=yes)
     used = engine_of(engine, stack, create=create, secrets_provider=secrets_provider)
     prepared = prepare(
         stack, console, need=Need.CHANGE, context=context, yes=yes, gpus=simulated_gpus,
@@ -83,7 +87,7 @@ def up(
             # Its request lacks the file's settings, which the CLI reads itself; the doctor opens no secret.
             looked = prepare(stack, Console(quiet=True), need=Need.LOOK, context=context, offline=True)
         require_fit(looked.request, console)
-    report = asyncio.run(_stoppable(used.up, prepared.request, console))
+    report = asyncio.run(_stoppable(used.up, prepared.request, console, confirm))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [
@@ -136,15 +140,17 @@ def _proof_text(proof: Mapping[str, Any], stack: str) -> str:
 
 @click.command()
 @stack_argument
+@click.option("--yes", is_flag=True, help="Remove it without asking.")
 @engine_option
 @context_option
 @diff_option
 @json_option
-def down(stack: str, *, engine: str, context: str | None, diff: bool, as_json: bool) -> None:
+def down(stack: str, *, yes: bool, engine: str, context: str | None, diff: bool, as_json: bool) -> None:
     """Remove everything that STACK made; the local cluster itself stays."""
     from berth import deployer
 
     console = Console()
+    confirm = consent(stack, "down", yes=yes)
     try:
         prepared = prepare(stack, console, need=Need.EXISTING, context=context, by_pulumi=engine == PULUMI)
     except NothingThereError as nothing:
@@ -152,7 +158,7 @@ def down(stack: str, *, engine: str, context: str | None, diff: bool, as_json: b
         if as_json:
             click.echo(json.dumps(deployer.Report("down", PROJECT, stack).to_json(), indent=2))
         return
-    report = asyncio.run(_stoppable(engine_of(engine, stack).down, prepared.request, console))
+    report = asyncio.run(_stoppable(engine_of(engine, stack).down, prepared.request, console, confirm))
     finish(report, as_json=as_json, diff=diff)
 
 
