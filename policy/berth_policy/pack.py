@@ -16,6 +16,7 @@ from pulumi_policy import (
 
 import berth_policy
 from berth_policy import environment, exceptions, settings
+from berth_policy.once import convert_once
 from berth_policy.rule import ADVISED, Level, Rule
 from berth_policy.run import Run
 
@@ -123,6 +124,7 @@ def serve(folder: Path) -> None:
         run = Run(exceptions.read(folder / exceptions.FILE))
     except exceptions.ExceptionsError as error:
         sys.exit(f"berth policy pack: {error}")
+    convert_once()
     PolicyPack(
         NAME,
         policies(run),

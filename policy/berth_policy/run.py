@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-from pulumi_policy import ReportViolation, ResourceValidationArgs, StackValidationArgs
+from pulumi_policy import PolicyResource, ReportViolation, ResourceValidationArgs, StackValidationArgs
 from pulumi_policy.proxy import UnknownValueError
 
 from berth_policy import settings
@@ -110,19 +110,20 @@ class Run:
         """The stack by its inputs, as far as they were seen; by its outputs where they were not."""
         urns = [one.urn for one in args.resources]
         if self._stack is None or [one.urn for one in self._stack.resources] != urns:
-            resources = [
-                self.seen.get(one.urn)
-                or Resource(
-                    one.resource_type,
-                    one.urn,
-                    one.name,
-                    one.props,
-                    parent=one.parent.urn if one.parent else "",
-                )
-                for one in args.resources
-            ]
+            resources = [self._known(one) for one in args.resources]
             self._stack = Stack(resources, environment_of(resources, self.configured))
         return self._stack
+
+    def _known(self, one: PolicyResource) -> Resource:
+        parent = one.parent.urn if one.parent else ""
+        known = self.seen.get(one.urn) or Resource(
+            one.resource_type, one.urn, one.name, one.props, parent=parent
+        )
+        known.dependencies = tuple(other.urn for other in one.dependencies)
+        known.references = {
+            key: tuple(other.urn for other in others) for key, others in one.property_dependencies.items()
+        }
+        return known
 
     def _findings(self, rule: Rule, stack: Stack) -> Iterator[Finding]:
         if rule.check_stack is not None:

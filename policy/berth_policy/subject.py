@@ -27,6 +27,8 @@ class Resource:
         props: its inputs, in camelCase.
         configured: the settings of the rule that looks at it.
         parent: the URN of its parent, or "".
+        dependencies: URNs of what it comes after; known only to rules of the stack.
+        references: by input, URNs of the resources that its value comes from; the same.
         memory: what further views of it remember, by their name.
     """
 
@@ -36,6 +38,8 @@ class Resource:
     props: Mapping[str, Any]
     configured: object = None
     parent: str = ""
+    dependencies: tuple[str, ...] = ()
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def settings(self, kind: type[Settings]) -> Settings:
