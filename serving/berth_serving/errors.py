@@ -9,6 +9,7 @@
     ├── MethodNotAllowed         405     not_found        invalid_request_error
     ├── RequestTimeout           408     timeout          invalid_request_error
     ├── PayloadTooLarge          413     validation       invalid_request_error
+    ├── WrongMediaType           415     validation       invalid_request_error
     ├── GenerationFailed         424     generation       server_error
     │   └── Drained              424     generation       server_error
     ├── Overloaded               429     overloaded       overloaded_error
@@ -133,6 +134,15 @@ class PayloadTooLarge(RequestError):
     error_type = "validation"
     openai_type = "invalid_request_error"
     code = "payload_too_large"
+
+
+class WrongMediaType(RequestError):
+    """The body says that it is something else than JSON."""
+
+    status = 415
+    error_type = "validation"
+    openai_type = "invalid_request_error"
+    code = "wrong_media_type"
 
 
 class GenerationFailed(RequestError):

@@ -36,6 +36,7 @@ class KeyRing:
     Args:
         folder: one file per key, or None.
         allow_anonymous: whether no key at all is fine. With keys present, they are asked for all the same.
+        needed: whether there has to be a key; without one, every route that asks for one is closed.
         clock: monotonic seconds.
 
     Raises:
@@ -43,7 +44,12 @@ class KeyRing:
     """
 
     def __init__(
-        self, folder: Path | None, *, allow_anonymous: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path | None,
+        *,
+        allow_anonymous: bool,
+        needed: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -51,7 +57,7 @@ class KeyRing:
         self._signature = self._sign()
         self._digests = self._read()
         self._anonymous = allow_anonymous and not self._digests
-        if not self._digests and not allow_anonymous:
+        if needed and not self._digests and not allow_anonymous:
             where = (
                 f"BERTH_API_KEYS_DIR={str(folder)!r} holds no key"
                 if folder
@@ -64,6 +70,10 @@ class KeyRing:
 
     def __repr__(self) -> str:
         return f"KeyRing({len(self._digests)} keys)"
+
+    def several(self) -> bool:
+        """Whether there is more than one key to be fair between."""
+        return len(self._digests) > 1
 
     def whose(self, authorization: str | None) -> str | None:
         """The name of the key in an Authorization header, or None where it opens nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,10 +23,10 @@ from berth_serving.interrupt import Interruptible
 from berth_serving.monitor import EngineMonitor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
     from berth_serving.admission import Admission, Place
-    from berth_serving.engines.protocol import Engine
+    from berth_serving.engines.protocol import Engine, Piece
     from berth_serving.metrics import GatewayMetrics
     from berth_serving.settings import GatewaySettings
 
@@ -57,8 +57,10 @@ class Service:
         self._on_engine: set[Interruptible] = set()
 
     @asynccontextmanager
-    async def generation(self, asked: Asked, route: str, received: float) -> AsyncIterator[Generation]:
-        """Admit a request and hold a slot of the engine for it.
+    async def generation(
+        self, asked: Asked, route: str, received: float, key: str
+    ) -> AsyncIterator[Generation]:
+        """Admit a request of a key's owner and hold a slot of the engine for it.
 
         Raises:
             NotReady: the engine is not there; nothing was started.
@@ -68,7 +70,7 @@ class Service:
         """
         timing = Timing(received)
         self.monitor.require_ready()
-        with self.admission.enter() as place:
+        with self.admission.enter(key) as place:
             request = await self._prepare(asked)
             timing.validated = time.monotonic()
             await place.take_slot(self.settings.queue_timeout)
@@ -82,11 +84,26 @@ class Service:
                 finally:
                     self._on_engine.discard(scope)
 
-    async def _prepare(self, asked: Asked) -> EngineRequest:
-        """Render, tokenize where it is needed, and check lengths."""
-        schema = self._checked_schema(asked)
+    async def pieces(
+        self, asked: str | Sequence[Mapping[str, Any]], key: str, *, add_special: bool
+    ) -> tuple[str, Sequence[Piece]]:
+        """The tokens of a text, or of a chat as its template renders it; and that text.
+
+        Raises:
+            NotReady, Overloaded, ValidationError, GenerationFailed: as `generation` does.
+        """
+        self.monitor.require_ready()
+        with self.admission.enter(key), self._preparing():
+            text = asked if isinstance(asked, str) else await self._render(asked)
+            if not isinstance(text, str):
+                raise ValidationError("the engine renders chats into token ids only")
+            return text, await self.engine.pieces(text, add_special=add_special)
+
+    @contextmanager
+    def _preparing(self) -> Iterator[None]:
+        """What an engine may say about a prompt, in the words of a client's error."""
         try:
-            prompt, count = await self._prompt(asked)
+            yield
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the prompt: {error}") from None
         except EngineGarbled as error:
@@ -95,6 +112,12 @@ class Service:
         except EngineError as error:
             self.monitor.lose(str(error))
             raise NotReady(f"Model is not ready: {error}", retry_after=1) from None
+
+    async def _prepare(self, asked: Asked) -> EngineRequest:
+        """Render, tokenize where it is needed, and check lengths."""
+        schema = self._checked_schema(asked)
+        with self._preparing():
+            prompt, count = await self._prompt(asked)
         most_new = asked.max_new_tokens
         if count is not None:
             most_new = self._checked_length(asked, count)

@@ -14,8 +14,21 @@ if TYPE_CHECKING:
 
 ENGINES = ("llama.cpp", "sglang", "tgi", "vllm")
 DEVICES = ("gpu", "neuron", "tpu")
+MANAGED_CLOUDS = ("", "sagemaker", "vertex")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_TOKENS = 10_000_000
+_PORT, _MANAGED_PORT = 8000, 8080
+_HEAVIEST = 100
+# Routes that keep their key whatever a managed cloud calls its own.
+_KEYED = (
+    "/",
+    "/generate",
+    "/generate_stream",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/info",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +61,10 @@ class GatewaySettings:
         write_timeout: BERTH_WRITE_TIMEOUT_SECONDS; a client that reads nothing for so long is cut off.
         keep_alive: BERTH_KEEP_ALIVE_SECONDS; longer than proxies' usual 60, so that they close first.
         engine_stall: BERTH_ENGINE_STALL_SECONDS; silent for so long within a request, it counts as lost.
+        managed_cloud: BERTH_MANAGED_CLOUD; whose routes need no key, because it asks for its own.
+        vertex_health_route: AIP_HEALTH_ROUTE, which Vertex AI sets; heeded in its mode only.
+        vertex_predict_route: AIP_PREDICT_ROUTE, the same.
+        key_weights: BERTH_KEY_WEIGHTS; turns of a key in each round of the queue, by its name.
     """
 
     host: str
@@ -75,6 +92,10 @@ class GatewaySettings:
     write_timeout: float
     keep_alive: float
     engine_stall: float
+    managed_cloud: str
+    vertex_health_route: str
+    vertex_predict_route: str
+    key_weights: Mapping[str, int]
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> GatewaySettings:
@@ -87,9 +108,10 @@ class GatewaySettings:
         slots = read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, unit="slots")
         total = read.integer("MAX_TOTAL_TOKENS", 2048, 2, _MAX_TOKENS, unit="tokens")
         keys = read.text("BERTH_API_KEYS_DIR", "")
+        managed = read.choice("BERTH_MANAGED_CLOUD", "", MANAGED_CLOUDS)
         settings = cls(
             host=read.text("BERTH_HOST", "127.0.0.1"),
-            port=read.integer("BERTH_PORT", 8000, 0, 65535, unit="(port)"),
+            port=read.integer("BERTH_PORT", _port(environ, managed), 0, 65535, unit="(port)"),
             metrics_port=read.integer("BERTH_METRICS_PORT", 9000, 0, 65535, unit="(port)"),
             engine=read.choice("BERTH_ENGINE", "llama.cpp", ENGINES),
             engine_device=read.choice("BERTH_ENGINE_DEVICE", "gpu", DEVICES),
@@ -113,10 +135,45 @@ class GatewaySettings:
             write_timeout=read.seconds("BERTH_WRITE_TIMEOUT_SECONDS", 30, 0.1, 600),
             keep_alive=read.seconds("BERTH_KEEP_ALIVE_SECONDS", 75, 1, 3600),
             engine_stall=read.seconds("BERTH_ENGINE_STALL_SECONDS", 60, 0.1, 3600),
+            managed_cloud=managed,
+            vertex_health_route=_route(read, "AIP_HEALTH_ROUTE", "/ping", managed),
+            vertex_predict_route=_route(read, "AIP_PREDICT_ROUTE", "/vertex", managed),
+            key_weights=_weights(read),
         )
         _check_together(settings, read)
         read.finish()
         return settings
+
+
+def _port(environ: Mapping[str, str], managed: str) -> int:
+    """Where the managed clouds call a container; Vertex AI says where."""
+    said = environ.get("AIP_HTTP_PORT", "") if managed == "vertex" else ""
+    return int(said) if said.isdigit() else _MANAGED_PORT if managed else _PORT
+
+
+def _route(read: Reader, name: str, default: str, managed: str) -> str:
+    if managed != "vertex":
+        return default
+    path = read.text(name, default)
+    if not path.startswith("/") or path in _KEYED:
+        read.fault(f"{name}={path!r}: must be a path from / on that is none of {', '.join(_KEYED)}")
+    return path
+
+
+def _weights(read: Reader) -> dict[str, int]:
+    weights = {}
+    for entry in read.text("BERTH_KEY_WEIGHTS", "").split(","):
+        name, _, weight = entry.strip().partition("=")
+        if not entry.strip():
+            continue
+        if not name or not weight.isdigit() or not 1 <= int(weight) <= _HEAVIEST:
+            read.fault(
+                f"BERTH_KEY_WEIGHTS={entry.strip()!r}: must be <key's name>=<1 to {_HEAVIEST}>, "
+                "several with commas between"
+            )
+            continue
+        weights[name] = int(weight)
+    return weights
 
 
 def _check_together(settings: GatewaySettings, read: Reader) -> None:

@@ -137,3 +137,42 @@ async def test_of_two_interruptions_the_inner_lets_the_outer_through() -> None:
     outer.interrupt(KeyError("outer"))
     with pytest.raises(KeyError):
         await task
+
+
+async def test_slots_go_round_the_keys_that_wait() -> None:
+    admission, order = Admission(1, 100, weights={"b": 2}), list[str]()
+    release = asyncio.Event()
+
+    async def hold(key: str, name: str) -> None:
+        with admission.enter(key) as place:
+            await place.take_slot(30)
+            order.append(name)
+            await release.wait()
+
+    names = ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "c0"]
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(hold(name[0], name))
+            await asyncio.sleep(0)
+        assert admission.queue_depth == 7
+        release.set()
+    assert order == ["a0", "a1", "b0", "b1", "c0", "a2", "b2", "a3"]
+    assert (admission.queue_depth, admission.running, admission.in_flight) == (0, 0, 0)
+
+
+def test_greedy_keys_leave_places_for_the_next() -> None:
+    admission = Admission(2, 20, several_keys=lambda: True)
+    held = dict.fromkeys(("a", "b", "c"), 0)
+    for key in held:
+        with contextlib.suppress(Overloaded):
+            while True:
+                admission.enter(key)
+                held[key] += 1
+    assert held["a"] == 16
+    assert all(held.values())
+    assert Admission(1, 1, several_keys=lambda: True).enter("a"), "the only place is for whoever comes first"
+    alone = Admission(2, 20)
+    for _ in range(20):
+        alone.enter("a")
+    with pytest.raises(Overloaded, match="20 allowed"):
+        alone.enter("a")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from berth_serving.errors import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+T = TypeVar("T")
 
 _SHOWN = 60
 _TYPE_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
@@ -59,8 +65,22 @@ class Fields:
         self._path = path
         self._read: set[str] = set()
 
-    def raw(self, name: str) -> Any:
-        """The value as it is, or None."""
+    def raw(
+        self, name: str, schema: Mapping[str, Any], *, example: object = None, needed: bool = False
+    ) -> Any:
+        """The value as it is, or None; the caller checks it.
+
+        Args:
+            name: the field's.
+            schema: what the caller accepts, as JSON schema; `declared.Declared` publishes it.
+            example: a value that it accepts.
+            needed: whether the caller insists on one.
+        """
+        del schema, example, needed
+        self._read.add(name)
+        return self._data.get(name)
+
+    def _value(self, name: str) -> Any:
         self._read.add(name)
         return self._data.get(name)
 
@@ -84,7 +104,7 @@ class Fields:
         high: float = math.inf,
     ) -> float:
         """A number within exclusive (above, below) and inclusive (low, high) bounds."""
-        value = self.raw(name)
+        value = self._value(name)
         if value is None:
             return default
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -94,7 +114,7 @@ class Fields:
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """A whole number in low..high."""
-        value = self.raw(name)
+        value = self._value(name)
         if value is None:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -103,11 +123,11 @@ class Fields:
 
     def optional_integer(self, name: str, *, low: int, high: int) -> int | None:
         """As `integer`, or None where absent."""
-        return None if self.raw(name) is None else self.integer(name, low, low=low, high=high)
+        return None if self._value(name) is None else self.integer(name, low, low=low, high=high)
 
     def boolean(self, name: str, *, default: bool = False) -> bool:
         """`true` or `false`."""
-        value = self.raw(name)
+        value = self._value(name)
         if value is None:
             return default
         if not isinstance(value, bool):
@@ -116,16 +136,33 @@ class Fields:
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""
-        value = self.raw(name)
+        value = self._value(name)
         if value is None:
             return default
         if not isinstance(value, str):
             raise self.wrong(name, "a string")
         return value
 
+    def required(self, name: str, *, pattern: str = ".") -> str:
+        """A string that is there and not empty, all of it of a regular expression's kind."""
+        value = self._value(name)
+        if not isinstance(value, str) or not value:
+            path = self._path + name
+            raise ValidationError(f"`{path}` must be a string that is not empty", param=path)
+        if pattern != "." and not re.fullmatch(pattern, value):
+            raise self.wrong(name, f"a string of {pattern}")
+        return value
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str:
+        """One of `allowed`; it must be there."""
+        value = self._value(name)
+        if not isinstance(value, str) or value not in allowed:
+            raise self.wrong(name, "one of " + ", ".join(allowed))
+        return value
+
     def strings(self, name: str, most: int) -> tuple[str, ...]:
         """A list of at most `most` strings, none of them empty."""
-        value = self.raw(name)
+        value = self._value(name)
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
@@ -135,9 +172,44 @@ class Fields:
             raise ValidationError(f"`{path}` must hold at most {most} strings, got {len(value)}", param=path)
         return tuple(value)
 
+    def fixed(self, name: str, values: Sequence[object], must: str) -> None:
+        """A field that may only say what is so anyway.
+
+        Args:
+            name: the field's.
+            values: what it may say; null may always stand there.
+            must: how a message says that.
+        """
+        value = self._value(name)
+        if value is not None and value not in values:
+            raise self.wrong(name, must)
+
+    def inner(self, name: str) -> Fields | None:
+        """The fields of an object within, or None where absent."""
+        value = self.mapping(name)
+        return None if value is None else Fields(value, f"{self._path}{name}.")
+
+    def items(self, name: str, read: Callable[[Fields], T], *, most: int, optional: bool = False) -> list[T]:
+        """A list of at least one object, each read by `read`; none of it where it is optional and absent."""
+        value = self._value(name)
+        if optional and value in (None, []):
+            return []
+        if not isinstance(value, list) or not value:
+            raise self.wrong(name, "an array of at least one object")
+        if len(value) > most:
+            path = self._path + name
+            raise ValidationError(f"`{path}` must hold at most {most} objects, got {len(value)}", param=path)
+        return [read(self._item(name, index, one)) for index, one in enumerate(value)]
+
+    def _item(self, name: str, index: int, value: object) -> Fields:
+        path = f"{self._path}{name}[{index}]"
+        if not isinstance(value, dict):
+            raise ValidationError(f"`{path}` must be an object, got {show(value)}", param=path)
+        return Fields(value, path + ".")
+
     def mapping(self, name: str) -> dict[str, Any] | None:
         """An object, or None where absent."""
-        value = self.raw(name)
+        value = self._value(name)
         if value is not None and not isinstance(value, dict):
             raise self.wrong(name, "an object")
         return value

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from berth_serving.errors import RequestError
 
 SEED_LIMIT = 2**32 - 1
+VERSION = "0.1.0"
+"""Of the model server, as clients are told it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

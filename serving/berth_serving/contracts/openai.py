@@ -10,8 +10,9 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
+from berth_serving.contracts import tools
 from berth_serving.contracts.fields import Fields, show
-from berth_serving.contracts.model import SEED_LIMIT, Asked
+from berth_serving.contracts.model import SEED_LIMIT, VERSION, Asked
 from berth_serving.contracts.openai_answers import OpenAiOptions
 from berth_serving.contracts.tgi import LARGEST, SMALLEST, fold_seed, refuse_unsupported, unsupported
 from berth_serving.errors import ModelNotFound, ValidationError
@@ -27,21 +28,47 @@ _MOST_BIASES = 300
 _HOTTEST = 2.0
 # What TGI's and Hugging Face's clients send where they know no name.
 _ANY_MODEL = frozenset({"tgi", "dummy", ""})
-_ROLES = ("system", "developer", "user", "assistant")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_MOST_MESSAGES = 2048
+_CONTENT = {
+    "type": ["string", "array", "null"],
+    "items": {
+        "type": "object",
+        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+        "required": ["type", "text"],
+        "additionalProperties": False,
+    },
+}
+_BIASES = {
+    "type": ["object", "null"],
+    "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+    "additionalProperties": {"type": ["number", "null"], "minimum": -100, "maximum": 100},
+    "maxProperties": _MOST_BIASES,
+}
+_SOME_TEXT = {"type": "string", "minLength": 1}
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, "minItems": 1}
+_PROMPT = {
+    "anyOf": [
+        _SOME_TEXT,
+        {"type": "array", "items": _SOME_TEXT, "minItems": 1, "maxItems": 1},
+        _TOKENS,
+        {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": 1},
+    ]
+}
 # Accepted without effect on the text, by OpenAI's own description: bookkeeping of the caller's.
 _BOOKKEEPING = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
 
-def parse_chat(data: dict[str, Any], limits: Limits) -> tuple[Asked, OpenAiOptions]:
+def parse_chat(read: Fields, limits: Limits) -> tuple[Asked, OpenAiOptions]:
     """Read and check a chat request.
 
     Raises:
         ValidationError: naming field, value and what is allowed.
     """
-    read = Fields(data)
     _check_model(read, limits)
-    messages = _messages(read)
-    _refuse_tools(read, limits)
+    messages = read.items("messages", _message, most=_MOST_MESSAGES)
+    offered = tools.parse(read, limits)
+    read.fixed("modalities", [["text"]], '["text"]')
     logprobs = read.boolean("logprobs")
     top = read.integer("top_logprobs", 0, low=0, high=_MOST_TOP_LOGPROBS)
     if top and not logprobs:
@@ -50,28 +77,35 @@ def parse_chat(data: dict[str, Any], limits: Limits) -> tuple[Asked, OpenAiOptio
     new = read.optional_integer("max_completion_tokens", low=1, high=most)
     old = read.optional_integer("max_tokens", low=1, high=most)
     asked, options = _common(read, limits, kind="chat")
-    asked.messages = messages
+    asked.messages = messages if offered is None else tools.with_prompt(messages, offered)
     asked.max_new_tokens = new if new is not None else old
     asked.json_schema = _response_format(read)
     if asked.json_schema is not None and "response_format" in limits.unsupported:
         raise unsupported("response_format", "response_format", limits)
+    if offered is not None:
+        if asked.json_schema is not None:
+            raise ValidationError(
+                "`response_format` cannot be used with `tools` that may be called; set `tool_choice` to none",
+                param="response_format",
+            )
+        asked.json_schema = offered.schema
+    options.tools = offered
     if logprobs and "logprobs" in limits.unsupported:
         raise unsupported("logprobs", "logprobs", limits)
     asked.logprobs = max(top, 1) if logprobs else 0
-    asked.characters = sum(len(message["content"]) for message in messages)
+    asked.characters = sum(len(message["content"]) for message in asked.messages)
     options.logprobs = logprobs
     options.top_logprobs = top
     read.finish()
     return asked, options
 
 
-def parse_completion(data: dict[str, Any], limits: Limits) -> tuple[Asked, OpenAiOptions]:
+def parse_completion(read: Fields, limits: Limits) -> tuple[Asked, OpenAiOptions]:
     """Read and check a text completion request.
 
     Raises:
         ValidationError: naming field, value and what is allowed.
     """
-    read = Fields(data)
     _check_model(read, limits)
     prompt = _prompt(read)
     if read.text("suffix"):
@@ -107,9 +141,8 @@ def _common(read: Fields, limits: Limits, *, kind: str) -> tuple[Asked, OpenAiOp
     if read.integer("n", 1, low=1, high=128) > 1:
         raise unsupported("n", "n", limits)
     for name in _BOOKKEEPING:
-        read.raw(name)
-    if read.boolean("store"):
-        raise ValidationError("`store` must be false: nothing is kept here", param="store")
+        read.raw(name, {})
+    read.fixed("store", [False], "false: nothing is kept here")
     stream = read.boolean("stream")
     temperature = read.number("temperature", 1.0, low=0, high=_HOTTEST)
     seed = read.optional_integer("seed", low=-(2**63), high=2**63 - 1)
@@ -138,6 +171,7 @@ def _common(read: Fields, limits: Limits, *, kind: str) -> tuple[Asked, OpenAiOp
         object=sort,
         created=int(time.time()),
         model=limits.model_id,
+        fingerprint=f"berth-{VERSION}-{limits.engine}",
         include_usage=_include_usage(read, stream=stream),
     )
     return asked, options
@@ -151,37 +185,34 @@ def _check_model(read: Fields, limits: Limits) -> None:
         )
 
 
-def _messages(read: Fields) -> list[dict[str, str]]:
-    value = read.raw("messages")
-    if not isinstance(value, list) or not value:
-        raise read.wrong("messages", "an array of at least one message")
-    return [_message(one, f"messages[{index}]") for index, one in enumerate(value)]
-
-
-def _message(value: Any, path: str) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ValidationError(f"`{path}` must be an object, got {show(value)}", param=path)
-    read = Fields(value, path + ".")
-    role = read.text("role")
-    if role not in _ROLES:
-        raise read.wrong("role", "one of " + ", ".join(_ROLES))
-    content = _content(read)
-    message = {"role": "system" if role == "developer" else role, "content": content}
+def _message(read: Fields) -> dict[str, str]:
+    role = read.choice("role", _ROLES)
+    calls = tools.parse_calls(read)
+    content = _content(read, optional=bool(calls))
+    called = read.text("tool_call_id")
     name = read.text("name")
-    if name:
-        message["name"] = name
     # What an assistant's earlier answer carries when it is sent back; empty ones mean nothing.
-    for empty in ("refusal", "tool_calls", "function_call", "audio", "annotations", "reasoning_content"):
-        if role == "assistant" and read.raw(empty):
-            raise read.wrong(empty, "absent: only text is served")
+    for empty in ("refusal", "function_call", "audio", "annotations", "reasoning_content"):
+        read.fixed(empty, ["", [], {}], "absent: only text is served")
     read.finish()
+    if calls and role != "assistant":
+        raise read.wrong("tool_calls", "absent where role is not assistant")
+    if role == "tool":
+        return tools.result_message(called, content)
+    message = {"role": "system" if role == "developer" else role, "content": content}
+    if calls:
+        message["content"] = tools.calls_text(content, calls)
+    elif name:
+        message["name"] = name
     return message
 
 
-def _content(read: Fields) -> str:
-    value = read.raw("content")
+def _content(read: Fields, *, optional: bool) -> str:
+    value = read.raw("content", _CONTENT, example="a")
     if isinstance(value, str):
         return value
+    if value is None and optional:
+        return ""
     if not isinstance(value, list):
         raise read.wrong("content", "a string or an array of text parts")
     parts = []
@@ -196,7 +227,7 @@ def _content(read: Fields) -> str:
 
 
 def _prompt(read: Fields) -> str | list[int]:
-    value = read.raw("prompt")
+    value = read.raw("prompt", _PROMPT, example="a", needed=True)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (str, list)):
         value = value[0]
     if isinstance(value, str) and value:
@@ -208,16 +239,22 @@ def _prompt(read: Fields) -> str | list[int]:
 
 
 def _stop(read: Fields, limits: Limits) -> tuple[str, ...]:
-    value = read.raw("stop")
+    several = {"type": "array", "items": {"type": "string", "minLength": 1}}
+    value = read.raw(
+        "stop",
+        {"anyOf": [_SOME_TEXT, {**several, "maxItems": limits.max_stop_sequences}, {"type": "null"}]},
+    )
     if isinstance(value, str) and value:
         return (value,)
     return read.strings("stop", limits.max_stop_sequences)
 
 
 def _logit_bias(read: Fields) -> dict[int, float] | None:
-    value = read.mapping("logit_bias")
+    value = read.raw("logit_bias", _BIASES)
     if not value:
         return None
+    if not isinstance(value, dict):
+        raise read.wrong("logit_bias", "an object")
     if len(value) > _MOST_BIASES:
         raise ValidationError(f"`logit_bias` must name at most {_MOST_BIASES} tokens", param="logit_bias")
     inner = Fields(value, "logit_bias.")
@@ -230,49 +267,35 @@ def _logit_bias(read: Fields) -> dict[int, float] | None:
 
 
 def _include_usage(read: Fields, *, stream: bool) -> bool:
-    value = read.mapping("stream_options")
-    if value is None:
+    inner = read.inner("stream_options")
+    if inner is None:
         return False
-    if not stream:
-        raise ValidationError("`stream_options` needs `stream` to be true", param="stream_options")
-    inner = Fields(value, "stream_options.")
     include = inner.boolean("include_usage")
     inner.boolean("include_obfuscation")
     inner.finish()
+    if include and not stream:
+        raise ValidationError("`stream_options` needs `stream` to be true", param="stream_options")
     return include
 
 
 def _response_format(read: Fields) -> dict[str, Any] | None:
-    value = read.mapping("response_format")
-    if value is None:
+    inner = read.inner("response_format")
+    if inner is None:
         return None
-    inner = Fields(value, "response_format.")
-    sort = inner.raw("type")
-    schema: dict[str, Any] | None = None
-    if sort == "json_object":
-        schema = {}
+    sort = inner.choice("type", ("text", "json_object", "json_schema"))
+    named = inner.inner("json_schema")
+    schema: dict[str, Any] | None = {} if sort == "json_object" else None
+    if named is not None:
+        given = named.raw("schema", {"type": "object"}, example={}, needed=True)
+        named.text("name")
+        named.text("description")
+        named.boolean("strict")
+        named.finish()
+        if sort == "json_schema":
+            if not isinstance(given, dict):
+                raise named.wrong("schema", "a JSON schema")
+            schema = given
     elif sort == "json_schema":
-        named = inner.mapping("json_schema") or {}
-        given = named.get("schema")
-        if not isinstance(given, dict):
-            raise ValidationError(
-                f"`response_format.json_schema.schema` must be a JSON schema, got {show(given)}",
-                param="response_format",
-            )
-        schema = given
-    elif sort != "text":
-        raise inner.wrong("type", "text, json_object or json_schema")
+        raise inner.wrong("json_schema", 'an object with a "schema"')
     inner.finish()
     return schema
-
-
-def _refuse_tools(read: Fields, limits: Limits) -> None:
-    for name in ("tools", "functions"):
-        if read.raw(name):
-            raise unsupported(name, "tools", limits)
-    choice = read.raw("tool_choice")
-    if choice not in (None, "none", "auto"):
-        raise unsupported("tool_choice", "tools", limits)
-    read.boolean("parallel_tool_calls")
-    if read.raw("modalities") not in (None, ["text"]):
-        raise read.wrong("modalities", '["text"]')

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from berth_serving.contracts.model import sse, text_of
+from berth_serving.contracts.tools import CallText, Offered, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ class OpenAiOptions(msgspec.Struct):
     logprobs: bool = False
     top_logprobs: int = 0
     echo: str = ""
+    fingerprint: str = ""
+    tools: Offered | None = None
 
 
 def failure_body(error: RequestError) -> bytes:
@@ -70,6 +73,7 @@ class _Writer:
             "object": self.chunk_object,
             "created": options.created,
             "model": options.model,
+            "system_fingerprint": options.fingerprint,
             # A client that asked for usage finds the key in every chunk, null but in the last.
             **({"usage": None} if options.include_usage else {}),
         }
@@ -84,6 +88,7 @@ class _Writer:
                 "object": options.object,
                 "created": options.created,
                 "model": options.model,
+                "system_fingerprint": options.fingerprint,
                 "choices": [choice],
                 "usage": _usage(finished),
             }
@@ -101,6 +106,7 @@ class _Writer:
                 "object": self.chunk_object,
                 "created": options.created,
                 "model": options.model,
+                "system_fingerprint": options.fingerprint,
                 "choices": [],
                 "usage": _usage(finished),
             }
@@ -117,16 +123,29 @@ class ChatWriter(_Writer):
 
     chunk_object = "chat.completion.chunk"
 
+    def __init__(self, options: OpenAiOptions) -> None:
+        super().__init__(options)
+        self._calls = None if options.tools is None else CallText()
+
     def whole(self, events: Sequence[TokenEvent], finished: Finished, timing: Timing) -> bytes:
         """A chat completion."""
         del timing
+        called, said = False, {"content": text_of(events)}
+        if self._options.tools is not None:
+            said, called = message_of(text_of(events))
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": text_of(events), "refusal": None},
+            "message": {"role": "assistant", "refusal": None, "annotations": [], **said},
             "logprobs": self._logprobs(events),
-            "finish_reason": _reason(finished),
+            "finish_reason": self._why(finished, called=called),
         }
         return self._envelope(choice, finished)
+
+    def _why(self, finished: Finished, *, called: bool) -> str:
+        tools = self._options.tools
+        if called and tools is not None and not tools.named and finished.reason != "length":
+            return "tool_calls"
+        return _reason(finished)
 
     def begin(self) -> bytes:
         """The role."""
@@ -137,18 +156,23 @@ class ChatWriter(_Writer):
         """A chunk, unless there is nothing to say."""
         if event.special or (not event.text and not self._options.logprobs):
             return b""
-        return self._chunk(
-            {
-                "index": 0,
-                "delta": {"content": event.text},
-                "logprobs": self._logprobs([event]),
-                "finish_reason": None,
-            }
-        )
+        deltas: list[dict[str, Any]] = [{"content": event.text}]
+        if self._calls is not None:
+            deltas = self._calls.add(event.text)
+        if not deltas and self._options.logprobs:
+            deltas = [{}]
+        logprobs = self._logprobs([event])
+        written = b""
+        for delta in deltas:
+            choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+            written += self._chunk(choice)
+            logprobs = None
+        return written
 
     def end(self, finished: Finished) -> bytes:
         """Reason, usage if asked for, and [DONE]."""
-        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _reason(finished)}
+        reason = self._why(finished, called=self._calls is not None and self._calls.called)
+        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
         return self._last(choice, finished)
 
     def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any] | None:

@@ -7,18 +7,17 @@ the prompt, and a temperature of 0 is greedy.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from berth_serving.contracts.fields import Fields
 from berth_serving.contracts.model import SEED_LIMIT, Asked, text_of
 from berth_serving.contracts.tgi import failure_body
-from berth_serving.errors import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from berth_serving.contracts.fields import Fields
     from berth_serving.contracts.model import Limits, Timing
     from berth_serving.engines.protocol import Finished, TokenEvent
     from berth_serving.errors import RequestError
@@ -40,16 +39,13 @@ class PlainAnswer(msgspec.Struct):
     token_throughput: float
 
 
-def parse(data: dict[str, Any], limits: Limits) -> tuple[Asked, str]:
+def parse(read: Fields, limits: Limits) -> tuple[Asked, str]:
     """Read and check a request; also returns the prompt.
 
     Raises:
         ValidationError: naming field, value and what is allowed.
     """
-    read = Fields(data)
-    prompt = read.text("prompt")
-    if not prompt:
-        raise ValidationError("`prompt` must be a string that is not empty", param="prompt")
+    prompt = read.required("prompt")
     temperature = read.number("temperature", DEFAULT_TEMPERATURE, low=0, high=_HOTTEST)
     default_length = min(DEFAULT_MAX_LENGTH, limits.max_total_tokens)
     asked = Asked(

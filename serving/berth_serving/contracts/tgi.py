@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berth_serving.contracts.fields import Fields, show
+from berth_serving.contracts.fields import Fields
 from berth_serving.contracts.model import SEED_LIMIT, Asked, sse, text_of
 from berth_serving.errors import RequestError, UnsupportedParameter, ValidationError
 
@@ -97,11 +97,11 @@ def fold_seed(seed: int) -> int:
     return seed if seed < SEED_LIMIT else (seed ^ (seed >> 32)) % SEED_LIMIT
 
 
-def parse(data: dict[str, Any], limits: Limits, *, compat: bool, stream: bool) -> tuple[Asked, TgiOptions]:
+def parse(top: Fields, limits: Limits, *, compat: bool, stream: bool) -> tuple[Asked, TgiOptions]:
     """Read and check a request.
 
     Args:
-        data: the JSON body.
+        top: the JSON body.
         limits: this server's.
         compat: on `/`, where `stream` decides and whole answers are a list of one.
         stream: on `/generate_stream`.
@@ -109,25 +109,22 @@ def parse(data: dict[str, Any], limits: Limits, *, compat: bool, stream: bool) -
     Raises:
         ValidationError: naming field, value and what is allowed.
     """
-    top = Fields(data)
-    inputs = top.text("inputs")
-    parameters = top.mapping("parameters")
+    inputs = top.required("inputs")
+    given = top.inner("parameters")
     if compat:
         stream = top.boolean("stream")
-    elif top.boolean("stream") != stream and top.raw("stream") is not None:
-        raise ValidationError("`stream` is decided by the route: use /generate_stream or /", param="stream")
+    else:
+        top.fixed("stream", [stream], f"{str(stream).lower()}: the route decides; use /generate_stream or /")
     top.finish()
-    if not inputs:
-        raise ValidationError("`inputs` must be a string that is not empty", param="inputs")
 
-    read = Fields(parameters or {}, "parameters.")
+    read = Fields({}, "parameters.") if given is None else given
     _refuse_unsupported(read, limits, stream=stream)
     temperature = read.number("temperature", math.nan, low=SMALLEST, high=LARGEST)
     top_k = read.integer("top_k", 0, low=1, high=2**31 - 1)
     top_p = read.number("top_p", math.nan, above=0, below=1)
     typical_p = read.number("typical_p", math.nan, above=0, below=1)
     # TGI samples where `parameters` is missing, and decodes greedily where it is there without saying so.
-    sampling = read.boolean("do_sample", default=parameters is None) or not (
+    sampling = read.boolean("do_sample", default=given is None) or not (
         math.isnan(temperature) and top_k == 0 and math.isnan(top_p) and math.isnan(typical_p)
     )
     seed = read.optional_integer("seed", low=0, high=_SEED_HIGH)
@@ -209,7 +206,7 @@ def _max_new_tokens(read: Fields, limits: Limits) -> int | None:
 
 def _refuse_unsupported(read: Fields, limits: Limits, *, stream: bool) -> None:
     best_of = read.integer("best_of", 1, low=1, high=limits.max_best_of)
-    if best_of > 1 and read.raw("seed") is not None:
+    if best_of > 1 and read.optional_integer("seed", low=0, high=_SEED_HIGH) is not None:
         raise ValidationError(
             "`parameters.best_of` > 1 cannot be used with `seed`", param="parameters.best_of"
         )
@@ -239,17 +236,13 @@ def unsupported(path: str, name: str, limits: Limits) -> UnsupportedParameter:
 
 
 def _grammar(read: Fields, limits: Limits) -> dict[str, Any] | None:
-    grammar = read.mapping("grammar")
-    if grammar is None:
+    inner = read.inner("grammar")
+    if inner is None:
         return None
     path = "parameters.grammar."
-    inner = Fields(grammar, path)
-    sort, value = inner.raw("type"), inner.raw("value")
+    sort = inner.choice("type", ("json", "json_schema", "regex"))
+    value = inner.raw("value", {"type": ["object", "string"]}, example={}, needed=True)
     inner.finish()
-    if sort not in ("json", "json_schema", "regex"):
-        raise ValidationError(
-            f"`{path}type` must be json, json_schema or regex, got {show(sort)}", param=path + "type"
-        )
     if f"grammar.{sort}" in limits.unsupported:
         raise unsupported(path + "type=" + sort, f"grammar.{sort}", limits)
     if sort == "json_schema" and isinstance(value, dict) and "schema" in value:

@@ -21,6 +21,7 @@ from berth_serving.engines.protocol import (
     EngineRefused,
     EngineUnreachable,
     Finished,
+    Piece,
     Progress,
     TokenEvent,
     TopToken,
@@ -49,7 +50,6 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
         "grammar.regex": "only JSON schemas are passed to it",
         "best_of": "llama.cpp's server returns one sequence",
         "n": "llama.cpp's server returns one sequence",
-        "tools": "tool calls are not served with this engine yet",
         "suffix": "the model was not trained to fill in",
     }
 )
@@ -89,6 +89,16 @@ class _Props(msgspec.Struct):
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
+
+
+class _Piece(msgspec.Struct):
+    id: int
+    # Bytes where they are no text by themselves.
+    piece: str | list[int]
+
+
+class _Pieces(msgspec.Struct):
+    tokens: list[_Piece]
 
 
 class _Prompt(msgspec.Struct):
@@ -153,6 +163,16 @@ class LlamaCppEngine:
         """Token ids of a prompt, as /completion would make them."""
         async with self._preparing:
             return await self._tokenize(text, add_special=True)
+
+    async def pieces(self, text: str, *, add_special: bool) -> list[Piece]:
+        """The tokens of a text with what each stands for."""
+        asked = {"content": text, "add_special": add_special, "parse_special": True, "with_pieces": True}
+        async with self._preparing:
+            found = (await self._server.post("/tokenize", asked, _Pieces)).tokens
+        return [
+            Piece(one.id, one.piece.encode() if isinstance(one.piece, str) else bytes(one.piece))
+            for one in found
+        ]
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Apply the chat template that the weights carry."""

@@ -77,7 +77,7 @@ def _holds(pid: str, socket_name: bytes) -> bool:
 
 
 def find_engine(port: int) -> int | None:
-    """The pid of the engine that listens on a port; others of its kind may be visible, on a host for example."""
+    """The pid of the engine that listens on a port; others may be visible, on a host for example."""
     socket_name = listener(port)
     if socket_name is None:
         return None

@@ -89,6 +89,13 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
     """The engine is working on the prompt; carries nothing but the fact."""
 
 
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """One token of a prompt: its id, and the bytes that it stands for; None where it adds no text."""
+
+    id: int
+    text: bytes | None
+
+
 EngineEvent = TokenEvent | Finished | Progress
 
 
@@ -170,6 +177,9 @@ class Engine(Protocol):
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, special tokens added, as `generate` would make them."""
+
+    async def pieces(self, text: str, *, add_special: bool) -> Sequence[Piece]:
+        """The tokens of a text with what each stands for; `add_special`: with what prompts begin with."""
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str | Sequence[int]:
         """The prompt that the model's chat template makes of the messages; ids where it takes ids."""

@@ -19,6 +19,7 @@ from berth_serving.engines.protocol import (
     EngineRefused,
     EngineUnreachable,
     Finished,
+    Piece,
     Progress,
     TokenEvent,
     TopToken,
@@ -42,8 +43,9 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
         "grammar.regex": "only JSON schemas are passed to it",
         "best_of": "one sequence is asked of it",
         "n": "one sequence is asked of it",
-        "tools": "tool calls are not served with this engine yet",
         "suffix": "the model was not trained to fill in",
+        "tokenize": "SGLang's server says what ids a text has, not what each stands for",
+        "chat_tokenize": "SGLang renders a chat into token ids, not into text",
         "typical_p": "SGLang has no typical sampling",
         "seed": "SGLang heeds a seed only where it is started for deterministic inference, which costs speed",
     }
@@ -128,6 +130,11 @@ class SglangEngine:
         """Token ids of a prompt, as /generate would make them."""
         asked = {"prompt": text, "add_special_tokens": True}
         return (await self._server.post("/tokenize", asked, _Tokens)).tokens
+
+    async def pieces(self, text: str, *, add_special: bool) -> list[Piece]:
+        """Nothing: the gateway refuses what would need it."""
+        del text, add_special
+        raise EngineRefused(self.unsupported["tokenize"])
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[int]:
         """Token ids of the model's chat template: as text, special tokens could not be told from words."""

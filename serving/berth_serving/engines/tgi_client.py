@@ -18,6 +18,7 @@ from berth_serving.engines.protocol import (
     EngineRefused,
     EngineUnreachable,
     Finished,
+    Piece,
     TokenEvent,
     TopToken,
 )
@@ -39,7 +40,6 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
         "grammar.regex": "only JSON schemas are passed to it",
         "best_of": "one sequence is asked of it",
         "n": "one sequence is asked of it",
-        "tools": "tool calls are not served with this engine yet",
         "suffix": "the model was not trained to fill in",
         "min_p": "TGI has no min_p",
         "presence_penalty": "TGI has no presence penalty",
@@ -79,6 +79,7 @@ class _Info(msgspec.Struct):
 
 class _Piece(msgspec.Struct):
     id: int
+    text: str
     start: int
     stop: int
 
@@ -134,6 +135,12 @@ class TgiEngine:
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a prompt, as /generate_stream would make them."""
         return [one.id for one in await self._server.post("/tokenize", {"inputs": text}, list[_Piece])]
+
+    async def pieces(self, text: str, *, add_special: bool) -> list[Piece]:
+        """The tokens of a text with what each stands for."""
+        asked = {"inputs": text, "add_special_tokens": add_special}
+        found = await self._server.post("/tokenize", asked, list[_Piece])
+        return [Piece(one.id, one.text.encode() if one.stop > one.start else None) for one in found]
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The text of the model's chat template, without a first token that would be there twice."""

@@ -19,10 +19,12 @@ from berth_serving.engines.protocol import (
     EngineRefused,
     EngineUnreachable,
     Finished,
+    Piece,
     Progress,
     TokenEvent,
     TopToken,
 )
+from berth_serving.engines.vocabulary import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -40,8 +42,8 @@ _EVERYWHERE: dict[str, str] = {
     "grammar.regex": "only JSON schemas are passed to it",
     "best_of": "one sequence is asked of it",
     "n": "one sequence is asked of it",
-    "tools": "tool calls are not served with this engine yet",
     "suffix": "the model was not trained to fill in",
+    "chat_tokenize": "vLLM renders a chat into token ids, not into text",
     "typical_p": "vLLM has no typical sampling",
     "top_n_tokens": "vLLM names likely tokens by their text only, TGI's contract by their ids",
 }
@@ -54,7 +56,7 @@ _BY_DEVICE: dict[str, dict[str, str]] = {
     "neuron": dict.fromkeys(
         (
             *("seed", "repetition_penalty", "frequency_penalty", "presence_penalty", "min_p", "logit_bias"),
-            *("logprobs", "grammar.json", "grammar.json_schema", "response_format"),
+            *("logprobs", "grammar.json", "grammar.json_schema", "response_format", "tools"),
         ),
         _UNVERIFIED,
     ),
@@ -93,6 +95,7 @@ class _Chunk(msgspec.Struct):
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
+    token_strs: list[str] | None = None
 
 
 class _Text(msgspec.Struct):
@@ -148,6 +151,15 @@ class VllmEngine:
         """Token ids of a prompt, as /v1/completions would make them."""
         asked = {"prompt": text, "add_special_tokens": True}
         return (await self._server.post("/tokenize", asked, _Tokens)).tokens
+
+    async def pieces(self, text: str, *, add_special: bool) -> list[Piece]:
+        """The tokens of a text with what each stands for."""
+        asked = {"prompt": text, "add_special_tokens": add_special, "return_token_strs": True}
+        found = await self._server.post("/tokenize", asked, _Tokens)
+        if found.token_strs is None or len(found.token_strs) != len(found.tokens):
+            raise EngineGarbled("/tokenize names no strings of its tokens")
+        stand_for = bytes_of(found.token_strs, text)
+        return [Piece(token, data) for token, data in zip(found.tokens, stand_for, strict=True)]
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[int]:
         """Token ids of the model's chat template: as text, special tokens could not be told from words."""

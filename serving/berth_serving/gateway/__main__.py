@@ -23,7 +23,12 @@ def main() -> int:
     try:
         settings = GatewaySettings.from_environment(os.environ)
         logs.configure(settings.log_level)
-        keys = KeyRing(settings.api_keys_dir, allow_anonymous=settings.allow_anonymous)
+        keys = KeyRing(
+            settings.api_keys_dir,
+            allow_anonymous=settings.allow_anonymous,
+            # A managed cloud has asked its callers for its own.
+            needed=not settings.managed_cloud,
+        )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(serve(settings, keys))
     except (SettingsError, KeysError) as error:

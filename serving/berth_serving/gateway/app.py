@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from berth_serving import errors
-from berth_serving.contracts import openai, openai_answers, plain, tgi
-from berth_serving.contracts.fields import parse_object
+from berth_serving.contracts import openai as openai_contract
+from berth_serving.contracts import openai_answers, plain, tgi, tokenize
+from berth_serving.contracts.fields import Fields, parse_object
 from berth_serving.errors import (
     ClientGone,
     Drained,
@@ -24,13 +25,15 @@ from berth_serving.errors import (
     RequestError,
     Unauthenticated,
     ValidationError,
+    WrongMediaType,
 )
+from berth_serving.gateway import descriptions, managed, openapi
 from berth_serving.gateway.exchange import JSON, BodyBudget, Exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from berth_serving.contracts.model import Answer, Asked, Timing
+    from berth_serving.contracts.model import Answer, Asked, Limits, Timing
     from berth_serving.engines.protocol import Finished, TokenEvent
     from berth_serving.gateway.exchange import Headers, Receive, Scope, Send
     from berth_serving.interrupt import Interruptible
@@ -42,10 +45,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("berth.gateway")
 
-_VERSION = "0.1.0"
-_OPEN = frozenset({"/health", "/ready"})
+_PROBES = frozenset({"/health", "/ready"})
 _NO_BUFFERING = (b"x-accel-buffering", b"no")
 _RETRY_ELSEWHERE = 1
+_JSON = "application/json"
 _HELD_BYTES = 64 * 1024 * 1024
 _OUTCOMES: dict[type[RequestError], str] = {
     errors.ValidationError: "validation",
@@ -54,6 +57,7 @@ _OUTCOMES: dict[type[RequestError], str] = {
     errors.MethodNotAllowed: "not_found",
     errors.RequestTimeout: "timeout",
     errors.PayloadTooLarge: "too_large",
+    errors.WrongMediaType: "validation",
     errors.Drained: "drained",
     errors.GenerationFailed: "generation",
     errors.Overloaded: "overloaded",
@@ -86,21 +90,30 @@ class Gateway:
         self.closed = False
         self._over = False
         self._routes: dict[str, dict[str, Handler]] = {
-            "/": {"POST": self._generate},
+            "/": {"GET": self._health, "POST": self._generate},
             "/generate": {"POST": self._generate},
             "/generate_stream": {"POST": self._generate},
             "/v1/chat/completions": {"POST": self._chat},
             "/v1/completions": {"POST": self._complete},
             "/v1/models": {"GET": self._models},
+            "/tokenize": {"POST": self._tokenize},
+            "/chat_tokenize": {"POST": self._chat_tokenize},
             "/info": {"GET": self._info},
+            "/openapi.json": {"GET": self._openapi},
             "/health": {"GET": self._health},
-            "/ready": {"GET": self._ready},
+            "/ready": {"GET": self.ready},
         }
+        # What needs no key: probes, and in a managed cloud's mode what that cloud calls and authenticates.
+        self._open: set[tuple[str, str]] = {("GET", path) for path in (*_PROBES, "/")}
+        for path, method, handler in managed.routes(settings, self):
+            self._routes[path] = {method: handler}
+            self._open.add((method, path))
+        self._document = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         exchange = Exchange(scope, receive, send, write_timeout=self._settings.write_timeout)
-        probe = exchange.path in _OPEN
+        probe = (exchange.verb, exchange.path) in self._open and exchange.verb == "GET"
         if not probe:
             self.in_flight += 1
             self.last_request = exchange.received
@@ -111,6 +124,11 @@ class Gateway:
             if not probe:
                 self.in_flight -= 1
             self._account(exchange)
+
+    @property
+    def limits(self) -> Limits:
+        """What validation has to know."""
+        return self._service.limits
 
     def start_draining(self) -> None:
         """From now on not ready, and no connection is used twice."""
@@ -151,17 +169,17 @@ class Gateway:
             )
 
     def _route(self, exchange: Exchange) -> Handler:
-        if exchange.path not in _OPEN:
+        if (exchange.verb, exchange.path) not in self._open:
             name = self._keys.whose(exchange.header(b"authorization"))
             if name is None:
                 raise Unauthenticated("a valid API key is needed: send `Authorization: Bearer <key>`")
-            exchange.facts["key"] = name
+            exchange.key = exchange.facts["key"] = name
             if self.closed:
                 raise _elsewhere()
         methods = self._routes.get(exchange.path)
         if methods is None:
             raise NoSuchRoute(f"no such path; served: {', '.join(self._routes)}")
-        handler = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
+        handler = methods.get(exchange.verb)
         if handler is None:
             exchange.common.append((b"allow", ", ".join(methods).encode()))
             raise MethodNotAllowed(
@@ -174,7 +192,7 @@ class Gateway:
             (name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "internal"
         )
         exchange.facts["error"] = type(error).__name__
-        if exchange.path in ("/", "/generate", "/generate_stream") or exchange.path.startswith("/v1/"):
+        if exchange.generates:
             self._metrics.tgi_failed(exchange.outcome)
         if exchange.status:
             # A stream says in its own words what went wrong, before it gets here.
@@ -195,7 +213,7 @@ class Gateway:
     def _account(self, exchange: Exchange) -> None:
         label = self._label(exchange)
         self._metrics.requests.labels(label, exchange.outcome).inc()
-        level = logging.DEBUG if exchange.path in _OPEN else logging.INFO
+        level = logging.DEBUG if exchange.path in _PROBES else logging.INFO
         if log.isEnabledFor(level):
             facts = {
                 "request_id": exchange.id,
@@ -217,7 +235,8 @@ class Gateway:
         """The gateway itself: if this is answered, its loop turns."""
         await exchange.respond(200, b'{"status":"ok"}', [JSON])
 
-    async def _ready(self, exchange: Exchange) -> None:
+    async def ready(self, exchange: Exchange) -> None:
+        """Whether requests are welcome: the model has answered, and this server is not draining."""
         monitor = self._service.monitor
         reason = "draining" if self.draining else "" if monitor.ready else monitor.reason
         exchange.outcome = "not_ready" if reason else "ok"
@@ -231,61 +250,102 @@ class Gateway:
 
     async def _info(self, exchange: Exchange) -> None:
         settings, limits = self._settings, self._service.limits
-        info = {
-            "model_id": settings.model_id,
-            "model_sha": settings.model_revision or None,
-            "model_pipeline_tag": "text-generation",
-            "max_concurrent_requests": settings.max_concurrent_requests,
-            "max_best_of": 1 if "best_of" in limits.unsupported else limits.max_best_of,
-            "max_stop_sequences": limits.max_stop_sequences,
-            "max_input_tokens": limits.max_input_tokens,
-            "max_total_tokens": limits.max_total_tokens,
-            "validation_workers": 1,
-            "max_client_batch_size": 1,
-            "router": "berth",
-            "version": _VERSION,
-            "sha": None,
-            "docker_label": None,
-        }
-        await exchange.respond(200, msgspec.json.encode(info), [JSON])
+        await exchange.respond(200, msgspec.json.encode(descriptions.info(settings, limits)), [JSON])
+
+    async def _openapi(self, exchange: Exchange) -> None:
+        if not self._document:
+            self._document = msgspec.json.encode(openapi.document(self._settings, self._service.limits))
+        await exchange.respond(200, self._document, [JSON])
+
+    # -- tokens of a text ----------------------------------------------------------------------------
+
+    async def _tokenize(self, exchange: Exchange) -> None:
+        text, add_special = tokenize.parse(await self._fields(exchange), self._service.limits)
+        async with exchange.while_connected():
+            text, pieces = await self._service.pieces(text, exchange.key, add_special=add_special)
+        await exchange.respond(200, tokenize.answer(tokenize.tokens_of(text, pieces)), [JSON])
+
+    async def _chat_tokenize(self, exchange: Exchange) -> None:
+        limits = self._service.limits
+        asked, _ = openai_contract.parse_chat(await self._fields(exchange), limits)
+        for needed in ("chat_tokenize", "tokenize"):
+            if needed in limits.unsupported:
+                raise tgi.unsupported("messages", needed, limits)
+        async with exchange.while_connected():
+            # The template says what begins a prompt; the tokenizer must not say it again.
+            text, pieces = await self._service.pieces(asked.messages or [], exchange.key, add_special=False)
+        await exchange.respond(200, tokenize.chat_answer(text, tokenize.tokens_of(text, pieces)), [JSON])
 
     # -- generation --------------------------------------------------------------------------------
 
-    async def _body(self, exchange: Exchange) -> dict[str, Any]:
+    async def _fields(self, exchange: Exchange) -> Fields:
+        # Before anything is read: whoever is to be turned away must not fill the memory first.
+        self._service.admission.require_place(exchange.key)
+        media = (exchange.header(b"content-type") or _JSON).partition(";")[0].strip().lower()
+        if media != _JSON and not (media.startswith("application/") and media.endswith("+json")):
+            raise WrongMediaType(f"`content-type` must be {_JSON}, got {media[:60]}")
+        settings = self._settings
+        body = await exchange.body(settings.payload_limit, settings.body_timeout, self._budget)
+        return Fields(parse_object(body))
+
+    async def asked(self, exchange: Exchange) -> Fields:
+        """The fields of a request for tokens."""
+        exchange.generates = True
         self._metrics.llm_requests.inc()
         self._metrics.tgi_received()
-        # Before anything is read: whoever is to be turned away must not fill the memory first.
-        self._service.admission.require_place()
-        settings = self._settings
-        return parse_object(await exchange.body(settings.payload_limit, settings.body_timeout, self._budget))
+        return await self._fields(exchange)
 
     async def _generate(self, exchange: Exchange) -> None:
         """`/`, `/generate` and `/generate_stream`: the key that is present says whose contract it is."""
-        data = await self._body(exchange)
+        read = await self.asked(exchange)
         limits = self._service.limits
-        if ("inputs" in data) == ("prompt" in data):
+        if read.has("inputs") == read.has("prompt"):
             raise ValidationError("exactly one of `inputs` (TGI) and `prompt` must be given")
-        if "prompt" in data:
+        if read.has("prompt"):
             if exchange.path == "/generate_stream":
                 raise ValidationError(
                     "`prompt` is not streamed: use /generate, or `inputs` here", param="prompt"
                 )
-            asked, prompt = plain.parse(data, limits)
-            await self._run(exchange, asked, plain.PlainWriter(prompt))
+            asked, prompt = plain.parse(read, limits)
+            await self.run(exchange, asked, plain.PlainWriter(prompt))
             return
         stream = exchange.path == "/generate_stream"
-        asked, options = tgi.parse(data, limits, compat=exchange.path == "/", stream=stream)
-        await self._run(exchange, asked, tgi.TgiAnswer(options))
+        asked, options = tgi.parse(read, limits, compat=exchange.path == "/", stream=stream)
+        await self.run(exchange, asked, tgi.TgiAnswer(options))
 
     async def _chat(self, exchange: Exchange) -> None:
-        asked, options = openai.parse_chat(await self._body(exchange), self._service.limits)
-        await self._run(exchange, asked, openai_answers.ChatWriter(options))
+        await self.chat(exchange, await self.asked(exchange))
 
     async def _complete(self, exchange: Exchange) -> None:
-        asked, options = openai.parse_completion(await self._body(exchange), self._service.limits)
-        await self._run(exchange, asked, openai_answers.CompletionWriter(options))
+        await self.complete(exchange, await self.asked(exchange))
 
-    async def _run(self, exchange: Exchange, asked: Asked, answer: Answer) -> None:
+    async def chat(self, exchange: Exchange, read: Fields) -> None:
+        """Answer a chat."""
+        asked, options = openai_contract.parse_chat(read, self._service.limits)
+        await self.run(exchange, asked, openai_answers.ChatWriter(options))
+
+    async def complete(self, exchange: Exchange, read: Fields) -> None:
+        """Answer a text completion."""
+        asked, options = openai_contract.parse_completion(read, self._service.limits)
+        await self.run(exchange, asked, openai_answers.CompletionWriter(options))
+
+    async def run(self, exchange: Exchange, asked: Asked, answer: Answer) -> None:
+        """Generate, and write what comes in the words of a contract."""
+        try:
+            async with self.generating(exchange, asked) as generation:
+                await self._write(exchange, asked, answer, generation)
+        except RequestError as error:
+            await self._break_off(exchange, answer, error)
+            raise
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """Count a request that was answered whole."""
+        self._metrics.tgi_succeeded()
+
+    @asynccontextmanager
+    async def generating(self, exchange: Exchange, asked: Asked) -> AsyncIterator[Generation]:
+        """A generation that ends with the client, the engine or the drain's time."""
         self._metrics.llm_temperature.set(asked.temperature if asked.sampling else 0.0)
         try:
             async with exchange.while_connected() as scope:
@@ -294,20 +354,14 @@ class Gateway:
                 self._scopes[scope] = False
                 try:
                     async with self._service.generation(
-                        asked, exchange.path, exchange.received
+                        asked, exchange.path, exchange.received, exchange.key
                     ) as generation:
                         self._scopes[scope] = True
-                        await self._write(exchange, asked, answer, generation)
+                        yield generation
                 finally:
                     del self._scopes[scope]
         except OutOfTime:
-            error = Drained("Request failed during generation: the server had to shut down")
-            await self._break_off(exchange, answer, error)
-            raise error from None
-        except RequestError as error:
-            await self._break_off(exchange, answer, error)
-            raise
-        self._metrics.tgi_succeeded()
+            raise Drained("Request failed during generation: the server had to shut down") from None
 
     async def _break_off(self, exchange: Exchange, answer: Answer, error: RequestError) -> None:
         """Say in a stream that has begun why it ends here."""

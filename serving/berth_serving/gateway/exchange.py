@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Headers = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+# A write that takes no longer waited for nobody.
+_PROMPT_WRITE = 0.05
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (b"content-type", b"text/event-stream")
 
@@ -62,6 +64,8 @@ class Exchange:
         status: what was answered, 0 before that.
         outcome: one of `metrics.OUTCOMES`.
         facts: what the log line says about it.
+        key: name of the API key; "" where none was asked for.
+        generates: whether it asks for tokens, which TGI's counters count.
         held: bytes of the body, taken from the budget; whoever ends the exchange gives them back.
     """
 
@@ -81,7 +85,15 @@ class Exchange:
         self.ended = False
         self.outcome = "ok"
         self.facts: dict[str, Any] = {}
+        self.key = ""
+        self.generates = False
         self.held = 0
+        self._blocked = 0.0
+
+    @property
+    def verb(self) -> str:
+        """The method, HEAD being a GET without a body."""
+        return "GET" if self.method == "HEAD" else self.method
 
     def header(self, name: bytes) -> str | None:
         """A request header, or None."""
@@ -158,12 +170,18 @@ class Exchange:
         await self._write({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _write(self, message: Message) -> None:
+        # The time that a client keeps us waiting adds up: one that takes a little of each piece would else
+        # hold its slot for ever.
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(self._write_timeout):
+            async with asyncio.timeout(self._write_timeout - self._blocked):
                 await self._send(message)
         except TimeoutError:
             abort(self._scope)  # type: ignore[arg-type]
             raise ClientGone from None
+        waited = time.monotonic() - began
+        if waited > _PROMPT_WRITE:
+            self._blocked += waited
 
     def while_connected(self) -> _WhileConnected:
         """A context that ends with `ClientGone` as soon as the client leaves. Read the body before."""

@@ -90,7 +90,12 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     """
     api_socket = listen(settings.host, settings.port, "BERTH_PORT")
     metrics_socket = listen(settings.host, settings.metrics_port, "BERTH_METRICS_PORT")
-    admission = Admission(settings.engine_slots, settings.max_concurrent_requests)
+    admission = Admission(
+        settings.engine_slots,
+        settings.max_concurrent_requests,
+        weights=settings.key_weights,
+        several_keys=keys.several,
+    )
     metrics = GatewayMetrics(settings, admission)
     engine = make_engine(settings)
     service = Service(settings, engine, admission, metrics)
