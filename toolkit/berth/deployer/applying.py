@@ -56,9 +56,7 @@ class Applier:
         try:
             outcome = await self._apply(desired, access, expected)
         except DeployError:
-            self.stopping = True
-            for event in self._came.values():
-                event.set()
+            self.halt()
             raise
         outcome.step.seconds = time.monotonic() - began
         if planned and planned.replaced and outcome.step.op is Op.CREATE:
@@ -69,6 +67,12 @@ class Applier:
             self._context.tell("finished", text, outcome.step)
         self._tell_it_came(desired, access)
         return outcome
+
+    def halt(self) -> None:
+        """Begin nothing more; what is under way goes on."""
+        self.stopping = True
+        for event in self._came.values():
+            event.set()
 
     async def _apply(self, desired: Desired, access: Access, expected: Step) -> Outcome:
         def tell(text: str) -> None:

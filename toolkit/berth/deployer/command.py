@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .client import Api
+    from .policy import Policies
     from .program import Ended, Interpreter
 
     OnEvent = Callable[[Event], None]
@@ -66,6 +67,7 @@ class Command:
         self.session: Session | None = None  # of the run that changes things
         self.gone: list[Step] = []  # what that run deleted
         self.lost: LockLost | None = None
+        self.policies: Policies | None = None  # of the last run of the program
         self._began = began
         self._runs = 0
 
@@ -101,6 +103,7 @@ class Command:
                         "secretKeys": sorted(request.secret_keys),
                         "parallel": request.parallel,
                         "dryRun": session.dry_run,
+                        "policies": session.watch is not None,
                         "monitor": monitor.address,
                         "engine": monitor.address,
                     },
@@ -146,10 +149,34 @@ class Command:
         """Run the program in dry-run mode; the session, the plan, and whether an `up` could follow."""
         self.context.tell("phase", f"planning {self.what}")
         planner = Planner(self.context)
-        session = Session(self.context, planner, dry_run=True, preview=not for_up)
+        policies = await self.ask_policies(dry_run=True)
+        session = Session(self.context, planner, dry_run=True, preview=not for_up, policies=policies)
         ended_well = await self.run_program(session)
+        if session.watch is not None:
+            await self.judge(session, ended_well=ended_well)
         plan = await planner.complete(session, for_up=for_up, ended_well=ended_well)
         return session, plan, ended_well and not self._has_errors()
+
+    async def ask_policies(self, *, dry_run: bool) -> Policies | None:
+        """Start the policy packs for one run of the program, which goes on meanwhile; None without any."""
+        if not self.request.policy_packs:
+            return None
+        from .policy import Policies  # noqa: PLC0415 - a run without policies need not pay for it
+
+        if self.policies is not None:
+            await self.policies.stop()
+        self.policies = Policies(self.context, self.interpreter, dry_run=dry_run)
+        return self.policies
+
+    async def judge(self, session: Session, *, ended_well: bool) -> bool:
+        """Let the policies look at the whole stack, and end them; whether they let it pass."""
+        if session.watch is None:
+            return True
+        policies = session.watch.policies
+        await policies.finish(session.watch.subjects() if ended_well else None)
+        if problem := policies.problem():
+            self.context.diagnostics.append(Diagnostic("error", problem, code="policy"))
+        return not problem
 
     def _has_errors(self) -> bool:
         """Whether anything but the program's own messages is an error."""
@@ -207,6 +234,8 @@ class Command:
     async def close(self) -> None:
         """Give everything back: Leases, processes, connections, and a namespace that nobody uses."""
         try:
+            if self.policies is not None:
+                await self.policies.stop()
             for hold in self.holds:
                 await hold.release()
             if self.holds:
@@ -236,6 +265,8 @@ class Command:
             ok=ok and not self._has_errors(),
             clusters=tuple(cluster.label for cluster in self.context.clusters.all),
         )
+        if self.policies is not None:
+            report.policy_packs, report.policy_results = self.policies.runs, self.policies.results
         if session is not None and self.name != "down":
             report.output_changes = output_changes(self.last_outputs(), report.outputs)
         return redacted(report, self.redactor)

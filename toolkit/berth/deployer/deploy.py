@@ -177,7 +177,10 @@ async def _carry_out(command: Command, planned: Session, plan: Plan) -> Report:
         await cluster.state.update(begin)
     context.tell("phase", f"deploying {command.what}")
     applier = Applier(context, plan, resume=resume)
-    session = command.session = Session(context, applier, dry_run=False, preview=False)
+    policies = await command.ask_policies(dry_run=False)
+    if policies is not None:
+        await policies.require()
+    session = command.session = Session(context, applier, dry_run=False, preview=False, policies=policies)
     ok = await command.run_program(session)
     if ok:
         doomed = undeclared(context.clusters.all, session.declared)
@@ -188,6 +191,7 @@ async def _carry_out(command: Command, planned: Session, plan: Plan) -> Report:
     elif applier.not_started:
         text = f"{applier.not_started} more objects were not started, because something failed before"
         context.diagnostics.append(Diagnostic("warning", text))
+    ok = await command.judge(session, ended_well=ok) and ok
     report = command.report(session, command.gone, ok=ok)
     await _settle(command, session, ok=ok)
     return report

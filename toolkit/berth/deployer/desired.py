@@ -29,7 +29,9 @@ class Resource:
         references: per top-level input, the URNs of the resources whose outputs are in it.
         provider_ref: the explicit provider's reference, `<urn>::<id>`; empty for the default one.
         ignore: property paths of `ignore_changes`.
+        delete_first: `delete_before_replace`; None where the program says nothing.
         timeouts: `create`, `update`, `delete` as Go durations; empty where unset.
+        version: of the provider's SDK.
     """
 
     urn: str
@@ -46,12 +48,13 @@ class Resource:
     providers: Mapping[str, str] = field(default_factory=dict)
     protect: bool = False
     retain: bool = False
-    delete_first: bool = False
+    delete_first: bool | None = None
     import_id: str = ""
     ignore: tuple[str, ...] = ()
     replace_on: tuple[str, ...] = ()
     secret_outputs: tuple[str, ...] = ()
     timeouts: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 def step_of(resource: Resource, op: Op, **fields: Any) -> Step:

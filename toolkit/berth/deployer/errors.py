@@ -5,6 +5,7 @@ DeployError
 ├── ConfigError          a stack file, a kubeconfig, a passphrase: nothing was contacted
 ├── ProgramError         the program raised, ended early or hangs
 ├── Refused              the program uses something the deployer does not do
+│   └── ForbiddenError   a policy forbids it, or could not say
 ├── Locked               another run holds this stack
 ├── LockLost             this run lost its hold on the stack
 └── ClusterError
@@ -51,6 +52,12 @@ class Refused(DeployError):  # noqa: N818 - it is an answer, not a failure of ou
     """The program asks for something that the deployer does not do."""
 
     code = "refused"
+
+
+class ForbiddenError(Refused):
+    """A policy forbids it, or could not say."""
+
+    code = "policy"
 
 
 class Locked(DeployError):  # noqa: N818 - reads as the state it reports

@@ -4,7 +4,8 @@ It imports nothing of ours, since it may run in the program's own virtualenv. It
 the number of an inherited socket, imports the Pulumi SDK once, and forks for every program, because the SDK
 keeps its state in globals and because a forked program starts in a fraction of the time. Requests come over
 the socket as length-prefixed JSON with the program's stdout and stderr as passed file descriptors; so
-neither a configuration value nor a secret is ever on a command line, in an environment or on a disk.
+neither a configuration value nor a secret is ever on a command line, in an environment that others can read
+or on a disk. Policy packs are run in the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import ctypes
 import faulthandler
 import gc
 import importlib
+import inspect
+import io
 import json
+import logging
 import os
 import runpy
 import select
@@ -36,6 +40,7 @@ _HEADER = struct.Struct("!I")
 _UNHANDLED = 32  # the exit code with which Pulumi's own launcher says that it has reported an exception
 _PR_SET_PDEATHSIG = 1
 _AT_ONCE = "The program needs an answer at once: "
+_COMPUTED = "What a provider computes: "
 _SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - of the public protocol, as is the next
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -241,26 +246,54 @@ def _spare_work() -> None:
     gc.set_threshold(50_000, 20, 20)  # a short life; what was imported before is frozen anyway
 
 
-def _leave_unknown() -> None:
+def _leave_unknown(*, tell: bool) -> None:
     """Make what a provider would compute unknown, also inside a property of which the inputs are known.
 
     The SDK takes a missing top-level output for unknown, but a missing nested one for None, on which a
     program that joins it to a string fails. Which ones there are only the classes of the program's own SDK
     can tell; so it is done here, just before the SDK reads a planned resource's outputs.
+
+    Args:
+        tell: whether the deployer wants to know the names of the outputs that are no inputs, once per type.
     """
     from pulumi import _types  # noqa: PLC0415 - as above
     from pulumi.runtime import rpc  # noqa: PLC0415 - as above
 
     original = rpc.resolve_outputs
+    told: set[str] = set()
 
     def resolve_outputs(res: Any, inputs: Any, outputs: Any, *rest: Any, **named: Any) -> None:
-        if not str(getattr(res, "_type", "kubernetes:")).startswith(("kubernetes:", "pulumi:")):
+        type_ = str(getattr(res, "_type", "kubernetes:"))
+        if not type_.startswith(("kubernetes:", "pulumi:")):
             types = _types.resource_types(type(res))
+            if tell and type_ not in told:
+                told.add(type_)
+                _tell_computed(type_, _computed(type(res), _types))
             for key, value in outputs.fields.items():
                 _fill(value, types.get(key), _types)
         original(res, inputs, outputs, *rest, **named)
 
     rpc.resolve_outputs = resolve_outputs  # type: ignore[assignment]  # whatever its arguments are in this SDK
+
+
+def _computed(cls: type, types: Any) -> list[str]:
+    """The outputs of a resource's class that are no inputs; none where the SDK does not say."""
+    taken = getattr(cls, "_internal_init", None)
+    if taken is None or not hasattr(types, "_py_properties"):
+        return []
+    inputs = inspect.signature(taken).parameters
+    return sorted(name for python, name, _ in types._py_properties(cls) if python not in inputs)  # noqa: SLF001
+
+
+def _tell_computed(type_: str, names: list[str]) -> None:
+    """Tell the deployer, by a message that nobody is shown."""
+    import pulumi  # noqa: PLC0415 - as above
+    from pulumi.runtime.proto import engine_pb2  # noqa: PLC0415 - as above
+
+    engine = pulumi.runtime.settings.get_engine()
+    if engine is not None and names:
+        text = _COMPUTED + json.dumps({"type": type_, "names": names})
+        engine.Log(engine_pb2.LogRequest(severity=engine_pb2.DEBUG, message=text))
 
 
 def _fill(value: Any, type_: Any, types: Any) -> None:
@@ -320,7 +353,7 @@ def _run(request: dict[str, Any], pipe: int) -> int:
     _configure(request)
     _spare_work()
     if request["dryRun"]:
-        _leave_unknown()
+        _leave_unknown(tell=request["policies"])
     target = program / "__main__.py" if program.is_dir() else program
 
     async def user() -> None:
@@ -347,6 +380,29 @@ def _run(request: dict[str, Any], pipe: int) -> int:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+    return 0
+
+
+def _run_pack(request: dict[str, Any], pipe: int) -> int:
+    """Serve a policy pack, as `python -u -m pulumi.policy` does; returns the process's exit code.
+
+    What the pack is told of the stack it reads from its environment, secrets included. Set here, that is in
+    this process's memory alone: the environment that others can see is the one it was started with.
+    """
+    os.close(pipe)
+    os.chdir(request["pack"])
+    os.environ.update(request["environment"])
+    sys.argv = ["pulumi-policy", request["engine"], "."]
+    sys.path.insert(0, request["pack"])
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        raw = io.FileIO(number, "w", closefd=False)
+        setattr(sys, name, io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True))
+    # What a policy raises reaches the deployer without its type and place; gRPC logs them, to nobody.
+    logging.getLogger("grpc").addHandler(logging.StreamHandler(sys.stderr))
+    try:
+        runpy.run_module("pulumi.policy", run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     return 0
 
 
@@ -380,7 +436,7 @@ def main() -> int:
     if child is None:
         return 0
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return _run(*child)
+    return (_run_pack if "pack" in child[0] else _run)(*child)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,9 @@ class Monitor:
 
     async def _log(self, request: Any) -> Message:
         severity = _SEVERITIES.get(request.severity)
-        if severity is not None:
+        if severity is None:
+            self._session.whisper(request.message)
+        else:
             self._session.log(severity, request.message, request.urn)
         return empty_pb2.Empty()
 

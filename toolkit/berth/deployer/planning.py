@@ -65,6 +65,9 @@ class Planner:
         self._context.tell("planned", outcome.step.object, outcome.step)
         return outcome
 
+    def halt(self) -> None:
+        """Nothing: a plan tells everything that is wrong."""
+
     async def complete(self, session: Session, *, for_up: bool, ended_well: bool) -> Plan:
         """The plan of the whole stack; what is wrong with it is told to the context.
 

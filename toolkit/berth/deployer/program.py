@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _FOLDER_PREFIX = "berth-"
@@ -44,10 +44,20 @@ class Ended:
 
 
 @dataclass
-class _Run:
+class Child:
+    """One process that the interpreter forked: a program, or a policy pack.
+
+    Attributes:
+        pid: its process number, once it runs.
+        exit: its exit code; minus the signal's number where one ended it.
+        output: the last of what it printed, all of it for a program, its standard output for a pack.
+        errors: the same of a pack's standard error.
+    """
+
     pid: asyncio.Future[int]
     exit: asyncio.Future[int]
     output: bytearray = field(default_factory=bytearray)
+    errors: bytearray = field(default_factory=bytearray)
 
     def fail(self, error: ProgramError) -> None:
         """Whoever waits for this run gets the error."""
@@ -71,11 +81,19 @@ class Interpreter:
         self._preload = tuple(preload)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, Child] = {}
         self._number = 0
         self._heard = b""
         self._sending = threading.Lock()
         self._problem = ""
+        self._beside: dict[str, Interpreter] = {}
+
+    def beside(self, python: Path | None) -> Interpreter:
+        """The interpreter for what needs another Python, such as a policy pack; ends with this one."""
+        folder = os.path.realpath((python or Path(self._python)).parent)
+        if folder == os.path.realpath(Path(self._python).parent):
+            return self
+        return self._beside.setdefault(folder, Interpreter(python, ("pulumi_policy",)))
 
     def start(self) -> None:
         """Start the interpreter, once; it imports the SDK while the caller goes on.
@@ -146,37 +164,53 @@ class Interpreter:
         Raises:
             ProgramError: the interpreter does not start or was killed.
         """
+        async with self.child(request) as run:
+            hung = await self._watch(run, run.pid.result(), idle_seconds, idle_since)
+            code = await run.exit
+        return Ended(code, run.output.decode(errors="replace"), hung)
+
+    @contextlib.asynccontextmanager
+    async def child(
+        self, request: Mapping[str, Any], *, apart: bool = False, grace: float = _GRACE_SECONDS
+    ) -> AsyncIterator[Child]:
+        """A process of its own for a request, which has begun; at the end of the block it is ended.
+
+        Args:
+            request: what the launcher reads, without its number.
+            apart: whether its standard error is kept apart from its standard output.
+            grace: seconds between SIGTERM and SIGKILL; with 0 it is killed at once.
+
+        Raises:
+            ProgramError: the interpreter does not start or was killed.
+        """
         self.start()
         control = self._control
         assert control is not None  # noqa: S101 - for the type checker; start() sets it
         loop = asyncio.get_running_loop()
-        run = _Run(loop.create_future(), loop.create_future())
+        run = Child(loop.create_future(), loop.create_future())
         self._number += 1
         number = self._number
         self._runs[number] = run
         loop.add_reader(control, self._read)
-        collector: asyncio.Task[None] | None = None
+        collectors: list[asyncio.Task[None]] = []
         try:
-            collector = await self._send(control, {**request, "run": number}, run)
+            collectors = await self._send(control, {**request, "run": number}, run, apart=apart)
             pid = await self._begun(run)
             try:
-                hung = await self._watch(run, pid, idle_seconds, idle_since)
-                code = await run.exit
+                yield run
             finally:
                 if not run.exit.done():
-                    await asyncio.shield(_stop(run, pid))
+                    await asyncio.shield(_stop(run, pid, grace))
         finally:
             del self._runs[number]
             if not self._runs:
                 loop.remove_reader(control)
-            if collector is not None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):  # a program's own child may hold the pipe open
-                        await asyncio.shield(collector)
+            if collectors:
+                await asyncio.wait(collectors, timeout=1.0)  # a child of its own may hold a pipe open
+            for collector in collectors:
                 collector.cancel()
-        return Ended(code, run.output.decode(errors="replace"), hung)
 
-    async def _begun(self, run: _Run) -> int:
+    async def _begun(self, run: Child) -> int:
         """The program's process id; it comes when the interpreter has imported the SDK."""
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -185,27 +219,34 @@ class Interpreter:
             raise ProgramError(f"{self._python}: no pulumi within {_START_SECONDS:.0f} s") from None
 
     async def _send(
-        self, control: socket.socket, request: Mapping[str, Any], run: _Run
-    ) -> asyncio.Task[None]:
-        read, write = os.pipe()
+        self, control: socket.socket, request: Mapping[str, Any], run: Child, *, apart: bool
+    ) -> list[asyncio.Task[None]]:
+        pipes = [os.pipe() for _ in range(2 if apart else 1)]
         data = json.dumps(request).encode()
 
         def send() -> None:
             with self._sending:  # each run sends from a thread of its own
-                socket.send_fds(control, [struct.pack("!I", len(data))], [write, write])
+                ends = [pipes[0][1], pipes[-1][1]]
+                socket.send_fds(control, [struct.pack("!I", len(data))], ends)
                 control.sendall(data)
 
         try:
             await asyncio.get_running_loop().run_in_executor(None, send)
         except OSError:
+            for read, _ in pipes:
+                os.close(read)
             self._read()
             raise ProgramError(self._problem) from None
         finally:
-            os.close(write)
-        return asyncio.create_task(_collect(read, run.output))
+            for _, write in pipes:
+                os.close(write)
+        kept = (run.output, run.errors)
+        return [
+            asyncio.create_task(_collect(read, into)) for (read, _), into in zip(pipes, kept, strict=False)
+        ]
 
     async def _watch(
-        self, run: _Run, pid: int, idle_seconds: float, idle_since: Callable[[], float | None]
+        self, run: Child, pid: int, idle_seconds: float, idle_since: Callable[[], float | None]
     ) -> str:
         """Wait for the end; stop a program that does nothing, and say where it stood."""
         loop = asyncio.get_running_loop()
@@ -223,11 +264,13 @@ class Interpreter:
             os.kill(pid, signal.SIGUSR1)
             await asyncio.sleep(0.3)  # for the stack to be written
         where = run.output[before:].decode(errors="replace")
-        await _stop(run, pid)
+        await _stop(run, pid, _GRACE_SECONDS)
         return _innermost(where) or "it does not say where"
 
     def close(self) -> None:
         """End the interpreter and with it every program that still runs."""
+        for other in self._beside.values():
+            other.close()
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -237,13 +280,16 @@ class Interpreter:
             self._process = None
 
 
-async def _stop(run: _Run, pid: int) -> None:
+async def _stop(run: Child, pid: int, grace: float) -> None:
     """SIGTERM, then SIGKILL, to the program and what it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
+    for number in (signal.SIGTERM, signal.SIGKILL) if grace else (signal.SIGKILL,):
+        try:
             os.killpg(pid, number)
+        except ProcessLookupError:  # so young that it has no process group of its own yet; or gone
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE_SECONDS):
+            async with asyncio.timeout(grace or _GRACE_SECONDS):
                 await asyncio.shield(run.exit)
                 return
 

@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import urns
+from .renderpolicies import render_policies
 from .report import Diagnostic, Op, PropertyChange, Report, Step
 from .values import HIDDEN, NOT_KNOWN, dotted, leaves, shown
 
@@ -76,6 +77,7 @@ def render(
     if diff:
         lines += ["", *_properties(report.steps, paint, width)] if report.changes else []
     lines += _messages(report.diagnostics, paint, width)
+    lines += render_policies(report, short_type, paint, width)
     if report.program_output.strip():
         lines += [
             "",

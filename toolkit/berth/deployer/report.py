@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .compare import Change, veiled
@@ -323,6 +323,10 @@ def redacted(report: Report, redactor: Redactor) -> Report:
     report.diagnostics = [
         Diagnostic(d.severity, redactor.text(d.message), d.urn, d.code) for d in report.diagnostics
     ]
+    report.policy_results = tuple(
+        replace(result, message=redactor.text(result.message)) for result in report.policy_results
+    )
+    report.policy_packs = tuple(replace(run, error=redactor.text(run.error)) for run in report.policy_packs)
     report.program_output = redactor.text(report.program_output)
     report.outputs = {name: _redacted_output(value, redactor) for name, value in report.outputs.items()}
     return report

@@ -52,6 +52,8 @@ class RunRequest:
         recorded: for previews: answers of providers' functions, and outputs of other stacks.
         policy_packs: the policy packs that see every resource; an `up` that breaks a mandatory policy is
             refused before anything changes.
+        policy_seconds: how long a pack may take over one resource; a policy that takes longer is broken.
+        pack_seconds: how long a pack may take until it serves.
     """
 
     program: Path
@@ -69,6 +71,8 @@ class RunRequest:
     kubeconfigs: tuple[tuple[str | None, str | None], ...] = ()
     recorded: Recorded = field(default_factory=Recorded)
     policy_packs: tuple[PolicyPack, ...] = ()
+    policy_seconds: float = 5.0
+    pack_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for name, value in (("project", self.project), ("stack", self.stack)):

@@ -12,9 +12,10 @@ from pulumi.runtime.proto import resource_pb2
 from . import foreign, urns
 from .cluster import Access, Provider, hide
 from .desired import Desired, Resource, build, step_of
-from .errors import DeployError, Refused
+from .errors import DeployError, ForbiddenError, Refused
 from .monitor import response
 from .plan import Outcome, offline
+from .policywatch import Watch
 from .references import read_object, read_stack
 from .report import Diagnostic, Op
 from .values import UNKNOWN, Secret, decode, encode, shown
@@ -22,6 +23,7 @@ from .values import UNKNOWN, Secret, decode, encode, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from .policy import Policies
     from .report import Step
     from .request import Context
 
@@ -42,6 +44,9 @@ class Handler(Protocol):
     async def object(self, desired: Desired, access: Access) -> Outcome:
         """Plan or apply one object."""
 
+    def halt(self) -> None:
+        """Begin nothing more."""
+
 
 class Session:
     """The monitor's side of one run.
@@ -52,11 +57,20 @@ class Session:
         dry_run: whether the program is told that it previews.
         preview: whether it truly is no more than that, so that recorded answers count, and what is
             missing is unknown rather than an error.
+        policies: the policy packs that see every resource; none without it.
 
     `lacking` names what the program asked of providers that are not here: an `up` is then refused.
     """
 
-    def __init__(self, context: Context, handler: Handler | None, *, dry_run: bool, preview: bool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        handler: Handler | None,
+        *,
+        dry_run: bool,
+        preview: bool,
+        policies: Policies | None = None,
+    ) -> None:
         self.context, self.request = context, context.request
         self.dry_run, self.is_preview = dry_run, preview
         self._handler = handler
@@ -74,6 +88,7 @@ class Session:
         self._quiet_since: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._default = Provider("", self._default_inputs())
+        self.watch = Watch(policies, self) if policies else None
 
     def _default_inputs(self) -> dict[str, Any]:
         config, secret = self.request.config, self.request.secret_keys
@@ -114,8 +129,15 @@ class Session:
             return
         self.logs.append(Diagnostic(severity, message, urn, "program"))
 
+    def whisper(self, message: str) -> None:
+        """A message that nobody is shown: the launcher's."""
+        if self.watch is not None:
+            self.watch.heard(message)
+
     def set_outputs(self, urn: str, outputs: dict[str, Any]) -> None:
         """The outputs of a component or of the stack."""
+        if self.watch is not None:
+            self.watch.registered(urn, outputs)
         if urns.type_of(urn) == urns.STACK:
             self.outputs = outputs
             self.context.redactor.add_secrets(outputs)
@@ -172,6 +194,8 @@ class Session:
             self._refuse_options(resource, request)
             ident, outputs = await self._dispatch(resource)
         except DeployError as error:
+            if isinstance(error, ForbiddenError) and self._handler is not None:
+                self._handler.halt()
             done: Outcome | None = getattr(error, "outcome", None)
             if done is not None:
                 self.steps[urn] = done.step
@@ -185,6 +209,8 @@ class Session:
 
     async def _dispatch(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         """Do what a resource asks for: its id and its outputs."""
+        if self.watch is not None and not resource.type.startswith(_KUBERNETES):
+            await self.watch.structure(resource)
         if not resource.custom or resource.type.startswith(_PROVIDERS):
             self._structure(resource)
             return (_PROVIDER_ID if resource.custom else ""), dict(resource.inputs)
@@ -227,6 +253,8 @@ class Session:
         if self._handler is not None and not self.request.offline and not provider.is_unknown:
             access = await self.context.clusters.access(provider)
         desired = await build(resource, access)
+        if self.watch is not None and await self.watch.object(resource, desired):
+            desired = await build(resource, access)
         self._declare(desired, access)
         if access is None or self._handler is None:
             if not self.dry_run:
@@ -333,12 +361,13 @@ class Session:
             providers=dict(request.providers),
             protect=protect,
             retain=retain,
-            delete_first=request.deleteBeforeReplace,
+            delete_first=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
             import_id=request.importId,
             ignore=tuple(request.ignoreChanges),
             replace_on=tuple(request.replaceOnChanges),
             secret_outputs=tuple(request.additionalSecretOutputs),
             timeouts={"create": times.create, "update": times.update, "delete": times.delete},
+            version=request.version,
         )
 
     def _refuse_options(self, resource: Resource, request: resource_pb2.RegisterResourceRequest) -> None:
