@@ -23,6 +23,7 @@ COMMANDS = {
     "new": ("new", "Write the file of a new stack."),
     "explain": ("explain", "Say where each setting of a stack comes from."),
     "schema": ("schema", "Print the JSON Schema of stack files."),
+    "policy": ("policy", "Check stacks against the policy pack, and change nothing."),
     "permissions": ("permissions", "Derive the least permissions that a stack needs."),
     "weights": ("weights", "Pin the weights of a model to what its hub has."),
     "key": ("key", "Print the API key of a local stack."),

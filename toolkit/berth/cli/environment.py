@@ -13,12 +13,14 @@ from berth.cli.consent import consent
 from berth.cli.console import Console, curl
 from berth.cli.engines import PULUMI, create_option, engine_of, engine_option, secrets_provider_option
 from berth.cli.errors import UserError
+from berth.cli.packs import judging, policy_options
 from berth.cli.preparing import Need, NothingThereError, prepare
 from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, stack_argument
 from berth.cli.stackfile import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from berth.deployer import Report, RunRequest
 
@@ -53,6 +55,7 @@ async def _stoppable(
 @secrets_provider_option
 @context_option
 @diff_option
+@policy_options
 @json_option
 def up(
     stack: str,
@@ -65,6 +68,9 @@ def up(
     secrets_provider: str | None,
     context: str | None,
     diff: bool,
+    packs: tuple[Path, ...],
+    configs: tuple[Path, ...],
+    policy_seconds: float,
     as_json: bool,
 ) -> None:
     """Bring an environment to what stacks/Pulumi.STACK.yaml says.
@@ -74,6 +80,7 @@ def up(
     """
     from berth.cli.doctor import require_fit
 
+    judged = judging(packs, configs, policy_seconds)
     console = Console()
     confirm = consent(stack, "up", yes=yes)
     used = engine_of(engine, stack, create=create, secrets_provider=secrets_provider)
@@ -87,7 +94,7 @@ def up(
             # Its request lacks the file's settings, which the CLI reads itself; the doctor opens no secret.
             looked = prepare(stack, Console(quiet=True), need=Need.LOOK, context=context, offline=True)
         require_fit(looked.request, console)
-    report = asyncio.run(_stoppable(used.up, prepared.request, console, confirm))
+    report = asyncio.run(_stoppable(used.up, judged(prepared.request), console, confirm))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [

@@ -13,11 +13,15 @@ import click
 from berth.cli.console import Console
 from berth.cli.engines import BERTH, PULUMI, engine_of, engine_option
 from berth.cli.errors import UserError
+from berth.cli.packs import judging, policy_options
 from berth.cli.preparing import Need, prepare
 from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, layout_option
 from berth.cli.stackfile import find_stack, stack_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from berth.deployer import Report, RunRequest
 
 # What the program imports, by ground: once for all stacks, before they are forked.
@@ -68,6 +72,7 @@ GOOGLE_MODULES = (
 @context_option
 @layout_option
 @diff_option
+@policy_options
 @json_option
 def preview(
     stack: str | None,
@@ -79,6 +84,9 @@ def preview(
     context: str | None,
     layout: str,
     diff: bool,
+    packs: tuple[Path, ...],
+    configs: tuple[Path, ...],
+    policy_seconds: float,
     as_json: bool,
 ) -> None:
     """Show what `up` would change in STACK, and change nothing.
@@ -87,10 +95,11 @@ def preview(
     account, no credential and no network is needed.
     """
     console = Console()
+    judged = judging(packs, configs, policy_seconds)
     if every and stack is None:
         if context or engine != BERTH:
             raise UserError("--all plans without any account: --context and --engine go with one stack")
-        reports = asyncio.run(_previews(stack_names(), console))
+        reports = asyncio.run(plan_offline(stack_names(), console, judged))
         _finish_all(reports, as_json=as_json, diff=diff, layout=layout, brief=brief)
         return
     if every or stack is None:
@@ -102,12 +111,21 @@ def preview(
     by_pulumi = engine == PULUMI
     used = engine_of(engine, stack)
     prepared = prepare(stack, console, need=Need.LOOK, context=context, offline=offline, by_pulumi=by_pulumi)
-    report = asyncio.run(used.preview(prepared.request, on_event=Teller(console) if by_pulumi else None))
+    request = judged(prepared.request)
+    report = asyncio.run(used.preview(request, on_event=Teller(console) if by_pulumi else None))
     finish(report, as_json=as_json, diff=diff, layout=layout)
 
 
-async def _previews(names: list[str], console: Console) -> list[Report]:
-    """Plan the stacks in two warm processes: importing both clouds' SDKs in one would take the longest."""
+async def plan_offline(
+    names: list[str], console: Console, change: Callable[[RunRequest], RunRequest] = lambda request: request
+) -> list[Report]:
+    """Plan stacks in two warm processes: importing both clouds' SDKs in one would take the longest.
+
+    Args:
+        names: the stacks; the reports are in their order.
+        console: where progress goes.
+        change: what is to be different in each request, such as policy packs.
+    """
     from berth import deployer
 
     with console.step("preview", f"planning {len(names)} stacks, offline"), contextlib.ExitStack() as ended:
@@ -120,7 +138,7 @@ async def _previews(names: list[str], console: Console) -> list[Report]:
         for name in names:
             request = prepare(name, Console(quiet=True), need=Need.LOOK, offline=True).request
             on_aws = find_stack(name).grounds & {"eks", "sagemaker"}
-            groups["aws" if on_aws else "google"].append(request)
+            groups["aws" if on_aws else "google"].append(change(request))
         parallel = max(1, (os.cpu_count() or 1) // len(warm))
         done = await asyncio.gather(
             *(

@@ -28,7 +28,7 @@ from .errors import (
 )
 from .program import Interpreter
 from .recorded import Recorded, load_recorded
-from .render import render, summary
+from .render import render, render_findings, summary
 from .report import (
     Diagnostic,
     Event,
@@ -85,6 +85,7 @@ __all__ = [
     "preview",
     "previews",
     "render",
+    "render_findings",
     "set_secret",
     "summary",
     "up",

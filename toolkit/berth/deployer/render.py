@@ -89,6 +89,14 @@ def render(
     return "\n".join(lines).strip("\n") + "\n"
 
 
+def render_findings(report: Report, *, color: bool = False, width: int = 80) -> str:
+    """Only what policies found in a report, and the errors that kept it from being a plan."""
+    paint = _paint if color else _plain
+    errors = [message for message in report.errors if message.code != "policy"]
+    lines = _messages(errors, paint, width) + render_policies(report, short_type, paint, width)
+    return "\n".join(lines).strip("\n") + "\n"
+
+
 def _plain(text: str, _: str) -> str:
     return text
 
