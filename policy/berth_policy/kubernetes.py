@@ -55,12 +55,12 @@ class Object:
     @property
     def namespace(self) -> str:
         """Its namespace; "default" where it names none."""
-        return self.metadata.get("namespace") or "default"
+        return str(self.metadata.get("namespace") or "default")
 
     @property
     def name(self) -> str:
         """Its name, or "" where the cluster makes one."""
-        return self.metadata.get("name") or ""
+        return str(self.metadata.get("name") or "")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Container:
     @property
     def sidecar(self) -> bool:
         """Whether it is an init container that goes on beside the others."""
-        return self.place == "initContainers" and self.body.get("restartPolicy") == "Always"
+        return bool(self.place == "initContainers" and self.body.get("restartPolicy") == "Always")
 
     @property
     def serves(self) -> bool:
@@ -103,6 +103,29 @@ class Pod:
     template: Mapping[str, Any]
     path: str
     spec: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The kind of what makes it."""
+        return self.object.kind
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it runs in."""
+        return self.object.namespace
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is to run until somebody ends it."""
+        if self.object.kind in {"Job", "CronJob"}:
+            return False
+        policy = self.spec.get("restartPolicy")
+        return policy is None or policy == "Always"
+
+    @property
+    def windows(self) -> bool:
+        """Whether it runs on Windows, which knows some controls only by other names."""
+        return bool(at(self.spec, "os", "name") == "windows")
 
     @property
     def labels(self) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from berth_policy.environment import EnvironmentSettings, environment_of
 from berth_policy.exceptions import FILE, Exemption
 from berth_policy.message import message
 from berth_policy.rule import Finding, Rule
-from berth_policy.subject import Resource, Stack
+from berth_policy.subject import Resource, Stack, survey, title_of
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 
@@ -150,18 +150,12 @@ class Run:
 
 
 def _each(check: Callable[[Resource], Iterable[Finding]], stack: Stack, rule: Rule) -> Iterator[Finding]:
-    unknown: UnknownValueError | None = None
-    for one in stack.resources:
-        if not rule.looks_at(one.token):
-            continue
+    def look(one: Resource) -> Iterator[Finding]:
         one.configured = stack.configured
-        try:
-            for finding in check(one):
-                yield Finding(finding.found, finding.wanted, finding.resource or one)
-        except UnknownValueError as error:
-            unknown = unknown or error
-    if unknown is not None:
-        raise unknown
+        for finding in check(one):
+            yield Finding(finding.found, finding.wanted, finding.resource or one)
+
+    return survey((one for one in stack.resources if rule.looks_at(one.token)), look, title_of)
 
 
 def _stack_urn() -> str:

@@ -93,8 +93,17 @@ class Stack:
         return [one for kind, group in self._by_type.items() if kind.startswith(beginnings) for one in group]
 
 
-def survey(items: Iterable[Item], look: Callable[[Item], Iterable[Found]]) -> Iterator[Found]:
+def survey(
+    items: Iterable[Item],
+    look: Callable[[Item], Iterable[Found]],
+    name: Callable[[Item], str] = lambda _: "",
+) -> Iterator[Found]:
     """Look at each item, also after one that has an unknown value; that one is raised at the end.
+
+    Args:
+        items: what to look at.
+        look: what finds something about one of them.
+        name: what the error calls an item; the runtime itself tells the property's path only.
 
     Raises:
         UnknownValueError: of the first item that could not be judged.
@@ -104,9 +113,15 @@ def survey(items: Iterable[Item], look: Callable[[Item], Iterable[Found]]) -> It
         try:
             yield from look(item)
         except UnknownValueError as error:
-            unknown = unknown or error
+            called = [word for word in [name(item)] if word]
+            unknown = unknown or UnknownValueError(error.unknown_type_sentinel, [*called, *error.props])
     if unknown is not None:
         raise unknown
+
+
+def title_of(resource: Resource) -> str:
+    """What errors call a resource."""
+    return f"({resource.title})"
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -2,24 +2,16 @@
 
 from collections.abc import Iterator
 
-from berth_policy.kubernetes import KUBERNETES, pods
-from berth_policy.rule import Finding, Rule
-from berth_policy.subject import Resource, survey
-
-KEYS = ("hostNetwork", "hostPID", "hostIPC")
+from berth_policy.checks import Said, of_stack
+from berth_policy.kubernetes import KUBERNETES, Pod
+from berth_policy.rule import Rule
 
 
-def check(resource: Resource) -> Iterator[Finding]:
-    """Look at the three switches of each pod."""
-    places = [(pod, key) for pod in pods(resource) for key in KEYS]
-    yield from survey(
-        places,
-        lambda place: (
-            [Finding(f"{place[0].path}.{place[1]} is true", "false or absent")]
-            if place[0].spec.get(place[1])
-            else []
-        ),
-    )
+def look(pod: Pod) -> Iterator[Said]:
+    """Look at one pod."""
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.spec.get(key):
+            yield f"{pod.path}.{key} is {pod.spec[key]!r}", "false or absent"
 
 
 RULE = Rule(
@@ -27,7 +19,7 @@ RULE = Rule(
     group="workloads",
     title="Pods share no network, process or IPC namespace of their node.",
     why="A pod there sees the traffic and processes of everybody on the node, the kubelet's too.",
-    fix="Remove the switch; a node agent that needs it has a namespace labelled with the reason.",
+    fix="Remove the switch; a node agent that needs it has a namespace that says why.",
     types=KUBERNETES,
     answers=(
         "CIS Kubernetes 5.2.3",
@@ -37,5 +29,5 @@ RULE = Rule(
         "CKV_K8S_18",
         "CKV_K8S_19",
     ),
-    check=check,
+    check_stack=of_stack(look),
 )

@@ -2,53 +2,38 @@
 
 from collections.abc import Iterator
 
-from berth_policy.kubernetes import Object, Pod, objects, pods
+from berth_policy.kubernetes import Object, Pod
 from berth_policy.rule import IN_PRODUCTION, Finding, Rule
-from berth_policy.subject import Stack, at, survey
+from berth_policy.scaling import is_behind_service, replicated, scaler_of, scalers
+from berth_policy.subject import Stack, survey
+from berth_policy.units import number
 
 LEAST = 2
 
 
 def check(stack: Stack) -> Iterator[Finding]:
     """Look at the replicas of what serves, and at the least of each autoscaler."""
-    scalers = [
-        one
-        for resource in stack.of("kubernetes:autoscaling/")
-        for one in objects(resource)
-        if one.kind == "HorizontalPodAutoscaler"
-    ]
-    yield from survey(scalers, _least)
-    targets = {
-        (one.namespace, at(one.spec, "scaleTargetRef", "kind"), at(one.spec, "scaleTargetRef", "name"))
-        for one in scalers
-    }
-    servers = [
-        (pod, pod.object)
-        for resource in stack.of("kubernetes:apps/")
-        for pod in pods(resource)
-        if pod.object.kind in {"Deployment", "StatefulSet"} and _serves(pod)
-    ]
-    yield from survey(
-        [one for _, one in servers if (one.namespace, one.kind, one.name) not in targets], _replicas
-    )
+    yield from survey(scalers(stack), _least)
+    serving = [one for one in replicated(stack) if _serves(stack, one)]
+    yield from survey([one.object for one in serving if scaler_of(stack, one.object) is None], _replicas)
 
 
-def _serves(pod: Pod) -> bool:
-    return any(one.body.get("readinessProbe") and one.body.get("ports") for one in pod.containers())
+def _serves(stack: Stack, pod: Pod) -> bool:
+    ready = any(one.body.get("readinessProbe") and one.body.get("ports") for one in pod.containers())
+    return ready or is_behind_service(stack, pod)
 
 
 def _least(one: Object) -> Iterator[Finding]:
-    least = one.spec.get("minReplicas")
-    if least is None or least < LEAST:
-        found = "is absent, so 1" if least is None else f"is {least:g}"
-        yield Finding(f"{one.path}spec.minReplicas {found}", f"at least {LEAST}", one.resource)
+    least = number(one.spec.get("minReplicas"), 1)
+    if least < LEAST:
+        yield Finding(f"{one.path}spec.minReplicas is {least:g}", f"at least {LEAST}", one.resource)
 
 
 def _replicas(one: Object) -> Iterator[Finding]:
-    replicas = one.spec.get("replicas")
-    if replicas is None or replicas < LEAST:
-        found = "is absent, so 1" if replicas is None else f"is {replicas:g}"
-        yield Finding(f"{one.path}spec.replicas {found}", f"at least {LEAST}, or an autoscaler", one.resource)
+    replicas = number(one.spec.get("replicas"), 1)
+    if replicas < LEAST:
+        found = f"{one.path}spec.replicas is {replicas:g}"
+        yield Finding(found, f"at least {LEAST}, or an autoscaler", one.resource)
 
 
 RULE = Rule(
@@ -58,5 +43,6 @@ RULE = Rule(
     why="With one replica, the loss of a node or an eviction is an outage.",
     fix="Set replicas, or minReplicas of the autoscaler, to at least 2.",
     levels=IN_PRODUCTION,
+    types=("kubernetes:apps/", "kubernetes:autoscaling/", "kubernetes:core/"),
     check_stack=check,
 )

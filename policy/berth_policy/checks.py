@@ -1,0 +1,107 @@
+"""Pieces that checks of pods are made from.
+
+A look yields pairs: what was found, and what is wanted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from berth_policy.kubernetes import KUBERNETES, Container, Object, Place, Pod, objects, pods
+from berth_policy.rule import Finding
+from berth_policy.subject import Resource, Stack, at, survey, title_of
+
+Said = tuple[str, str]
+Look = Callable[[Pod], Iterable[Said]]
+LookInside = Callable[[Pod, Container], Iterable[Said]]
+REASON = "berth.dev/pod-security-reason"
+"""Annotation of a namespace that admits privileged pods: why."""
+ENFORCE = "pod-security.kubernetes.io/enforce"
+PUBLIC = "berth.dev/public-reason"
+"""Annotation of what everybody may reach: why."""
+
+
+def of_each(look: LookInside, *places: Place) -> Look:
+    """A look at a pod that looks at each of its containers, or at those of some of its lists."""
+
+    def inside(pod: Pod) -> Iterator[Said]:
+        return survey(pod.containers(*places), lambda container: look(pod, container))
+
+    return inside
+
+
+def of_resource(look: Look) -> Callable[[Resource], Iterator[Finding]]:
+    """A check of one resource's pods."""
+
+    def check(resource: Resource) -> Iterator[Finding]:
+        for found, wanted in survey(pods(resource), look):
+            yield Finding(found, wanted)
+
+    return check
+
+
+def of_stack(look: Look, *, agents: bool = False) -> Callable[[Stack], Iterator[Finding]]:
+    """A check of all pods of a stack; node agents are left out unless `agents`.
+
+    Node agents are pods of a DaemonSet in a namespace of their own, declared by the same stack, that admits
+    privileged pods and says why.
+    """
+
+    def check(stack: Stack) -> Iterator[Finding]:
+        return survey(stack.of(*KUBERNETES), lambda resource: _look(stack, resource), title_of)
+
+    def _look(stack: Stack, resource: Resource) -> Iterator[Finding]:
+        for pod in pods(resource):
+            if agents or not is_agent(stack, pod):
+                for found, wanted in look(pod):
+                    yield Finding(found, wanted, resource)
+
+    return check
+
+
+def is_agent(stack: Stack, pod: Pod) -> bool:
+    """Whether it is an agent of its node, in a namespace that says why it may be."""
+    return pod.kind == "DaemonSet" and pod.namespace in agent_namespaces(stack)
+
+
+def agent_namespaces(stack: Stack) -> frozenset[str]:
+    """Namespaces that admit privileged pods and say why."""
+    if "agents" not in stack.memory:
+        stack.memory["agents"] = frozenset(
+            one.name for one in declared(stack, "Namespace", "kubernetes:core/") if admits_privileged(one)
+        )
+    found: frozenset[str] = stack.memory["agents"]
+    return found
+
+
+def admits_privileged(namespace: Object) -> bool:
+    """Whether a namespace admits privileged pods, and says why."""
+    level = at(namespace.metadata, "labels", ENFORCE)
+    return bool(level == "privileged" and said(namespace, REASON))
+
+
+def said(thing: Object, annotation: str) -> str:
+    """The reason that an object's annotation gives, or ""."""
+    return str(at(thing.metadata, "annotations", annotation) or "").strip()
+
+
+def declared(stack: Stack, kind: str, *tokens: str) -> list[Object]:
+    """Every object of a kind that the stack declares; `tokens` are beginnings of its types."""
+    key = f"declared {kind}"
+    if key not in stack.memory:
+        stack.memory[key] = [
+            one
+            for resource in stack.of(*(tokens or KUBERNETES))
+            for one in objects(resource)
+            if one.kind == kind
+        ]
+    found: list[Object] = stack.memory[key]
+    return found
+
+
+def all_pods(stack: Stack) -> list[Pod]:
+    """Every pod that the stack declares, but those of resources whose pods a preview does not know."""
+    if "pods" not in stack.memory:
+        stack.memory["pods"] = [
+            one for resource in stack.of(*KUBERNETES) for one in survey([resource], pods, title_of)
+        ]
+    found: list[Pod] = stack.memory["pods"]
+    return found
