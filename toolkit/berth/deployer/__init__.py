@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .config import Project, load_config, load_project, set_secret
+from .drifted import Drift, DriftReport, Remedy, Unchecked, What, render_drift
 from .errors import (
     ApiError,
     ClusterError,
@@ -26,6 +27,8 @@ from .errors import (
     Refused,
     Unreachable,
 )
+from .expected import Expected, load_expected
+from .managed import Writer
 from .program import Interpreter
 from .recorded import Recorded, load_recorded
 from .render import render, render_findings, summary
@@ -44,7 +47,7 @@ from .request import PolicyPack, RunRequest
 from .values import UNKNOWN, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from .command import Command
 
@@ -58,7 +61,10 @@ __all__ = [
     "ConfigError",
     "DeployError",
     "Diagnostic",
+    "Drift",
+    "DriftReport",
     "Event",
+    "Expected",
     "Interpreter",
     "LockLost",
     "Locked",
@@ -72,19 +78,26 @@ __all__ = [
     "PropertyChange",
     "Recorded",
     "Refused",
+    "Remedy",
     "Report",
     "RunRequest",
     "Secret",
     "Step",
+    "Unchecked",
     "Unreachable",
+    "What",
+    "Writer",
     "down",
+    "drift",
     "load_config",
+    "load_expected",
     "load_project",
     "load_recorded",
     "outputs",
     "preview",
     "previews",
     "render",
+    "render_drift",
     "render_findings",
     "set_secret",
     "summary",
@@ -101,7 +114,7 @@ def _command(
         raise ConfigError(f"{name} cannot be done offline; only a preview can")
     began = time.monotonic()
     used = interpreter or Interpreter(request.python)
-    if not request.kubeconfigs or name in {"preview", "up"}:
+    if not request.kubeconfigs or name in {"preview", "up", "drift"}:
         used.start()
     try:
         from .command import Command  # noqa: PLC0415 - see above; and `berth --help` need not pay for it
@@ -226,3 +239,27 @@ async def outputs(request: RunRequest, *, interpreter: Interpreter | None = None
         from . import deploy  # noqa: PLC0415 - see _command
 
         return await deploy.outputs(command)
+
+
+async def drift(
+    request: RunRequest,
+    *,
+    expected: Iterable[Expected] | None = None,
+    on_event: OnEvent | None = None,
+    interpreter: Interpreter | None = None,
+) -> DriftReport:
+    """What the stack's clusters have that its program did not ask, by field and by who wrote it.
+
+    Changes nothing. Needs get, list and patch (for dry runs) on the stack's kinds. A report is `ok` only
+    where everything was compared and nothing differs.
+
+    Args:
+        request: as for `preview`. `offline` is refused.
+        expected: what controllers write; without it, `load_expected()`.
+        on_event: told what happens, as it happens.
+        interpreter: as for `preview`.
+    """
+    with _command("drift", request, interpreter, on_event) as command:
+        from . import drifting  # noqa: PLC0415 - see _command
+
+        return await drifting.drift(command, load_expected() if expected is None else expected)

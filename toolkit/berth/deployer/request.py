@@ -54,6 +54,8 @@ class RunRequest:
             refused before anything changes.
         policy_seconds: how long a pack may take over one resource; a policy that takes longer is broken.
         pack_seconds: how long a pack may take until it serves.
+        take_back: write over fields that other field managers own, as the annotation pulumi.com/patchForce
+            does for one object.
     """
 
     program: Path
@@ -73,6 +75,7 @@ class RunRequest:
     policy_packs: tuple[PolicyPack, ...] = ()
     policy_seconds: float = 5.0
     pack_seconds: float = 60.0
+    take_back: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("project", self.project), ("stack", self.stack)):

@@ -255,6 +255,7 @@ class Session:
         desired = await build(resource, access)
         if self.watch is not None and await self.watch.object(resource, desired):
             desired = await build(resource, access)
+        desired.force = desired.force or self.request.take_back
         self._declare(desired, access)
         if access is None or self._handler is None:
             if not self.dry_run:
