@@ -18,6 +18,7 @@ from berth.cli.paths import log_folder
 COMMANDS = {
     "up": ("environment", "Bring an environment to what its stack file says."),
     "preview": ("previews", "Show what `up` would change, and change nothing."),
+    "drift": ("drift", "Show what a cluster has that a stack's program did not ask."),
     "down": ("environment", "Remove everything that a stack made."),
     "outputs": ("environment", "Print a stack's outputs."),
     "new": ("new", "Write the file of a new stack."),
@@ -42,6 +43,7 @@ EXPECTED = frozenset(
         "berth.deployer.errors.DeployError",
         "berth.localcluster.errors.ClusterError",
         "berth.operations.errors.OperationsError",
+        "berth.rendering.errors.RenderError",
         "berth_images.errors.ImagesError",
         "berth_stacks.errors.SettingsError",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,6 +51,9 @@ async def _stoppable(
 @click.option(
     "--ignore-doctor", is_flag=True, help="Go on although a cluster does not fit what the stack asks."
 )
+@click.option(
+    "--take-back", is_flag=True, help="Write over fields that others wrote into, as `berth drift` shows them."
+)
 @engine_option
 @create_option
 @secrets_provider_option
@@ -63,6 +67,7 @@ def up(
     yes: bool,
     simulated_gpus: int | None,
     ignore_doctor: bool,
+    take_back: bool,
     engine: str,
     create: bool,
     secrets_provider: str | None,
@@ -81,6 +86,8 @@ def up(
     from berth.cli.doctor import require_fit
 
     judged = judging(packs, configs, policy_seconds)
+    if take_back and engine == PULUMI:
+        raise UserError("--take-back: for Pulumi's provider, annotate the object with pulumi.com/patchForce")
     console = Console()
     confirm = consent(stack, "up", yes=yes)
     used = engine_of(engine, stack, create=create, secrets_provider=secrets_provider)
@@ -94,7 +101,8 @@ def up(
             # Its request lacks the file's settings, which the CLI reads itself; the doctor opens no secret.
             looked = prepare(stack, Console(quiet=True), need=Need.LOOK, context=context, offline=True)
         require_fit(looked.request, console)
-    report = asyncio.run(_stoppable(used.up, judged(prepared.request), console, confirm))
+    request = replace(judged(prepared.request), take_back=take_back)
+    report = asyncio.run(_stoppable(used.up, request, console, confirm))
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [

@@ -241,13 +241,16 @@ def _wrap(text: str, width: int, indent: str) -> list[str]:
 
 
 def _unchecked(report: DriftReport, width: int) -> list[str]:
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, dict[str, list[str]]] = {}
     for one in report.unchecked:
-        by_reason.setdefault(one.reason, []).append(f"{one.type.rpartition(':')[2]} {one.name}")
+        kinds = by_reason.setdefault(one.reason, {})
+        kinds.setdefault(one.type.rpartition(":")[2], []).append(one.name)
     lines: list[str] = []
-    for reason, names in by_reason.items():
-        lines += ["", *_wrap(f"not checked, {len(names)}: {reason}", width, "  ")]
-        lines += _wrap(f"  {', '.join(names)}", width, "  ")
+    for reason, kinds in by_reason.items():
+        count = sum(map(len, kinds.values()))
+        lines += ["", *_wrap(f"not checked, {count}: {reason}", width, "  ")]
+        for kind, names in sorted(kinds.items()):
+            lines += _wrap(f"  {kind}: {', '.join(names)}", width, "    ")
     return lines
 
 
@@ -259,7 +262,8 @@ def _counts(report: DriftReport, width: int) -> list[str]:
     if parts:
         verdict = f"drift in {len(objects)} object{'s' if len(objects) != 1 else ''}: {', '.join(parts)}"
     else:
-        verdict = "no drift" if report.complete else "not checked completely, and no drift in the rest"
+        verdict = "not everything was compared, and nothing drifted in the rest"
+        verdict = "no drift" if report.complete else verdict if report.checked else "nothing was compared"
     text = f"{report.stack} on {where}: {verdict}; {report.checked} compared"
     if report.expected:
         text += f", {len(report.expected)} fields written by controllers as expected"

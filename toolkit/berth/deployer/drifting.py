@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 CLOUD = "the deployer asks no cloud; `pulumi refresh --preview-only` compares these"
 _REPORTED = frozenset({"status"})  # what is reported is not asked, so it cannot drift
 _SCALABLE = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "ReplicaSet")})
+_STAND_IN = "berth-drift-stand-in"  # a dry run makes nothing of this name
 _NO_CLUSTER = "the cluster is known only to the Pulumi CLI, or once it is made"
 
 
@@ -79,7 +80,10 @@ class Examiner:
                 )
             )  # fmt: skip
             return _outcome(desired, access, live, after)
+        before = len(self.drift)
         self._compare(desired, where, live, after)
+        if any(one.what is What.ADDED for one in self.drift[before:]):
+            await self._forgive_defaults(desired, access, live)
         if (desired.key.group, desired.key.kind) in _SCALABLE:
             await self._replicas(desired, access, live)
         return _outcome(desired, access, live, after)
@@ -172,6 +176,30 @@ class Examiner:
                     writers=(entry.writer,), remedy=Remedy.BY_HAND, reason=why,
                 )  # fmt: skip
                 (self.expected if why else self.drift).append(found)
+
+    async def _forgive_defaults(self, desired: Desired, access: Access, live: Mapping[str, Any]) -> None:
+        """Drop what others own and the API server would fill in just so: `kubectl replace` owns defaults.
+
+        What it fills in shows a dry run of the same object under a name that nobody has. Where that is
+        refused (a node port is taken, a definition's name is fixed), everything stays told.
+        """
+        assert desired.kind is not None  # noqa: S101 - for the type checker; object() has checked it
+        metadata = {**desired.manifest["metadata"], "name": _STAND_IN}
+        try:
+            fresh = await access.api.apply(
+                desired.kind, {**desired.manifest, "metadata": metadata}, dry_run=True
+            )
+        except ApiError:
+            return
+        urn = desired.resource.urn
+
+        def filled_in(one: Drift) -> bool:
+            if one.what is not What.ADDED or one.urn != urn:
+                return False
+            path = parse_path(one.path)
+            return at(fresh, path) is not None and at(fresh, path) == at(live, path)
+
+        self.drift = [one for one in self.drift if not filled_in(one)]
 
     async def _replicas(self, desired: Desired, access: Access, live: Mapping[str, Any]) -> None:
         """Replicas that the program leaves open: the API server records no writer where nobody owned them."""
