@@ -43,7 +43,6 @@ EXPECTED = frozenset(
         "berth.deployer.errors.DeployError",
         "berth.localcluster.errors.ClusterError",
         "berth.operations.errors.OperationsError",
-        "berth.rendering.errors.RenderError",
         "berth_images.errors.ImagesError",
         "berth_stacks.errors.SettingsError",
     }

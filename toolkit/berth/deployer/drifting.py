@@ -88,6 +88,9 @@ class Examiner:
             await self._replicas(desired, access, live)
         return _outcome(desired, access, live, after)
 
+    def halt(self) -> None:
+        """Nothing is under way that could be stopped: a comparison changes nothing."""
+
     def _skip(self, desired: Desired, reason: str) -> None:
         resource = desired.resource
         self.unchecked.append(Unchecked(resource.type, resource.name, resource.urn, reason))
