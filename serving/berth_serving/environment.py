@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ class Reader:
     def seconds(self, name: str, default: float, low: float, high: float) -> float:
         """A time in seconds in low..high."""
         return self._number(float, name, default, low=low, high=high, unit="seconds")
+
+    def amount(self, name: str, default: float, low: float, high: float, *, unit: str) -> float:
+        """A number in low..high."""
+        return self._number(float, name, default, low=low, high=high, unit=unit)
+
+    def path(self, name: str) -> Path | None:
+        """A path; None where unset."""
+        value = self.text(name, "")
+        return Path(value) if value else None
 
     def _number(
         self, parse: Callable[[str], float], name: str, default: float, *, low: float, high: float, unit: str

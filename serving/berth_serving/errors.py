@@ -4,7 +4,9 @@
     ├── ValidationError          422¹    validation       invalid_request_error
     │   ├── UnsupportedParameter 422     validation       invalid_request_error
     │   └── ModelNotFound        404     validation       invalid_request_error
+    ├── ContentBlocked           422¹    content_filter   invalid_request_error
     ├── Unauthenticated          401     authentication   invalid_request_error
+    ├── Forbidden                403     authorization    invalid_request_error
     ├── NoSuchRoute              404     not_found        invalid_request_error
     ├── MethodNotAllowed         405     not_found        invalid_request_error
     ├── RequestTimeout           408     timeout          invalid_request_error
@@ -98,6 +100,25 @@ class Unauthenticated(RequestError):
     error_type = "authentication"
     openai_type = "invalid_request_error"
     code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    """The key is known, and may not do this."""
+
+    status = 403
+    error_type = "authorization"
+    openai_type = "invalid_request_error"
+    code = "insufficient_scope"
+
+
+class ContentBlocked(RequestError):
+    """A filter blocked the prompt or the answer; the message names the filter, never the text."""
+
+    status = 422
+    openai_status = 400
+    error_type = "content_filter"
+    openai_type = "invalid_request_error"
+    code = "content_filter"
 
 
 class NoSuchRoute(RequestError):

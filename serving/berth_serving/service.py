@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berth_serving.contracts.model import Asked, Limits, Timing
+from berth_serving.contracts.model import Asked, Limits
 from berth_serving.engines.protocol import (
     EngineError,
     EngineGarbled,
@@ -18,16 +18,23 @@ from berth_serving.engines.protocol import (
     Progress,
     TokenEvent,
 )
-from berth_serving.errors import GenerationFailed, NotReady, ValidationError
+from berth_serving.errors import GenerationFailed, NotReady, Overloaded, ValidationError
+from berth_serving.filters import rules
+from berth_serving.filters.chain import Filters
+from berth_serving.filters.streams import OutputFilter
 from berth_serving.interrupt import Interruptible
 from berth_serving.monitor import EngineMonitor
+from berth_serving.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
     from berth_serving.admission import Admission, Place
+    from berth_serving.call import Call
     from berth_serving.engines.protocol import Engine, Piece
+    from berth_serving.keys import Key
     from berth_serving.metrics import GatewayMetrics
+    from berth_serving.records import Record
     from berth_serving.settings import GatewaySettings
 
 # A tokenizer makes at most one token of a byte, and adds a few of its own.
@@ -54,35 +61,86 @@ class Service:
             unsupported=engine.unsupported,
             engine=engine.name,
         )
+        self.filters = Filters(
+            rules.load(settings.filters_file) if settings.filters_file else (), metrics, settings
+        )
+        self.records = Records(settings, metrics)
         self._on_engine: set[Interruptible] = set()
+        self._running: dict[str, int] = {}
 
     @asynccontextmanager
-    async def generation(
-        self, asked: Asked, route: str, received: float, key: str
-    ) -> AsyncIterator[Generation]:
-        """Admit a request of a key's owner and hold a slot of the engine for it.
+    async def generation(self, asked: Asked, call: Call) -> AsyncIterator[Generation]:
+        """Admit a request and hold a slot of the engine for it.
 
         Raises:
             NotReady: the engine is not there; nothing was started.
-            Overloaded: no place, or no slot in time.
+            Overloaded: no place, no slot in time, or the key has as many in flight as it may.
+            ContentBlocked: a filter blocks the prompt.
             ValidationError: what only the tokenizer could tell.
             GenerationFailed: raised into the body when the engine is lost meanwhile.
         """
-        timing = Timing(received)
         self.monitor.require_ready()
-        with self.admission.enter(key) as place:
-            request = await self._prepare(asked)
-            timing.validated = time.monotonic()
-            await place.take_slot(self.settings.queue_timeout)
-            # The engine may have been lost while this one waited for a slot of its own accord.
-            self.monitor.require_ready()
-            timing.started = time.monotonic()
-            async with Interruptible() as scope:
-                self._on_engine.add(scope)
-                try:
-                    yield Generation(self, request, place, timing, route)
-                finally:
-                    self._on_engine.discard(scope)
+        with self._one_more_of(call.key), self.admission.enter(call.key.name) as place:
+            record = self.records.begin(call, asked)
+            try:
+                await self._filter_prompt(asked, call)
+                request = await self._prepare(asked)
+                record.timing.validated = time.monotonic()
+                await place.take_slot(self.settings.queue_timeout)
+                # The engine may have been lost while this one waited for a slot of its own accord.
+                self.monitor.require_ready()
+                record.timing.started = time.monotonic()
+                record.engine_begins()
+                async with Interruptible() as scope:
+                    self._on_engine.add(scope)
+                    try:
+                        yield Generation(self, request, place, record)
+                    finally:
+                        self._on_engine.discard(scope)
+            except BaseException as error:
+                record.error = type(error).__name__
+                raise
+            finally:
+                record.end()
+
+    @contextmanager
+    def _one_more_of(self, key: Key) -> Iterator[None]:
+        """Count a key's generations in flight, where it may have only so many."""
+        if not key.max_concurrent:
+            yield
+            return
+        running = self._running.get(key.name, 0)
+        if running >= key.max_concurrent:
+            raise Overloaded(
+                f"key {key.name}: at most {key.max_concurrent} requests may be in flight",
+                retry_after=self.admission.retry_after(),
+                code="rate_limit_exceeded",
+            )
+        self._running[key.name] = running + 1
+        try:
+            yield
+        finally:
+            self._running[key.name] -= 1
+            if not self._running[key.name]:
+                del self._running[key.name]
+
+    async def _filter_prompt(self, asked: Asked, call: Call) -> None:
+        """Let the filters look at the prompt, and change it where one redacts."""
+        if not self.filters.inputs:
+            return
+        if asked.messages is not None:
+            texts = [message.get("content") for message in asked.messages]
+            places = [index for index, text in enumerate(texts) if isinstance(text, str)]
+            made = await self.filters.check_input([str(texts[index]) for index in places], call)
+            changed = dict(zip(places, made, strict=True))
+            asked.messages = [
+                {**message, "content": changed[index]} if index in changed else message
+                for index, message in enumerate(asked.messages)
+            ]
+        elif isinstance(asked.prompt, str):
+            (asked.prompt,) = await self.filters.check_input([asked.prompt], call)
+        else:
+            raise ValidationError("`prompt` must be text: filters cannot read token ids", param="prompt")
 
     async def pieces(
         self, asked: str | Sequence[Mapping[str, Any]], key: str, *, add_special: bool
@@ -210,24 +268,45 @@ class Service:
 class Generation:
     """One request in a slot of the engine. Iterate `tokens()` once; then `finished` is set."""
 
-    def __init__(
-        self, service: Service, request: EngineRequest, place: Place, timing: Timing, route: str
-    ) -> None:
+    def __init__(self, service: Service, request: EngineRequest, place: Place, record: Record) -> None:
         self._service = service
         self._request = request
         self._place = place
-        self._route = route
-        self.timing = timing
-        self.finished: Finished | None = None
+        self._record = record
+        self.timing = record.timing
 
-    async def tokens(self) -> AsyncGenerator[TokenEvent, None]:
-        """Every token, as it comes. The slot is free once the engine is done, however slow the client.
+    @property
+    def finished(self) -> Finished | None:
+        """The end of the engine's answer, once it is there."""
+        return self._record.finished
+
+    def tokens(self) -> AsyncGenerator[TokenEvent, None]:
+        """Every token, as it comes, or as filters let it. The slot is free once the engine is done.
 
         Raises:
             ValidationError: the engine refused the request.
             GenerationFailed: it did not finish it.
+            ContentBlocked: a filter blocks the answer.
         """
-        metrics, monitor, timing = self._service.metrics, self._service.monitor, self.timing
+        return self._filtered() if self._service.filters.outputs else self._from_engine()
+
+    async def _filtered(self) -> AsyncGenerator[TokenEvent, None]:
+        filters = self._service.filters
+        judgement = filters.judge_output(self._record.call)
+        output = OutputFilter(filters, judgement)
+        try:
+            async with aclosing(self._from_engine()) as events:
+                async for event in events:
+                    for sure in await output.feed(event):
+                        yield sure
+            for sure in await output.end():
+                yield sure
+        finally:
+            filters.finish(judgement)
+
+    async def _from_engine(self) -> AsyncGenerator[TokenEvent, None]:
+        metrics, monitor, record = self._service.metrics, self._service.monitor, self._record
+        timing = record.timing
         previous = 0.0
         follows = _SchemaCheck() if self._request.json_schema is not None else None
         try:
@@ -240,8 +319,9 @@ class Generation:
                             metrics.between_tokens.observe(now - previous)
                         else:
                             timing.first_token = now
-                            metrics.first_token.labels(self._route).observe(now - timing.received)
+                            metrics.first_token.labels(record.call.route).observe(now - timing.received)
                         previous = now
+                        record.said(event)
                         if follows is not None:
                             follows.add(event)
                         yield event
@@ -250,7 +330,8 @@ class Generation:
                     else:
                         if follows is not None:
                             follows.at_end(event)
-                        self._end(event, now)
+                        self._place.free_slot(served=True)
+                        record.engine_ended(event, now, self._request.max_new_tokens)
         except EngineRefused as error:
             raise ValidationError(f"the engine refused the request: {error}") from None
         except EngineGarbled as error:
@@ -260,29 +341,6 @@ class Generation:
         except EngineError as error:
             monitor.lose(str(error))
             raise GenerationFailed(f"Request failed during generation: {error}") from None
-
-    def _end(self, finished: Finished, now: float) -> None:
-        self.finished = finished
-        self._place.free_slot(served=True)
-        metrics, timing = self._service.metrics, self.timing
-        timing.ended = now
-        seconds = now - timing.started
-        total = now - timing.received
-        tokens = finished.output_tokens
-        metrics.prompt_tokens.inc(finished.input_tokens)
-        metrics.generated_tokens.inc(tokens)
-        metrics.llm_latency.observe(total)
-        metrics.llm_tokens.observe(tokens)
-        if tokens and seconds > 0:
-            metrics.llm_throughput.observe(tokens / seconds)
-            metrics.tgi_per_token.observe(seconds / tokens)
-        metrics.tgi_duration.observe(total)
-        metrics.tgi_validation.observe(timing.validated - timing.received)
-        metrics.tgi_queue.observe(timing.started - timing.validated)
-        metrics.tgi_inference.observe(seconds)
-        metrics.tgi_generated.observe(tokens)
-        metrics.tgi_input.observe(finished.input_tokens)
-        metrics.tgi_max_new.observe(self._request.max_new_tokens)
 
 
 def _engine_request(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ from berth_serving.environment import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 ENGINES = ("llama.cpp", "sglang", "tgi", "vllm")
 DEVICES = ("gpu", "neuron", "tpu")
@@ -29,6 +30,8 @@ _KEYED = (
     "/v1/models",
     "/info",
 )
+# A label's and a header's value.
+_VARIANT = re.compile(r"[A-Za-z0-9._:/+=@-]{0,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,13 @@ class GatewaySettings:
         drain_seconds: BERTH_DRAIN_SECONDS; longest time between SIGTERM and exit.
         variant: BERTH_VARIANT; the release or experiment arm this server belongs to.
         log_level: BERTH_LOG_LEVEL.
+        log_content: BERTH_LOG_CONTENT; prompts and answers, redacted, in logs and traces.
+        cost_per_hour: BERTH_COST_PER_HOUR; US dollars for this server with its engine, 0 is unknown.
+        filters_file: BERTH_FILTERS_FILE; JSON, see `filters.rules`.
+        otlp_endpoint: OTLP_ENDPOINT; a collector's base URL, OTLP over HTTP; empty is no traces.
+        otlp_token_file: BERTH_OTLP_TOKEN_FILE; a bearer token for it.
+        trace_sample: BERTH_TRACE_SAMPLE; share of traces that begin here and are recorded.
+        tls_cert_file, tls_key_file: BERTH_TLS_CERT_FILE, BERTH_TLS_KEY_FILE; PEM, reread on change.
         header_timeout: BERTH_HEADER_TIMEOUT_SECONDS; a slower request line and headers end the connection.
         body_timeout: BERTH_BODY_TIMEOUT_SECONDS; a slower body gets 408.
         write_timeout: BERTH_WRITE_TIMEOUT_SECONDS; a client that reads nothing for so long is cut off.
@@ -96,6 +106,14 @@ class GatewaySettings:
     vertex_health_route: str
     vertex_predict_route: str
     key_weights: Mapping[str, int]
+    log_content: bool = False
+    cost_per_hour: float = 0.0
+    filters_file: Path | None = None
+    otlp_endpoint: str = ""
+    otlp_token_file: Path | None = None
+    trace_sample: float = 1.0
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> GatewaySettings:
@@ -107,7 +125,6 @@ class GatewaySettings:
         read = Reader(environ)
         slots = read.integer("BERTH_ENGINE_SLOTS", 4, 1, 1024, unit="slots")
         total = read.integer("MAX_TOTAL_TOKENS", 2048, 2, _MAX_TOKENS, unit="tokens")
-        keys = read.text("BERTH_API_KEYS_DIR", "")
         managed = read.choice("BERTH_MANAGED_CLOUD", "", MANAGED_CLOUDS)
         settings = cls(
             host=read.text("BERTH_HOST", "127.0.0.1"),
@@ -125,7 +142,7 @@ class GatewaySettings:
             max_stop_sequences=read.integer("MAX_STOP_SEQUENCES", 4, 0, 64, unit="sequences"),
             model_id=read.text("MODEL_ID", "HuggingFaceTB/SmolLM2-135M-Instruct"),
             model_revision=read.text("BERTH_MODEL_REVISION", ""),
-            api_keys_dir=Path(keys) if keys else None,
+            api_keys_dir=read.path("BERTH_API_KEYS_DIR"),
             allow_anonymous=read.flag("BERTH_ALLOW_ANONYMOUS", default=False),
             drain_seconds=read.seconds("BERTH_DRAIN_SECONDS", 30, 0, 3600),
             variant=read.text("BERTH_VARIANT", ""),
@@ -139,6 +156,14 @@ class GatewaySettings:
             vertex_health_route=_route(read, "AIP_HEALTH_ROUTE", "/ping", managed),
             vertex_predict_route=_route(read, "AIP_PREDICT_ROUTE", "/vertex", managed),
             key_weights=_weights(read),
+            log_content=read.flag("BERTH_LOG_CONTENT", default=False),
+            cost_per_hour=read.amount("BERTH_COST_PER_HOUR", 0, 0, 100_000, unit="US dollars per hour"),
+            filters_file=read.path("BERTH_FILTERS_FILE"),
+            otlp_endpoint=read.text("OTLP_ENDPOINT", "").rstrip("/"),
+            otlp_token_file=read.path("BERTH_OTLP_TOKEN_FILE"),
+            trace_sample=read.amount("BERTH_TRACE_SAMPLE", 1, 0, 1, unit="(share)"),
+            tls_cert_file=read.path("BERTH_TLS_CERT_FILE"),
+            tls_key_file=read.path("BERTH_TLS_KEY_FILE"),
         )
         _check_together(settings, read)
         read.finish()
@@ -187,6 +212,19 @@ def _check_together(settings: GatewaySettings, read: Reader) -> None:
             f"MAX_CONCURRENT_REQUESTS={settings.max_concurrent_requests}: must be at least "
             f"BERTH_ENGINE_SLOTS={settings.engine_slots}, or slots could never be filled"
         )
+    if not _VARIANT.fullmatch(settings.variant):
+        read.fault(
+            f"BERTH_VARIANT={settings.variant!r}: at most 128 characters of A-Z a-z 0-9 . _ : / + = @ -"
+        )
+    if settings.otlp_endpoint and urlsplit(settings.otlp_endpoint).scheme not in ("http", "https"):
+        read.fault(
+            f"OTLP_ENDPOINT={settings.otlp_endpoint!r}: must be http:// or https://, "
+            "the base URL of a collector that takes OTLP over HTTP, mostly at port 4318"
+        )
+    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
+        read.fault("BERTH_TLS_CERT_FILE and BERTH_TLS_KEY_FILE: set both, or neither")
+    if settings.otlp_token_file is not None and not settings.otlp_token_file.is_file():
+        read.fault(f"BERTH_OTLP_TOKEN_FILE={str(settings.otlp_token_file)!r}: no such file")
     url = urlsplit(settings.engine_url)
     if url.scheme != "http" or url.hostname not in ("127.0.0.1", "localhost", "::1"):
         read.fault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -21,6 +22,9 @@ _CONNECT_SECONDS = 2.0
 _CALL_SECONDS = 20.0
 _HEALTH_SECONDS = 3.0
 MAX_LINE = 4_000_000
+
+OUTGOING: ContextVar[dict[str, str] | None] = ContextVar("OUTGOING", default=None)
+"""Headers that the engine gets with every call of the present request: its id, and its place in a trace."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -120,15 +124,15 @@ class Loopback:
             session = self._session = aiohttp.ClientSession(
                 connector=connector, auto_decompress=False, headers={"Content-Type": "application/json"}
             )
-        url = self._url + path
+        url, headers = self._url + path, OUTGOING.get()
         try:
-            return await session.request(method, url, data=body, timeout=limits)
+            return await session.request(method, url, data=body, headers=headers, timeout=limits)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # A pooled connection ended while idle. Nothing was answered, so asking once more on a new one is
             # safe: the engine drops the work of a connection that is gone.
-            return await session.request(method, url, data=body, timeout=limits)
+            return await session.request(method, url, data=body, headers=headers, timeout=limits)
 
 
 def parse(shape: type[T], body: bytes, path: str) -> T:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from berth_serving import errors
+from berth_serving import errors, feedback
+from berth_serving.call import Call, trace_headers
 from berth_serving.contracts import openai as openai_contract
 from berth_serving.contracts import openai_answers, plain, tgi, tokenize
 from berth_serving.contracts.fields import Fields, parse_object
 from berth_serving.errors import (
     ClientGone,
     Drained,
+    Forbidden,
     GenerationFailed,
     Internal,
     MethodNotAllowed,
@@ -27,6 +29,7 @@ from berth_serving.errors import (
     ValidationError,
     WrongMediaType,
 )
+from berth_serving.feedback import Feedback
 from berth_serving.gateway import descriptions, managed, openapi
 from berth_serving.gateway.exchange import JSON, BodyBudget, Exchange
 
@@ -50,6 +53,15 @@ _NO_BUFFERING = (b"x-accel-buffering", b"no")
 _RETRY_ELSEWHERE = 1
 _JSON = "application/json"
 _HELD_BYTES = 64 * 1024 * 1024
+# What a key needs for a route; it needs `generate` for all others.
+_SCOPES = {
+    "/v1/models": "read",
+    "/tokenize": "read",
+    "/chat_tokenize": "read",
+    "/info": "read",
+    "/openapi.json": "read",
+    "/feedback": "feedback",
+}
 _OUTCOMES: dict[type[RequestError], str] = {
     errors.ValidationError: "validation",
     errors.Unauthenticated: "authentication",
@@ -58,6 +70,8 @@ _OUTCOMES: dict[type[RequestError], str] = {
     errors.RequestTimeout: "timeout",
     errors.PayloadTooLarge: "too_large",
     errors.WrongMediaType: "validation",
+    errors.ContentBlocked: "content_filter",
+    errors.Forbidden: "authorization",
     errors.Drained: "drained",
     errors.GenerationFailed: "generation",
     errors.Overloaded: "overloaded",
@@ -99,6 +113,7 @@ class Gateway:
             "/tokenize": {"POST": self._tokenize},
             "/chat_tokenize": {"POST": self._chat_tokenize},
             "/info": {"GET": self._info},
+            "/feedback": {"POST": self._feedback},
             "/openapi.json": {"GET": self._openapi},
             "/health": {"GET": self._health},
             "/ready": {"GET": self.ready},
@@ -109,6 +124,8 @@ class Gateway:
             self._routes[path] = {method: handler}
             self._open.add((method, path))
         self._document = b""
+        self._feedbacks = Feedback(service.metrics, settings.variant)
+        self._variant = [(b"x-berth-variant", settings.variant.encode())] if settings.variant else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -150,6 +167,7 @@ class Gateway:
     # -- what surrounds every request --------------------------------------------------------------
 
     async def _answer_or_refuse(self, exchange: Exchange) -> None:
+        exchange.common += self._variant
         if self.draining:
             # Whoever keeps this connection in a pool must not use it again.
             exchange.common.append((b"connection", b"close"))
@@ -170,10 +188,11 @@ class Gateway:
 
     def _route(self, exchange: Exchange) -> Handler:
         if (exchange.verb, exchange.path) not in self._open:
-            name = self._keys.whose(exchange.header(b"authorization"))
-            if name is None:
+            key = self._keys.whose(exchange.header(b"authorization"))
+            if key is None:
                 raise Unauthenticated("a valid API key is needed: send `Authorization: Bearer <key>`")
-            exchange.key = exchange.facts["key"] = name
+            exchange.key = key
+            exchange.facts["key"] = key.name
             if self.closed:
                 raise _elsewhere()
         methods = self._routes.get(exchange.path)
@@ -185,6 +204,11 @@ class Gateway:
             raise MethodNotAllowed(
                 f"{exchange.method} is not served on this path; served: {', '.join(methods)}"
             )
+        if (exchange.verb, exchange.path) not in self._open:
+            needed = _SCOPES.get(exchange.path, "generate")
+            if needed not in exchange.key.scopes:
+                raise Forbidden(f"key {exchange.key.name} may not do this: it lacks the scope {needed}")
+            self._keys.charge(exchange.key)
         return handler
 
     async def _refuse(self, exchange: Exchange, error: RequestError) -> None:
@@ -257,12 +281,17 @@ class Gateway:
             self._document = msgspec.json.encode(openapi.document(self._settings, self._service.limits))
         await exchange.respond(200, self._document, [JSON])
 
+    async def _feedback(self, exchange: Exchange) -> None:
+        body = await exchange.body(feedback.MOST_BODY, self._settings.body_timeout, self._budget)
+        counted = self._feedbacks.take(parse_object(body))
+        await exchange.respond(202, b'{"counted":true}' if counted else b'{"counted":false}', [JSON])
+
     # -- tokens of a text ----------------------------------------------------------------------------
 
     async def _tokenize(self, exchange: Exchange) -> None:
         text, add_special = tokenize.parse(await self._fields(exchange), self._service.limits)
         async with exchange.while_connected():
-            text, pieces = await self._service.pieces(text, exchange.key, add_special=add_special)
+            text, pieces = await self._service.pieces(text, exchange.key.name, add_special=add_special)
         await exchange.respond(200, tokenize.answer(tokenize.tokens_of(text, pieces)), [JSON])
 
     async def _chat_tokenize(self, exchange: Exchange) -> None:
@@ -273,14 +302,16 @@ class Gateway:
                 raise tgi.unsupported("messages", needed, limits)
         async with exchange.while_connected():
             # The template says what begins a prompt; the tokenizer must not say it again.
-            text, pieces = await self._service.pieces(asked.messages or [], exchange.key, add_special=False)
+            text, pieces = await self._service.pieces(
+                asked.messages or [], exchange.key.name, add_special=False
+            )
         await exchange.respond(200, tokenize.chat_answer(text, tokenize.tokens_of(text, pieces)), [JSON])
 
     # -- generation --------------------------------------------------------------------------------
 
     async def _fields(self, exchange: Exchange) -> Fields:
         # Before anything is read: whoever is to be turned away must not fill the memory first.
-        self._service.admission.require_place(exchange.key)
+        self._service.admission.require_place(exchange.key.name)
         media = (exchange.header(b"content-type") or _JSON).partition(";")[0].strip().lower()
         if media != _JSON and not (media.startswith("application/") and media.endswith("+json")):
             raise WrongMediaType(f"`content-type` must be {_JSON}, got {media[:60]}")
@@ -353,15 +384,23 @@ class Gateway:
                     raise _elsewhere()
                 self._scopes[scope] = False
                 try:
-                    async with self._service.generation(
-                        asked, exchange.path, exchange.received, exchange.key
-                    ) as generation:
+                    async with self._service.generation(asked, self._call(exchange, asked)) as generation:
                         self._scopes[scope] = True
                         yield generation
                 finally:
                     del self._scopes[scope]
         except OutOfTime:
             raise Drained("Request failed during generation: the server had to shut down") from None
+
+    def _call(self, exchange: Exchange, asked: Asked) -> Call:
+        return Call(
+            route=self._label(exchange),
+            received=exchange.received,
+            operation="text_completion" if asked.messages is None else "chat",
+            key=exchange.key,
+            request_id=exchange.id,
+            trace=trace_headers(exchange.header(b"traceparent"), exchange.header(b"tracestate")),
+        )
 
     async def _break_off(self, exchange: Exchange, answer: Answer, error: RequestError) -> None:
         """Say in a stream that has begun why it ends here."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from berth_serving.errors import ClientGone, Overloaded, PayloadTooLarge, RequestTimeout
 from berth_serving.gateway.protocol import abort
 from berth_serving.interrupt import Interruptible
+from berth_serving.keys import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -64,7 +65,7 @@ class Exchange:
         status: what was answered, 0 before that.
         outcome: one of `metrics.OUTCOMES`.
         facts: what the log line says about it.
-        key: name of the API key; "" where none was asked for.
+        key: whose it is; `NOBODY` where no key was asked for.
         generates: whether it asks for tokens, which TGI's counters count.
         held: bytes of the body, taken from the budget; whoever ends the exchange gives them back.
     """
@@ -85,7 +86,7 @@ class Exchange:
         self.ended = False
         self.outcome = "ok"
         self.facts: dict[str, Any] = {}
-        self.key = ""
+        self.key = NOBODY
         self.generates = False
         self.held = 0
         self._blocked = 0.0

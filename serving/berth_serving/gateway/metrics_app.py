@@ -1,4 +1,4 @@
-"""The metrics port: `/metrics` and `/load`, without a key, for whom the network policy lets in."""
+"""The metrics port: `/metrics` and `/load` for whom the network policy lets in, `/admin/…` with a key."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from berth_serving.admission import Admission
+    from berth_serving.gateway.admin import Admin
     from berth_serving.gateway.app import Gateway
     from berth_serving.gateway.exchange import Receive, Scope, Send
     from berth_serving.metrics import GatewayMetrics
@@ -18,15 +19,19 @@ _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 class MetricsApp:
     """The ASGI application behind BERTH_METRICS_PORT."""
 
-    def __init__(self, metrics: GatewayMetrics, admission: Admission, gateway: Gateway) -> None:
+    def __init__(self, metrics: GatewayMetrics, admission: Admission, gateway: Gateway, admin: Admin) -> None:
         self._metrics = metrics
         self._admission = admission
         self._gateway = gateway
+        self._admin = admin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one scrape."""
-        del receive
-        status, media, body = self._answer(scope["method"], scope["path"])
+        if scope["path"].startswith("/admin/"):
+            status, answer = await self._admin.answer(scope, receive)
+            media, body = b"application/json", msgspec.json.encode(answer)
+        else:
+            status, media, body = self._answer(scope["method"], scope["path"])
         headers = [(b"content-type", media), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -44,4 +49,4 @@ class MetricsApp:
                 "draining": self._gateway.draining,
             }
             return 200, b"application/json", msgspec.json.encode(load)
-        return 404, b"text/plain", b"served: /metrics, /load\n"
+        return 404, b"text/plain", b"served: /metrics, /load, /admin/...\n"

@@ -32,7 +32,9 @@ import uvicorn
 from berth_serving.admission import Admission
 from berth_serving.engines.choice import make_engine
 from berth_serving.environment import SettingsError
+from berth_serving.gateway.admin import Admin
 from berth_serving.gateway.app import Gateway
+from berth_serving.gateway.certificate import Certificate
 from berth_serving.gateway.metrics_app import MetricsApp
 from berth_serving.gateway.protocol import protocol_class
 from berth_serving.metrics import GatewayMetrics
@@ -100,8 +102,9 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     engine = make_engine(settings)
     service = Service(settings, engine, admission, metrics)
     gateway = Gateway(settings, service, keys)
-    api = _Server(_config(gateway, settings))
-    side = _Server(_config(MetricsApp(metrics, admission, gateway), settings))
+    certificate = Certificate.of(settings)
+    api = _Server(_config(gateway, settings, certificate))
+    side = _Server(_config(MetricsApp(metrics, admission, gateway, Admin(settings, keys)), settings, None))
 
     stop = asyncio.Event()
     _on_signals(stop)
@@ -113,12 +116,14 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
             "metrics_port": metrics_socket.getsockname()[1],
             "slots": settings.engine_slots,
             "max_concurrent_requests": settings.max_concurrent_requests,
+            "tls": certificate is not None,
         },
     )
     tasks = [
         asyncio.create_task(api.serve([api_socket]), name="api"),
         asyncio.create_task(side.serve([metrics_socket]), name="metrics"),
         asyncio.create_task(service.monitor.run(), name="monitor"),
+        *([asyncio.create_task(certificate.watch(), name="certificate")] if certificate else []),
     ]
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -131,17 +136,20 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
         return 1
     await _drain(gateway, api, settings)
     api.should_exit = side.should_exit = True
-    tasks[2].cancel()
+    for task in tasks[2:]:
+        task.cancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FAREWELL_SECONDS):
             await asyncio.gather(*tasks, return_exceptions=True)
     await engine.close()
+    await service.filters.close()
+    await asyncio.to_thread(service.records.tracing.close)
     log.info("gateway ended")
     return 0
 
 
-def _config(app: Any, settings: GatewaySettings) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: Any, settings: GatewaySettings, certificate: Certificate | None) -> uvicorn.Config:
+    config = uvicorn.Config(
         app,
         http=protocol_class(settings.header_timeout),
         ws="none",
@@ -153,6 +161,10 @@ def _config(app: Any, settings: GatewaySettings) -> uvicorn.Config:
         timeout_keep_alive=int(settings.keep_alive),
         backlog=_BACKLOG,
     )
+    config.load()
+    if certificate is not None:
+        config.ssl = certificate.context
+    return config
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -1,0 +1,108 @@
+"""`POST /feedback`: what users did with answers, for the business and safety metrics.
+
+    {"request_id": "…", "event": "liked"}
+    {"request_id": "…", "event": "converted", "value": 12.5}
+    {"request_id": "…", "event": "reported", "category": "harmful"}
+
+`request_id` is the answer's `x-request-id`. The same event for the same request counts once on this server.
+Nothing that a user wrote is taken: there is no field for it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from berth_serving.contracts.fields import Fields
+from berth_serving.errors import Overloaded, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from berth_serving.metrics import GatewayMetrics
+
+CONVERTED, REPORTED = "converted", "reported"
+EVENTS = ("liked", "disliked", "copied", "regenerated", CONVERTED, REPORTED)
+CATEGORIES = ("harmful", "hateful", "sexual", "privacy", "copyright", "incorrect", "other")
+MOST_BODY = 4096
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_REMEMBERED = 50_000
+_PER_SECOND = 200.0
+_MOST_VALUE = 1e9
+
+
+class Feedback:
+    """Counts feedback, bounded in rate and memory.
+
+    Args:
+        metrics: where it is counted.
+        variant: of this server; feedback that names another is counted as `other`.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, metrics: GatewayMetrics, variant: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._metrics = metrics
+        self._variant = variant
+        self._clock = clock
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._left = _PER_SECOND
+        self._at = clock()
+
+    def take(self, data: dict[str, Any]) -> bool:
+        """Count one event; False where it was counted before.
+
+        Raises:
+            ValidationError: naming field, value and what is allowed.
+            Overloaded: more than 200 per second come.
+        """
+        self._charge()
+        read = Fields(data)
+        request_id = read.text("request_id")
+        if not request_id or not _REQUEST_ID.fullmatch(request_id):
+            raise read.wrong("request_id", "the x-request-id of an answer")
+        event = read.text("event")
+        if event not in EVENTS:
+            raise read.wrong("event", "one of " + ", ".join(EVENTS))
+        category = read.text("category")
+        if event == REPORTED and category not in CATEGORIES:
+            raise read.wrong("category", "one of " + ", ".join(CATEGORIES))
+        if event != REPORTED and category:
+            raise ValidationError(f"`category` is only for event {REPORTED}", param="category")
+        value = read.number("value", 0.0, low=0, high=_MOST_VALUE)
+        if value and event != CONVERTED:
+            raise ValidationError(f"`value` is only for event {CONVERTED}", param="value")
+        variant = read.text("variant") or self._variant
+        read.finish()
+        if not self._is_new(request_id, event):
+            return False
+        self._count(event, category or "", value, variant if variant == self._variant else "other")
+        return True
+
+    def _count(self, event: str, category: str, value: float, variant: str) -> None:
+        if event == REPORTED:
+            self._metrics.user_reports.labels(category, variant).inc()
+            return
+        self._metrics.feedback.labels(event, variant).inc()
+        if event == CONVERTED:
+            self._metrics.conversion_value.labels(variant).inc(value)
+
+    def _is_new(self, request_id: str, event: str) -> bool:
+        known = (request_id, event)
+        if known in self._seen:
+            return False
+        self._seen[known] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return True
+
+    def _charge(self) -> None:
+        now = self._clock()
+        self._left = min(_PER_SECOND, self._left + (now - self._at) * _PER_SECOND)
+        self._at = now
+        if self._left < 1:
+            raise Overloaded(f"more than {_PER_SECOND:g} feedbacks per second", retry_after=1)
+        self._left -= 1
