@@ -63,11 +63,16 @@ class World:
         return [entry for entry in self.asked() if "operation" in entry]
 
     def request(
-        self, config: dict[str, str] | None = None, secret: tuple[str, ...] = (), stack: str = "dev"
+        self,
+        config: dict[str, str] | None = None,
+        secret: tuple[str, ...] = (),
+        stack: str = "dev",
+        **options: Any,
     ) -> RunRequest:
         """Name the program, as the command line would."""
+        program = self.project / "app"
         return RunRequest(
-            self.project / "app", "demo", stack, config or {}, frozenset(secret), root=self.project
+            program, "demo", stack, config or {}, frozenset(secret), root=self.project, **options
         )
 
     def there(self, path: str) -> bool:

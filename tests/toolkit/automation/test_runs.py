@@ -111,7 +111,9 @@ async def test_preview_reports_what_the_engine_tells(world: Any, events: Any, ve
     assert report.output_changes == {"token": "add", "url": "update"}
     assert report.outputs["url"] == "http://web"
     messages = [(d.severity, d.code) for d in report.diagnostics]
-    assert messages == [("warning", "program"), ("warning", "policy")]
+    assert messages == [("warning", "program")]
+    found = [(r.pack, r.policy, r.level, r.status, r.urn, r.message) for r in report.policy_results]
+    assert found == [("berth", "no-spot", "advisory", "violated", POOL, "spot is not for production")]
     assert report.diagnostics[0].message == "old API; the key is [secret]"
     assert {event.kind for event in seen} >= {"phase", "planned", "message"}
     assert "Deployment models/web" in {event.object for event in seen}

@@ -16,6 +16,7 @@ from berth.deployer.report import output_changes
 from berth.deployer.values import HIDDEN, Path, from_json, parse_path, shown
 
 from .errors import plain
+from .policies import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,6 +93,7 @@ class Translator:
         self.outputs: dict[str, Any] = {}
         self.output_changes: dict[str, str] = {}
         self.failed = False
+        self.findings = Findings()
 
     def __call__(self, event: EngineEvent) -> None:
         """Take one event."""
@@ -108,9 +110,11 @@ class Translator:
         elif event.stdout_event:
             if text := plain(event.stdout_event.message).strip():
                 self._tell("message", text)
-        elif event.summary_event and event.summary_event.maybe_corrupt:
-            text = "the Pulumi engine says that the stack's state may be corrupt: run `pulumi refresh`"
-            self.diagnostics.append(Diagnostic("warning", text, code="pulumi"))
+        elif event.summary_event:
+            self.findings.ran(event.summary_event.policy_packs or {})
+            if event.summary_event.maybe_corrupt:
+                text = "the Pulumi engine says that the stack's state may be corrupt: run `pulumi refresh`"
+                self.diagnostics.append(Diagnostic("warning", text, code="pulumi"))
 
     @property
     def printed(self) -> str:
@@ -222,10 +226,9 @@ class Translator:
             self._keep(Diagnostic(severity, text.strip(), event.urn or "", _code(event.urn or "", severity)))
 
     def _policy(self, event: PolicyEvent) -> None:
-        level = "error" if event.enforcement_level == "mandatory" else "warning"
-        pack = f"{event.policy_pack_name} {event.policy_pack_version}".strip()
-        text = f"{event.policy_name} ({event.enforcement_level}, {pack}): {plain(event.message).strip()}"
-        self._keep(Diagnostic(level, text, event.resource_urn or "", "policy"))
+        result = self.findings.add(event)
+        text = f"{result.policy} ({result.level}, {result.pack}): {result.message}"
+        self._tell("failed" if result.fails else "message", text, self._steps.get(result.urn))
 
     def _keep(self, message: Diagnostic) -> None:
         if message not in self.diagnostics:

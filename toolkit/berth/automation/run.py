@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi.automation import LocalWorkspace, Stack
 from pulumi.automation.errors import CommandError
 
-from berth.deployer import Diagnostic, Event, Report, Secret
+from berth.deployer import Diagnostic, Event, Op, Report, Secret
 from berth.deployer.report import redacted
 from berth.deployer.values import Redactor
 
@@ -190,6 +190,10 @@ class Run:
         settings: dict[str, Any] = {"config_file": self._config_file, "color": _COLOR, "on_event": translator}
         if not planning:
             settings["show_secrets"] = False  # of the update's summary, which is not used
+        if operation in {"preview", "up"} and (packs := self.request.policy_packs):
+            settings["policy_packs"] = [str(pack.folder.resolve()) for pack in packs]
+            configs = [str(pack.config.resolve()) for pack in packs if pack.config]
+            settings["policy_pack_configs"] = configs
         if operation in {"preview", "up"}:
             settings["parallel"] = self.request.parallel
             settings["refresh"] = self.options.refresh or None
@@ -206,6 +210,8 @@ class Run:
     ) -> Report:
         """The command's report; whatever is known to be secret is taken out."""
         messages = [*self.diagnostics, *seen.diagnostics]
+        if problem := seen.findings.problem():
+            messages.append(Diagnostic("error", problem, code="policy"))
         told = any(message.severity == "error" for message in messages)
         cancelled = self.stopped and error is not None
         if cancelled:
@@ -225,9 +231,14 @@ class Run:
             output_changes=seen.output_changes,
             program_output=seen.printed,
             seconds=time.monotonic() - self._began,
-            ok=error is None and not cancelled,
+            ok=error is None and not cancelled and not problem,
             cancelled=cancelled,
+            policy_results=seen.findings.results,
         )
+        asked = self.request.policy_packs if self.name != "down" else ()
+        alive = sum(step.op not in {Op.DELETE, Op.RETAIN, Op.READ} for step in report.steps)
+        report.policy_packs = seen.findings.runs(asked, alive, str(error or ""))
+        report.ok = report.ok and not any(run.error for run in report.policy_packs)
         return redacted(report, self.redactor)
 
     async def outputs(self) -> dict[str, Any]:
@@ -268,7 +279,8 @@ async def preview(run: Run) -> Report:
 async def up(run: Run, confirm: Confirm | None, stop: asyncio.Event | None) -> Report:
     """See the package's `up`."""
     async with _opened(run) as found, _stoppable(run, stop):
-        if confirm is not None and (refused := await _ask(run, confirm, "preview")):
+        # The CLI's own `up` meets a violation only when it has changed what comes before it.
+        if (confirm or run.request.policy_packs) and (refused := await _ask(run, confirm, "preview")):
             return refused
         await found.write()
         run.warn(found)
@@ -310,13 +322,18 @@ async def outputs(run: Run) -> Mapping[str, Any]:
     return found
 
 
-async def _ask(run: Run, confirm: Confirm, operation: str) -> Report | None:
-    """Plan, and ask: a report where that is the end of it."""
+async def _ask(run: Run, confirm: Confirm | None, operation: str) -> Report | None:
+    """Plan, and ask, where there is somebody to ask: a report where that is the end of it."""
     run.say("phase", f"planning {run.what}")
     seen, _, error = await run.engine(operation)
     plan = run.report(seen, error)
-    if error is not None:
+    if error is not None or not plan.ok:
+        if plan.policy_packs:
+            plan.diagnostics.append(Diagnostic("info", "nothing was changed", code="policy"))
+            plan.steps = []
         return plan
+    if confirm is None:
+        return None
     answer = confirm(plan)
     if bool(await answer if inspect.isawaitable(answer) else answer):
         return None

@@ -95,11 +95,10 @@ def _count(run: PolicyPackRun, groups: dict[tuple[str, str, str], list[PolicyRes
     parts = [f"{count} {_WORDS.get(status, status)}" for status, count in counts.items() if count]
     switched_off = len(run.policies) - asked
     off = f" ({switched_off} disabled)" if switched_off else ""
-    how = ", ".join(parts) or ("not evaluated" if run.error or not asked else "passed")
-    return (
-        f"{_plural(asked, 'policy', 'policies')}{off} over "
-        f"{_plural(run.analyzed, 'resource', 'resources')}: {how}"
-    )
+    how = ", ".join(parts) or ("not evaluated" if run.error else "passed")
+    # The Pulumi CLI does not tell how many policies a pack has.
+    which = f"{_plural(asked, 'policy', 'policies')}{off}" if run.policies else "policies"
+    return f"{which} over {_plural(run.analyzed, 'resource', 'resources')}: {how}"
 
 
 def _plural(count: int, one: str, many: str) -> str:

@@ -239,7 +239,10 @@ class Report:
             **timing,
             "changeSummary": self.summary,
             "clusters": list(self.clusters),
-            "policyPacks": [asdict(pack) for pack in self.policy_packs],
+            "policyPacks": [
+                {**asdict(pack), "policies": [asdict(policy) for policy in pack.policies]}
+                for pack in self.policy_packs
+            ],
             "policyResults": [asdict(result) for result in self.policy_results],
         }
 
