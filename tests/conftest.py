@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,3 +87,23 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if not kept:
             made.delete()
+
+
+@pytest.fixture(scope="session")
+def previews(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Return the report of every stack, planned without any credential, kubeconfig or network."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "BERTH_CACHE": str(home / "cache"),
+        "BERTH_CLUSTER": "nonesuch",
+    }
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-m", "berth.cli", "preview", "--all", "--json"],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-6000:]
+    found = json.loads(done.stdout)
+    assert found["ok"]
+    return {report["stack"]: report for report in found["previews"]}

@@ -235,6 +235,8 @@ class ClusterAutoscaler(pulumi.ComponentResource):
             ),
             security_context=pods.restricted_container(),
             startup_probe=pods.startup_probe(120, path="/health-check"),
+            # Also of the one that waits for the lead: a rollout and the budget count those that are alive.
+            readiness_probe=pods.http_probe("/health-check", 10, failures=3),
             liveness_probe=pods.http_probe("/health-check", 10, failures=6),
         )
         spec = core.PodSpecArgs(

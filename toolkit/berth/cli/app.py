@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": ("serve", "Run the model server alone, on loopback."),
     "cluster": ("cluster", "The local Kubernetes: start, stop, status, delete, logs, kubectl."),
     "images": ("images", "Build, push and pin the container images."),
+    "judge": ("judge", "Judge every stack's objects by other people's tools."),
     "doctor": ("doctor", "List what this machine has, what it lacks, and what that costs."),
     "test": ("test", "Run the tests."),
 }
@@ -41,6 +42,7 @@ EXPECTED = frozenset(
     {
         "berth.cli.errors.UserError",
         "berth.deployer.errors.DeployError",
+        "berth.judges.errors.JudgeError",
         "berth.localcluster.errors.ClusterError",
         "berth.operations.errors.OperationsError",
         "berth_images.errors.ImagesError",
