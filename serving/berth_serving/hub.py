@@ -60,7 +60,7 @@ class HubFile:
     blob: str
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never carries the token to another host, nor goes from TLS to plain HTTP."""
 
     max_redirections = _REDIRECTS
@@ -74,6 +74,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: Message,
         newurl: str,
     ) -> urllib.request.Request | None:
+        """The request that follows, or an error."""
         made = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
         if made is None:
             return None
@@ -98,7 +99,7 @@ class Hub:
         self.url = checked_address(url)
         self._token = token
         self._deadline = deadline
-        self._opener = urllib.request.build_opener(_Redirects())
+        self._opener = urllib.request.build_opener(Redirects())
 
     def __repr__(self) -> str:
         return f"Hub({self.url!r})"

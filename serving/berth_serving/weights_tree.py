@@ -1,4 +1,4 @@
-"""Weights of many files: brought from a hub, or found on a volume, and compared with a manifest either way.
+"""Weights of many files: brought, or found on a volume, and compared with a manifest either way.
 
 One folder holds one commit. What it holds is brought by one fetcher at a time: a lock that ends with its
 process lets the others wait and then find everything there. A file becomes visible when its digest was right;
@@ -21,19 +21,23 @@ import re
 import stat
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from berth_serving.environment import Reader
 from berth_serving.hub import HUB, Hub, HubError, checked_address
 from berth_serving.manifest import Manifest, ManifestError, ManifestFile, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+from berth_serving.object_store import SCHEMES, ObjectStore, checked_url
+from berth_serving.oci_artifact import OciArtifact, checked_reference
 
 log = logging.getLogger("berth.weights")
 
-HUB_SOURCE, VOLUME_SOURCE = "hub", "volume"
+HUB_SOURCE, VOLUME_SOURCE, OCI_SOURCE = "hub", "volume", "oci"
+SOURCES = (HUB_SOURCE, *SCHEMES, OCI_SOURCE, VOLUME_SOURCE)
 MARKER = ".berth-complete"
 _PARTS = ".berth-parts"
 _AT_ONCE = 4
@@ -58,11 +62,15 @@ class TreeSettings:
     """What to bring, and where to.
 
     Attributes:
-        source: BERTH_WEIGHTS_SOURCE, hub or volume.
+        source: BERTH_WEIGHTS_SOURCE, one of `SOURCES`.
         root: BERTH_WEIGHTS_DIR, the volume.
         folder: BERTH_WEIGHTS_FOLDER, where in it the files lie.
         manifest: BERTH_WEIGHTS_MANIFEST, a file of JSON.
         hub: BERTH_WEIGHTS_HUB.
+        url: BERTH_WEIGHTS_URL, of the bucket's folder or the artifact, where the source is one.
+        endpoint: BERTH_WEIGHTS_ENDPOINT, a server other than the cloud's that speaks its store's API.
+        anonymous: BERTH_WEIGHTS_ANONYMOUS, ask a store without credentials.
+        docker_config: BERTH_WEIGHTS_DOCKER_CONFIG, credentials of registries.
         token_file: BERTH_WEIGHTS_TOKEN_FILE; its content is in no message.
         seconds: BERTH_WEIGHTS_SECONDS, how long bringing them may take.
     """
@@ -72,6 +80,10 @@ class TreeSettings:
     folder: str
     manifest: Path
     hub: str = HUB
+    url: str = ""
+    endpoint: str = ""
+    anonymous: bool = False
+    docker_config: Path | None = None
     token_file: Path | None = None
     seconds: float = 3600.0
 
@@ -94,18 +106,70 @@ class TreeSettings:
             hub = checked_address(hub)
         except HubError as error:
             read.fault(f"BERTH_WEIGHTS_HUB: {error}")
-        token = read.text("BERTH_WEIGHTS_TOKEN_FILE", "")
+        source = read.choice("BERTH_WEIGHTS_SOURCE", HUB_SOURCE, SOURCES)
+        url, endpoint = read.text("BERTH_WEIGHTS_URL", ""), read.text("BERTH_WEIGHTS_ENDPOINT", "")
+        for name, value, check in (
+            ("BERTH_WEIGHTS_URL", url if source in {*SCHEMES, OCI_SOURCE} else None, _url_check(source)),
+            ("BERTH_WEIGHTS_ENDPOINT", endpoint or None, checked_address),
+        ):
+            try:
+                if value is not None:
+                    check(value)
+            except HubError as error:
+                read.fault(f"{name}: {error}")
         settings = cls(
-            source=read.choice("BERTH_WEIGHTS_SOURCE", HUB_SOURCE, (HUB_SOURCE, VOLUME_SOURCE)),
+            source=source,
             root=Path(read.text("BERTH_WEIGHTS_DIR", "/models")),
             folder=folder,
             manifest=Path(manifest),
             hub=hub,
-            token_file=Path(token) if token else None,
+            url=url,
+            endpoint=endpoint,
+            anonymous=read.flag("BERTH_WEIGHTS_ANONYMOUS", default=False),
+            docker_config=read.path("BERTH_WEIGHTS_DOCKER_CONFIG"),
+            token_file=read.path("BERTH_WEIGHTS_TOKEN_FILE"),
             seconds=read.seconds("BERTH_WEIGHTS_SECONDS", 3600, 1, 86400),
         )
         read.finish()
         return settings
+
+
+def _url_check(source: str) -> Callable[[str], object]:
+    return checked_reference if source == OCI_SOURCE else partial(checked_url, source)
+
+
+class _Source(Protocol):
+    """Where bytes come from."""
+
+    def read(self, path: str, sha256: str, start: int) -> Iterator[bytes]:
+        """The bytes of a file from an offset on; raises `HubError`."""
+
+
+class _HubFiles:
+    """A commit of a hub's repository."""
+
+    def __init__(self, hub: Hub, manifest: Manifest) -> None:
+        self._hub = hub
+        self._manifest = manifest
+
+    def read(self, path: str, sha256: str, start: int) -> Iterator[bytes]:
+        """See `_Source`."""
+        del sha256
+        return self._hub.read(self._manifest.repo, self._manifest.revision, path, start)
+
+
+def _source(settings: TreeSettings, manifest: Manifest, deadline: float) -> _Source:
+    if settings.source == OCI_SOURCE:
+        return OciArtifact(settings.url, docker_config=settings.docker_config, deadline=deadline)
+    if settings.source in SCHEMES:
+        return ObjectStore(
+            settings.source,
+            settings.url,
+            endpoint=settings.endpoint,
+            anonymous=settings.anonymous,
+            deadline=deadline,
+        )
+    return _HubFiles(Hub(settings.hub, token=_token(settings), deadline=deadline), manifest)
 
 
 def bring(settings: TreeSettings) -> Path:
@@ -215,8 +279,8 @@ def _fetch(settings: TreeSettings, manifest: Manifest, target: Path) -> None:
     _remove_strangers(target, manifest)
     missing = [file for file in manifest.files if not _is_right(target / file.path, file)]
     _check_space(settings, parts, missing)
-    hub = Hub(settings.hub, token=_token(settings), deadline=began + settings.seconds)
-    fetcher = _Fetcher(hub, manifest, target, parts)
+    source = _source(settings, manifest, began + settings.seconds)
+    fetcher = _Fetcher(source, manifest, target, parts)
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         jobs = [pool.submit(fetcher.bring, file) for file in missing]
         done, _ = concurrent.futures.wait(jobs, return_when=concurrent.futures.FIRST_EXCEPTION)
@@ -299,8 +363,8 @@ def _free_bytes(folder: Path) -> int:
 class _Fetcher:
     """Brings files of one commit, several at once."""
 
-    def __init__(self, hub: Hub, manifest: Manifest, target: Path, parts: Path) -> None:
-        self._hub = hub
+    def __init__(self, source: _Source, manifest: Manifest, target: Path, parts: Path) -> None:
+        self._source = source
         self._manifest = manifest
         self._target = target
         self._parts = parts
@@ -311,7 +375,7 @@ class _Fetcher:
 
         Raises:
             TreeError: its bytes are not those of the manifest.
-            HubError: the hub does not give them.
+            HubError: the source does not give them.
         """
         began = time.monotonic()
         # Named by what it will be, so that what another fetcher had half brought is gone on with.
@@ -349,7 +413,7 @@ class _Fetcher:
                 digest.update(piece)
                 done += len(piece)
             if done < file.size:
-                for piece in self._hub.read(self._manifest.repo, self._manifest.revision, file.path, done):
+                for piece in self._source.read(file.path, file.sha256, done):
                     if self.stopped:
                         raise _StoppedError
                     done += len(piece)

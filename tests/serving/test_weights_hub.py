@@ -19,7 +19,7 @@ import pytest
 from berth_catalogue import weights_pins
 from berth_serving import manifest as manifests
 from berth_serving import weights_tree
-from berth_serving.hub import Hub, HubError, _Redirects
+from berth_serving.hub import Hub, HubError, Redirects
 from berth_serving.pinning import INDEX, pin
 from berth_serving.weights_tree import MARKER, TreeError, TreeSettings, bring
 
@@ -349,7 +349,7 @@ def test_redirects_in_circles_end(hub: StandInHub, tmp_path: Path) -> None:
 
 def test_a_redirect_keeps_tls_and_leaves_the_token_behind() -> None:
     asked = urllib.request.Request("https://hub.example/x", headers={"Authorization": f"Bearer {TOKEN}"})
-    redirects = _Redirects()
+    redirects = Redirects()
 
     def follow(url: str) -> urllib.request.Request | None:
         return redirects.redirect_request(asked, io.BytesIO(), 302, "Found", Message(), url)
