@@ -1,9 +1,8 @@
 """One run of the pack: what it has seen so far, and how rules are applied to it."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
 from pulumi_policy import PolicyResource, ReportViolation, ResourceValidationArgs, StackValidationArgs
@@ -49,7 +48,7 @@ class Run:
 
     def resource(self, rule: Rule, args: ResourceValidationArgs, report: ReportViolation) -> None:
         """Check one resource, before it is made."""
-        subject = self._see(args.resource_type, args.urn, args.name, args.props, args.opts.parent or "")
+        subject = self._see(args)
         if rule.check is None or not rule.looks_at(subject.token):
             return
         subject.configured = settings.read(rule.name, rule.settings, args.get_config())
@@ -62,7 +61,7 @@ class Run:
 
     def note(self, args: ResourceValidationArgs, _report: ReportViolation) -> None:
         """Remember a resource's inputs; finds nothing."""
-        self._see(args.resource_type, args.urn, args.name, args.props, args.opts.parent or "")
+        self._see(args)
 
     def stack(self, rule: Rule, level: str, args: StackValidationArgs, report: ReportViolation) -> None:
         """Check the stack by a rule, if that is its level in the stack's environment."""
@@ -100,10 +99,14 @@ class Run:
             return "matches nothing. Fix: remove it; the object follows the rule or is not there."
         return ""
 
-    def _see(self, kind: str, urn: str, name: str, props: Mapping[str, Any], parent: str) -> Resource:
-        known = self.seen.get(urn)
-        if known is None or known.props is not props:
-            known = self.seen[urn] = Resource(kind, urn, name, props, parent=parent)
+    def _see(self, args: ResourceValidationArgs) -> Resource:
+        known = self.seen.get(args.urn)
+        if known is None or known.props is not args.props:
+            parent, protect = args.opts.parent or "", args.opts.protect
+            known = Resource(
+                args.resource_type, args.urn, args.name, args.props, parent=parent, protect=protect
+            )
+            self.seen[args.urn] = known
         return known
 
     def _view(self, args: StackValidationArgs) -> Stack:

@@ -29,6 +29,7 @@ class Resource:
         parent: the URN of its parent, or "".
         dependencies: URNs of what it comes after; known only to rules of the stack.
         references: by input, URNs of the resources that its value comes from; the same.
+        protect: whether Pulumi refuses to delete it.
         memory: what further views of it remember, by their name.
     """
 
@@ -40,6 +41,7 @@ class Resource:
     parent: str = ""
     dependencies: tuple[str, ...] = ()
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    protect: bool = False
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def settings(self, kind: type[Settings]) -> Settings:

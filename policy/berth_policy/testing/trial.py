@@ -91,6 +91,7 @@ def _resource(one: Given) -> Resource:
         one.name,
         unknown_checking_proxy(flat(one.inputs)),
         parent=one.parent,
+        protect=one.protect,
         dependencies=tuple(one.dependencies),
         references={key: tuple(urns) for key, urns in one.references.items()},
     )

@@ -31,6 +31,6 @@ RULE = Rule(
     why="The runtime's profile keeps a container from mounting and from writing to /proc and /sys.",
     fix="Remove appArmorProfile, or make its type RuntimeDefault.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.7.3",),
+    answers=("CIS Kubernetes 2.0.1 5.6.3",),
     check_stack=of_stack(look),
 )

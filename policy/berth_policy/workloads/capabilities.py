@@ -29,9 +29,8 @@ RULE = Rule(
     fix='Set securityContext.capabilities.drop to ["ALL"] and remove what is added.',
     types=KUBERNETES,
     answers=(
-        "CIS Kubernetes 5.2.8",
-        "CIS Kubernetes 5.2.9",
-        "CIS Kubernetes 5.2.10",
+        "CIS Kubernetes 2.0.1 5.2.8",
+        "CIS Kubernetes 2.0.1 5.2.9",
         "CKV_K8S_25",
         "CKV_K8S_28",
         "CKV_K8S_37",

@@ -22,9 +22,9 @@ RULE = Rule(
     fix="Remove the switch; a node agent that needs it has a namespace that says why.",
     types=KUBERNETES,
     answers=(
-        "CIS Kubernetes 5.2.3",
-        "CIS Kubernetes 5.2.4",
-        "CIS Kubernetes 5.2.5",
+        "CIS Kubernetes 2.0.1 5.2.3",
+        "CIS Kubernetes 2.0.1 5.2.4",
+        "CIS Kubernetes 2.0.1 5.2.5",
         "CKV_K8S_17",
         "CKV_K8S_18",
         "CKV_K8S_19",

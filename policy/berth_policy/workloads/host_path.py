@@ -22,6 +22,6 @@ RULE = Rule(
     why="A path of the node gives its files, sockets and the kubelet's secrets away, and outlives the pod.",
     fix="Use an emptyDir, a volume claim or a ConfigMap; a node agent has a namespace that says why.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.2.12",),
+    answers=("CIS Kubernetes 2.0.1 5.2.11",),
     check_stack=of_stack(look),
 )

@@ -22,6 +22,6 @@ RULE = Rule(
     why="A port of the node bypasses network policies and lets one pod per node run.",
     fix="Remove hostPort; let a Service reach the pod.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.2.13", "CKV_K8S_26"),
+    answers=("CIS Kubernetes 2.0.1 5.2.12", "CKV_K8S_26"),
     check_stack=of_stack(of_each(look)),
 )

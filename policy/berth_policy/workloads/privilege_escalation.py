@@ -25,6 +25,6 @@ RULE = Rule(
     why="Without it a set-user-id program in the image makes any process root.",
     fix="Set securityContext.allowPrivilegeEscalation to false.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.2.6", "CKV_K8S_20"),
+    answers=("CIS Kubernetes 2.0.1 5.2.6", "CKV_K8S_20"),
     check_stack=of_stack(of_each(look)),
 )

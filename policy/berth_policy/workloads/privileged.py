@@ -21,6 +21,6 @@ RULE = Rule(
     why="A privileged container is root on its node.",
     fix="Remove securityContext.privileged; ask for a device by its device plugin instead.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.2.2", "CKV_K8S_16"),
+    answers=("CIS Kubernetes 2.0.1 5.2.2", "CKV_K8S_16"),
     check_stack=of_stack(of_each(look)),
 )

@@ -28,6 +28,6 @@ RULE = Rule(
     why="Root in a container is root on the node wherever a boundary fails.",
     fix="Set securityContext.runAsNonRoot of the pod to true.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.2.7", "CKV_K8S_23"),
+    answers=("CIS Kubernetes 2.0.1 5.2.7", "CKV_K8S_23"),
     check_stack=of_stack(look),
 )

@@ -32,6 +32,6 @@ RULE = Rule(
     why="Without a profile every system call of the kernel is open to attack.",
     fix="Set securityContext.seccompProfile.type of the pod to RuntimeDefault.",
     types=KUBERNETES,
-    answers=("CIS Kubernetes 5.7.2", "CKV_K8S_31"),
+    answers=("CIS Kubernetes 2.0.1 5.6.2", "CKV_K8S_31"),
     check_stack=of_stack(look),
 )

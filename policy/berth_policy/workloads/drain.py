@@ -1,0 +1,65 @@
+"""A pod that ends finishes what it has begun."""
+
+from collections.abc import Iterator, Mapping
+
+from berth_policy.checks import all_pods, declared
+from berth_policy.kubernetes import KUBERNETES, Container, Pod
+from berth_policy.rule import Finding, Rule
+from berth_policy.subject import Stack, at, mapping, sequence, survey
+from berth_policy.units import number
+
+VARIABLE = "BERTH_DRAIN_SECONDS"
+MARGIN = 5.0
+"""Seconds for the process to end after its drain."""
+DEFAULT_GRACE = 30.0
+
+
+def check(stack: Stack) -> Iterator[Finding]:
+    """Look at each container that says how long it drains, by itself or by a ConfigMap of the stack."""
+    maps = {(one.namespace, one.name): mapping(one.body.get("data")) for one in declared(stack, "ConfigMap")}
+    drains = [
+        (pod, one, seconds)
+        for pod in all_pods(stack)
+        for one in pod.containers("containers", "initContainers")
+        if one.serves and (seconds := _seconds(pod, one, maps)) is not None
+    ]
+    yield from survey(drains, lambda found: _look(*found))
+
+
+def _seconds(pod: Pod, one: Container, maps: Mapping[tuple[str, str], Mapping[str, object]]) -> float | None:
+    for entry in sequence(one.body.get("env")):
+        if mapping(entry).get("name") == VARIABLE:
+            return number(mapping(entry).get("value"), 0)
+    for source in sequence(one.body.get("envFrom")):
+        name = at(source, "configMapRef", "name")
+        data = maps.get((pod.namespace, str(name)), {})
+        if VARIABLE in data:
+            return number(data[VARIABLE], 0)
+    return None
+
+
+def _look(pod: Pod, one: Container, drain: float) -> Iterator[Finding]:
+    grace = number(pod.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE)
+    pause = number(at(one.body, "lifecycle", "preStop", "sleep", "seconds"), 0)
+    resource = pod.object.resource
+    if pause <= 0:
+        wanted = "a preStop hook that sleeps until every proxy knows that the pod ends"
+        yield Finding(f"{one.path}.lifecycle.preStop.sleep.seconds is absent", wanted, resource)
+    least = pause + drain + MARGIN
+    if grace < least:
+        found = f"{pod.path}.terminationGracePeriodSeconds is {grace:g}"
+        wanted = f"at least {least:g}: preStop {pause:g} + drain {drain:g} + {MARGIN:g}"
+        yield Finding(found, wanted, resource)
+    if drain <= 0:
+        yield Finding(f"{one.path}: {VARIABLE} is no number above 0", "the seconds a request takes", resource)
+
+
+RULE = Rule(
+    name="pods-drain",
+    group="workloads",
+    title="A pod that ends gets the time that its requests take.",
+    why="Killed before its drain is over, it breaks every stream that still runs, at each rollout.",
+    fix="Make terminationGracePeriodSeconds at least preStop + drain + 5 s.",
+    types=KUBERNETES,
+    check_stack=check,
+)

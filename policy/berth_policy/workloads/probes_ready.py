@@ -1,0 +1,49 @@
+"""Requests go only to pods that can answer."""
+
+from collections.abc import Iterator
+
+from berth_policy.checks import all_pods
+from berth_policy.kubernetes import KUBERNETES, Pod
+from berth_policy.rule import Finding, Rule
+from berth_policy.scaling import services_of
+from berth_policy.subject import Stack, mapping, survey
+from berth_policy.units import number
+
+LONGEST = 30.0
+"""Seconds until a pod that no longer answers gets no more requests, at the most."""
+PERIOD, FAILURES = 10.0, 3.0
+"""Kubernetes' defaults."""
+
+
+def check(stack: Stack) -> Iterator[Finding]:
+    """Look at each pod behind a Service."""
+    yield from survey([one for one in all_pods(stack) if services_of(stack, one)], _look)
+
+
+def _look(pod: Pod) -> Iterator[Finding]:
+    probes = [
+        (one.path, mapping(one.body.get("readinessProbe")))
+        for one in pod.containers("initContainers", "containers")
+        if one.serves and mapping(one.body.get("readinessProbe"))
+    ]
+    if not probes:
+        found = f"{pod.path} is behind a Service and has no readinessProbe"
+        yield Finding(found, "one that succeeds where requests are answered", pod.object.resource)
+    for path, probe in probes:
+        seconds = number(probe.get("periodSeconds"), PERIOD) * number(probe.get("failureThreshold"), FAILURES)
+        if seconds > LONGEST:
+            found = f"{path}.readinessProbe fails after {seconds:g} s"
+            wanted = f"periodSeconds x failureThreshold of {LONGEST:g} s at the most"
+            yield Finding(found, wanted, pod.object.resource)
+
+
+RULE = Rule(
+    name="pods-readiness",
+    group="workloads",
+    title="Requests go only to pods that can answer.",
+    why="Without a readiness probe a Service sends requests to a pod whose model still loads.",
+    fix="Give a container of the pod a readinessProbe that asks what the Service's clients ask.",
+    types=KUBERNETES,
+    answers=("CKV_K8S_9",),
+    check_stack=check,
+)
