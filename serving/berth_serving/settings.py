@@ -42,6 +42,7 @@ class GatewaySettings:
         host: BERTH_HOST; loopback unless a pod says 0.0.0.0.
         port: BERTH_PORT; 0 takes any free one.
         metrics_port: BERTH_METRICS_PORT; `/metrics` and `/load` only, without a key.
+        grpc_port: BERTH_GRPC_PORT; None where gRPC is not served.
         engine: BERTH_ENGINE.
         engine_device: BERTH_ENGINE_DEVICE; what vLLM computes on: its builds honour different things.
         engine_url: BERTH_ENGINE_URL; always loopback, for the engine has no authentication.
@@ -80,6 +81,7 @@ class GatewaySettings:
     host: str
     port: int
     metrics_port: int
+    grpc_port: int | None
     engine: str
     engine_device: str
     engine_url: str
@@ -130,6 +132,11 @@ class GatewaySettings:
             host=read.text("BERTH_HOST", "127.0.0.1"),
             port=read.integer("BERTH_PORT", _port(environ, managed), 0, 65535, unit="(port)"),
             metrics_port=read.integer("BERTH_METRICS_PORT", 9000, 0, 65535, unit="(port)"),
+            grpc_port=(
+                read.integer("BERTH_GRPC_PORT", 0, 0, 65535, unit="(port)")
+                if read.text("BERTH_GRPC_PORT", "")
+                else None
+            ),
             engine=read.choice("BERTH_ENGINE", "llama.cpp", ENGINES),
             engine_device=read.choice("BERTH_ENGINE_DEVICE", "gpu", DEVICES),
             engine_url=read.text("BERTH_ENGINE_URL", "http://127.0.0.1:8001").rstrip("/"),

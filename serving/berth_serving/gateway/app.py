@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +18,6 @@ from berth_serving.errors import (
     ClientGone,
     Drained,
     Forbidden,
-    GenerationFailed,
     Internal,
     MethodNotAllowed,
     NoSuchRoute,
@@ -30,17 +29,17 @@ from berth_serving.errors import (
     WrongMediaType,
 )
 from berth_serving.feedback import Feedback
-from berth_serving.gateway import descriptions, managed, openapi
+from berth_serving.gateway import descriptions, managed, openapi, writing
 from berth_serving.gateway.exchange import JSON, BodyBudget, Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
-    from berth_serving.contracts.model import Answer, Asked, Limits, Timing
-    from berth_serving.engines.protocol import Finished, TokenEvent
+    from berth_serving.contracts.model import Answer, Asked, Limits
     from berth_serving.gateway.exchange import Headers, Receive, Scope, Send
     from berth_serving.interrupt import Interruptible
-    from berth_serving.keys import KeyRing
+    from berth_serving.keys import Key, KeyRing
     from berth_serving.service import Generation, Service
     from berth_serving.settings import GatewaySettings
 
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("berth.gateway")
 
 _PROBES = frozenset({"/health", "/ready"})
-_NO_BUFFERING = (b"x-accel-buffering", b"no")
 _RETRY_ELSEWHERE = 1
 _JSON = "application/json"
 _HELD_BYTES = 64 * 1024 * 1024
@@ -90,7 +88,7 @@ class Gateway:
     """
 
     def __init__(self, settings: GatewaySettings, service: Service, keys: KeyRing) -> None:
-        self._settings = settings
+        self.settings = settings
         self._service = service
         self._keys = keys
         self._metrics = service.metrics
@@ -129,18 +127,30 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = Exchange(scope, receive, send, write_timeout=self._settings.write_timeout)
+        exchange = Exchange(scope, receive, send, write_timeout=self.settings.write_timeout)
         probe = (exchange.verb, exchange.path) in self._open and exchange.verb == "GET"
-        if not probe:
-            self.in_flight += 1
-            self.last_request = exchange.received
+        with nullcontext() if probe else self.in_sight(exchange.received):
+            try:
+                await self._answer_or_refuse(exchange)
+            finally:
+                self._budget.give(exchange.held)
+                self._account(exchange)
+
+    @contextmanager
+    def in_sight(self, received: float) -> Iterator[None]:
+        """A request that a drain waits for."""
+        self.in_flight += 1
+        self.last_request = received
         try:
-            await self._answer_or_refuse(exchange)
+            yield
         finally:
-            self._budget.give(exchange.held)
-            if not probe:
-                self.in_flight -= 1
-            self._account(exchange)
+            self.in_flight -= 1
+
+    @property
+    def unready(self) -> str:
+        """Why requests are not welcome; "" where they are."""
+        monitor = self._service.monitor
+        return "draining" if self.draining else "" if monitor.ready else monitor.reason
 
     @property
     def limits(self) -> Limits:
@@ -186,15 +196,36 @@ class Gateway:
                 exchange, Internal(f"internal error; the log has it under request id {exchange.id}")
             )
 
+    def authenticate(self, authorization: str | None) -> Key:
+        """Whose key it is.
+
+        Raises:
+            Unauthenticated: there is none, or a wrong one.
+            NotReady: it is too late in the drain for a new request.
+        """
+        key = self._keys.whose(authorization)
+        if key is None:
+            raise Unauthenticated("a valid API key is needed: send `Authorization: Bearer <key>`")
+        if self.closed:
+            raise _elsewhere()
+        return key
+
+    def authorize(self, key: Key, scope: str) -> None:
+        """Let a key do what its scopes allow, and count that.
+
+        Raises:
+            Forbidden: it lacks the scope.
+            Overloaded: it is over its requests per minute.
+        """
+        if scope not in key.scopes:
+            raise Forbidden(f"key {key.name} may not do this: it lacks the scope {scope}")
+        self._keys.charge(key)
+
     def _route(self, exchange: Exchange) -> Handler:
         if (exchange.verb, exchange.path) not in self._open:
-            key = self._keys.whose(exchange.header(b"authorization"))
-            if key is None:
-                raise Unauthenticated("a valid API key is needed: send `Authorization: Bearer <key>`")
-            exchange.key = key
+            # The key first, so that whoever has none learns nothing about routes.
+            key = exchange.key = self.authenticate(exchange.header(b"authorization"))
             exchange.facts["key"] = key.name
-            if self.closed:
-                raise _elsewhere()
         methods = self._routes.get(exchange.path)
         if methods is None:
             raise NoSuchRoute(f"no such path; served: {', '.join(self._routes)}")
@@ -205,19 +236,23 @@ class Gateway:
                 f"{exchange.method} is not served on this path; served: {', '.join(methods)}"
             )
         if (exchange.verb, exchange.path) not in self._open:
-            needed = _SCOPES.get(exchange.path, "generate")
-            if needed not in exchange.key.scopes:
-                raise Forbidden(f"key {exchange.key.name} may not do this: it lacks the scope {needed}")
-            self._keys.charge(exchange.key)
+            self.authorize(exchange.key, _SCOPES.get(exchange.path, "generate"))
         return handler
 
+    def failed(self, error: RequestError, *, generates: bool) -> str:
+        """Count a failure under TGI's name if it was to generate; its outcome."""
+        outcome = next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "internal")
+        if generates:
+            self._metrics.tgi_failed(outcome)
+        return outcome
+
+    def account(self, route: str, outcome: str) -> None:
+        """Count a request that is over; `route` is one of a bounded set."""
+        self._metrics.requests.labels(route, outcome).inc()
+
     async def _refuse(self, exchange: Exchange, error: RequestError) -> None:
-        exchange.outcome = next(
-            (name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "internal"
-        )
+        exchange.outcome = self.failed(error, generates=exchange.generates)
         exchange.facts["error"] = type(error).__name__
-        if exchange.generates:
-            self._metrics.tgi_failed(exchange.outcome)
         if exchange.status:
             # A stream says in its own words what went wrong, before it gets here.
             return
@@ -236,7 +271,7 @@ class Gateway:
 
     def _account(self, exchange: Exchange) -> None:
         label = self._label(exchange)
-        self._metrics.requests.labels(label, exchange.outcome).inc()
+        self.account(label, exchange.outcome)
         level = logging.DEBUG if exchange.path in _PROBES else logging.INFO
         if log.isEnabledFor(level):
             facts = {
@@ -261,28 +296,27 @@ class Gateway:
 
     async def ready(self, exchange: Exchange) -> None:
         """Whether requests are welcome: the model has answered, and this server is not draining."""
-        monitor = self._service.monitor
-        reason = "draining" if self.draining else "" if monitor.ready else monitor.reason
+        reason = self.unready
         exchange.outcome = "not_ready" if reason else "ok"
         body = {"ready": not reason, **({"reason": reason} if reason else {})}
         await exchange.respond(503 if reason else 200, msgspec.json.encode(body), [JSON])
 
     async def _models(self, exchange: Exchange) -> None:
-        name = self._settings.model_id
+        name = self.settings.model_id
         model = {"id": name, "object": "model", "created": self._created, "owned_by": name.partition("/")[0]}
         await exchange.respond(200, msgspec.json.encode({"object": "list", "data": [model]}), [JSON])
 
     async def _info(self, exchange: Exchange) -> None:
-        settings, limits = self._settings, self._service.limits
+        settings, limits = self.settings, self._service.limits
         await exchange.respond(200, msgspec.json.encode(descriptions.info(settings, limits)), [JSON])
 
     async def _openapi(self, exchange: Exchange) -> None:
         if not self._document:
-            self._document = msgspec.json.encode(openapi.document(self._settings, self._service.limits))
+            self._document = msgspec.json.encode(openapi.document(self.settings, self._service.limits))
         await exchange.respond(200, self._document, [JSON])
 
     async def _feedback(self, exchange: Exchange) -> None:
-        body = await exchange.body(feedback.MOST_BODY, self._settings.body_timeout, self._budget)
+        body = await exchange.body(feedback.MOST_BODY, self.settings.body_timeout, self._budget)
         counted = self._feedbacks.take(parse_object(body))
         await exchange.respond(202, b'{"counted":true}' if counted else b'{"counted":false}', [JSON])
 
@@ -315,16 +349,20 @@ class Gateway:
         media = (exchange.header(b"content-type") or _JSON).partition(";")[0].strip().lower()
         if media != _JSON and not (media.startswith("application/") and media.endswith("+json")):
             raise WrongMediaType(f"`content-type` must be {_JSON}, got {media[:60]}")
-        settings = self._settings
+        settings = self.settings
         body = await exchange.body(settings.payload_limit, settings.body_timeout, self._budget)
         return Fields(parse_object(body))
 
     async def asked(self, exchange: Exchange) -> Fields:
         """The fields of a request for tokens."""
         exchange.generates = True
+        self.received()
+        return await self._fields(exchange)
+
+    def received(self) -> None:
+        """Count a request for tokens."""
         self._metrics.llm_requests.inc()
         self._metrics.tgi_received()
-        return await self._fields(exchange)
 
     async def _generate(self, exchange: Exchange) -> None:
         """`/`, `/generate` and `/generate_stream`: the key that is present says whose contract it is."""
@@ -364,7 +402,9 @@ class Gateway:
         """Generate, and write what comes in the words of a contract."""
         try:
             async with self.generating(exchange, asked) as generation:
-                await self._write(exchange, asked, answer, generation)
+                description = self._service.monitor.description
+                device = description.device if description else "unknown"
+                await writing.write(exchange, asked, answer, generation, device)
         except RequestError as error:
             await self._break_off(exchange, answer, error)
             raise
@@ -374,17 +414,23 @@ class Gateway:
         """Count a request that was answered whole."""
         self._metrics.tgi_succeeded()
 
+    def generating(self, exchange: Exchange, asked: Asked) -> AbstractAsyncContextManager[Generation]:
+        """A generation that also ends with the client's connection."""
+        return self.generation(exchange.while_connected(), asked, self._call(exchange, asked))
+
     @asynccontextmanager
-    async def generating(self, exchange: Exchange, asked: Asked) -> AsyncIterator[Generation]:
-        """A generation that ends with the client, the engine or the drain's time."""
+    async def generation(
+        self, interruptible: Interruptible, asked: Asked, call: Call
+    ) -> AsyncIterator[Generation]:
+        """A generation that ends with the engine or the drain's time, and whenever it is interrupted."""
         self._metrics.llm_temperature.set(asked.temperature if asked.sampling else 0.0)
         try:
-            async with exchange.while_connected() as scope:
+            async with interruptible as scope:
                 if self._over:
                     raise _elsewhere()
                 self._scopes[scope] = False
                 try:
-                    async with self._service.generation(asked, self._call(exchange, asked)) as generation:
+                    async with self._service.generation(asked, call) as generation:
                         self._scopes[scope] = True
                         yield generation
                 finally:
@@ -406,77 +452,6 @@ class Gateway:
         """Say in a stream that has begun why it ends here."""
         if exchange.status and not exchange.ended:
             await exchange.end(answer.failure(error))
-
-    async def _write(self, exchange: Exchange, asked: Asked, answer: Answer, generation: Generation) -> None:
-        async with aclosing(generation.tokens()) as tokens:
-            if asked.stream:
-                await self._stream(exchange, asked, answer, tokens)
-                events = []
-            else:
-                events = [event async for event in tokens]
-        finished = generation.finished
-        if finished is None:
-            raise GenerationFailed("Request failed during generation: the engine's answer has no end")
-        self._note(exchange, finished, generation.timing)
-        if not asked.stream:
-            body = answer.whole(events, finished, generation.timing)
-            await exchange.respond(200, body, [JSON, *self._tgi_headers(asked, finished, generation.timing)])
-            return
-        last = answer.end(finished)
-        if not exchange.status:
-            last = await self._start(exchange, asked, answer) + last
-        await exchange.end(last)
-
-    async def _stream(
-        self, exchange: Exchange, asked: Asked, answer: Answer, tokens: AsyncIterator[TokenEvent]
-    ) -> None:
-        async for event in tokens:
-            data = answer.token(event)
-            if not exchange.status:
-                # Only now: what is refused before the first token gets a status of its own.
-                data = await self._start(exchange, asked, answer) + data
-            if data:
-                await exchange.write(data)
-
-    async def _start(self, exchange: Exchange, asked: Asked, answer: Answer) -> bytes:
-        await exchange.start([_NO_BUFFERING, *self._compute_headers(asked)])
-        return answer.begin()
-
-    def _note(self, exchange: Exchange, finished: Finished, timing: Timing) -> None:
-        exchange.facts.update(
-            input_tokens=finished.input_tokens,
-            output_tokens=finished.output_tokens,
-            finish_reason=finished.reason,
-            queue_seconds=round(timing.started - timing.validated, 4),
-            first_token_seconds=round(timing.first_token - timing.received, 4)
-            if timing.first_token
-            else None,
-        )
-
-    def _compute_headers(self, asked: Asked) -> Headers:
-        description = self._service.monitor.description
-        return [
-            (b"x-compute-type", (description.device if description else "unknown").encode()),
-            (b"x-compute-characters", b"%d" % asked.characters),
-        ]
-
-    def _tgi_headers(self, asked: Asked, finished: Finished, timing: Timing) -> Headers:
-        total = timing.ended - timing.received
-        inference = timing.ended - timing.started
-        milliseconds = {
-            b"x-total-time": total,
-            b"x-validation-time": timing.validated - timing.received,
-            b"x-queue-time": timing.started - timing.validated,
-            b"x-inference-time": inference,
-            b"x-time-per-token": inference / max(1, finished.output_tokens),
-        }
-        return [
-            *self._compute_headers(asked),
-            (b"x-compute-time", f"{total:.6f}".encode()),
-            *((name, b"%d" % round(seconds * 1000)) for name, seconds in milliseconds.items()),
-            (b"x-prompt-tokens", b"%d" % finished.input_tokens),
-            (b"x-generated-tokens", b"%d" % finished.output_tokens),
-        ]
 
 
 def _elsewhere() -> NotReady:

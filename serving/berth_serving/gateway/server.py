@@ -38,6 +38,7 @@ from berth_serving.gateway.certificate import Certificate
 from berth_serving.gateway.metrics_app import MetricsApp
 from berth_serving.gateway.protocol import protocol_class
 from berth_serving.metrics import GatewayMetrics
+from berth_serving.rpc.server import RpcServer
 from berth_serving.service import Service
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     api = _Server(_config(gateway, settings, certificate))
     side = _Server(_config(MetricsApp(metrics, admission, gateway, Admin(settings, keys)), settings, None))
 
+    rpc = RpcServer(gateway) if settings.grpc_port is not None else None
+    rpc_port = None if rpc is None else await rpc.start(settings.host, settings.grpc_port or 0)
+
     stop = asyncio.Event()
     _on_signals(stop)
     log.info(
@@ -114,6 +118,7 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
             "host": settings.host,
             "port": api_socket.getsockname()[1],
             "metrics_port": metrics_socket.getsockname()[1],
+            **({} if rpc_port is None else {"grpc_port": rpc_port}),
             "slots": settings.engine_slots,
             "max_concurrent_requests": settings.max_concurrent_requests,
             "tls": certificate is not None,
@@ -134,7 +139,11 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
         for task in failed:
             task.result()
         return 1
+    if rpc is not None:
+        rpc.drain(settings.drain_seconds)
     await _drain(gateway, api, settings)
+    if rpc is not None:
+        await rpc.stop()
     api.should_exit = side.should_exit = True
     for task in tasks[2:]:
         task.cancel()

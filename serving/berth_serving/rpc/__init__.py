@@ -1,0 +1,1 @@
+"""gRPC beside REST: the Open Inference Protocol, and the standard health service."""
