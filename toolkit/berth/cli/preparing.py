@@ -14,6 +14,7 @@ import yaml
 from berth.cli import local
 from berth.cli.errors import UserError
 from berth.cli.key import ensure_key
+from berth.cli.paths import ROOT
 from berth.cli.stackfile import CLOUDS, Stack, find_stack, request_for
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def prepare(
     gpus: int | None = None,
     offline: bool = False,
     by_pulumi: bool = False,
+    root: Path = ROOT,
 ) -> Prepared:
     """Bring up the ground that a stack stands on, and gather its configuration.
 
@@ -95,8 +97,9 @@ def prepare(
         gpus: simulated GPUs of the local cluster.
         offline: plan without asking any cluster.
         by_pulumi: whether the Pulumi CLI runs it.
+        root: the checkout that has the stack.
     """
-    stack = find_stack(name)
+    stack = find_stack(name, root)
     _check(stack, clouds=by_pulumi or need is Need.LOOK, context=context, gpus=gpus)
     if not stack.is_local:
         overlay = _context_overlay(stack, context) if context else {}

@@ -3,71 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from berth.cli import reviews
 from berth.cli.console import Console
 from berth.cli.engines import BERTH, PULUMI, engine_of, engine_option
 from berth.cli.errors import UserError
 from berth.cli.packs import judging, policy_options
+from berth.cli.planning import ground_of, plan_all
 from berth.cli.preparing import Need, prepare
 from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, layout_option
 from berth.cli.stackfile import find_stack, stack_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from berth.cli.planning import Ground
     from berth.deployer import Report, RunRequest
-
-# What the program imports, by ground: once for all stacks, before they are forked.
-KUBERNETES_MODULES = (
-    "pydantic",
-    "yaml",
-    "pulumi_kubernetes.apiextensions",
-    "pulumi_kubernetes.apiregistration.v1",
-    "pulumi_kubernetes.apps.v1",
-    "pulumi_kubernetes.autoscaling.v2",
-    "pulumi_kubernetes.core.v1",
-    "pulumi_kubernetes.networking.v1",
-    "pulumi_kubernetes.policy.v1",
-    "pulumi_kubernetes.rbac.v1",
-    "pulumi_kubernetes.storage.v1",
-)
-# Ours too, since all stacks are of this one checkout. The last imports everything above that it needs.
-ROOMS = ("berth_components", "berth_stacks.program")
-AWS_MODULES = (
-    "pulumi_aws.appautoscaling",
-    "pulumi_aws.autoscaling",
-    "pulumi_aws.cloudwatch",
-    "pulumi_aws.ec2",
-    "pulumi_aws.eks",
-    "pulumi_aws.iam",
-    "pulumi_aws.kms",
-    "pulumi_aws.sagemaker",
-    "berth_components.aws",
-)
-GOOGLE_MODULES = (
-    "pulumi_gcp.compute",
-    "pulumi_gcp.container",
-    "pulumi_gcp.kms",
-    "pulumi_gcp.organizations",
-    "pulumi_gcp.projects",
-    "pulumi_gcp.serviceaccount",
-    "pulumi_gcp.storage",
-    "berth_components.gcp",
-)
 
 
 @click.command()
-@click.argument("stack", required=False)
+@click.argument("stacks", metavar="[STACK]...", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every stack that has a file, without asking any cluster.")
 @click.option("--offline", is_flag=True, help="Ask no cluster and no cloud: plan as if nothing existed.")
 @click.option("--summary", "brief", is_flag=True, help="With --all: only counts, and stacks with errors.")
+@click.option("--base", metavar="REV", help="Review the change since a git revision, of STACKs or --all.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Review against files of `pulumi stack export`: one, or a folder of <stack>.json.",
+)
+@click.option("--live", is_flag=True, help="Review against the clusters themselves.")
+@click.option(
+    "--report",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the review there: Markdown, HTML, JSON, SARIF, JUnit.",
+)
+@click.option(
+    "--fail-on", metavar="OPS", default="", help="Of a review: exit 1 at replace, delete or others."
+)
 @engine_option
 @context_option
 @layout_option
@@ -75,11 +55,16 @@ GOOGLE_MODULES = (
 @policy_options
 @json_option
 def preview(
-    stack: str | None,
+    stacks: tuple[str, ...],
     *,
     every: bool,
     offline: bool,
     brief: bool,
+    base: str | None,
+    against: Path | None,
+    live: bool,
+    folder: Path | None,
+    fail_on: str,
     engine: str,
     context: str | None,
     layout: str,
@@ -93,9 +78,26 @@ def preview(
 
     Resources of AWS and Google Cloud are planned without their providers: no
     account, no credential and no network is needed.
+
+    With --base, --against, --live or --report, this is a review of all the
+    STACKs on one page: what changes, why something is replaced, what policies
+    say (docs/reviews.md).
     """
     console = Console()
     judged = judging(packs, configs, policy_seconds)
+    if base is not None or against is not None or live or folder is not None or fail_on:
+        if offline or brief or diff or layout != "tree" or engine != BERTH:
+            raise UserError(
+                "a review goes without --offline, --summary, --diff, --layout and --engine pulumi"
+            )
+        wanted = reviews.Wanted(_named(stacks, every=every), base, against, live, judged, context)
+        reviews.tell(
+            reviews.make_review(wanted, console), folder, as_json=as_json, fail_on=reviews.ops_of(fail_on)
+        )
+        return
+    if len(stacks) > 1:
+        raise UserError("several stacks at once make a review: add --base, --against, --live or --report")
+    stack = stacks[0] if stacks else None
     if every and stack is None:
         if context or engine != BERTH:
             raise UserError("--all plans without any account: --context and --engine go with one stack")
@@ -116,39 +118,31 @@ def preview(
     finish(report, as_json=as_json, diff=diff, layout=layout)
 
 
+def _named(stacks: tuple[str, ...], *, every: bool) -> tuple[str, ...]:
+    """Return the stacks of a review; empty for all."""
+    if every and stacks:
+        raise UserError(f"--all is every stack: leave out {', '.join(stacks)}, or leave out --all")
+    if not every and not stacks:
+        raise UserError(f"name stacks to review, or --all of them: {', '.join(stack_names())}")
+    return tuple(dict.fromkeys(stacks))
+
+
 async def plan_offline(
     names: list[str], console: Console, change: Callable[[RunRequest], RunRequest] = lambda request: request
 ) -> list[Report]:
-    """Plan stacks in two warm processes: importing both clouds' SDKs in one would take the longest.
+    """Plan stacks without asking any cluster.
 
     Args:
         names: the stacks; the reports are in their order.
         console: where progress goes.
         change: what is to be different in each request, such as policy packs.
     """
-    from berth import deployer
-
-    with console.step("preview", f"planning {len(names)} stacks, offline"), contextlib.ExitStack() as ended:
-        warm = {}
-        for ground, modules in {"aws": AWS_MODULES, "google": GOOGLE_MODULES}.items():
-            warm[ground] = deployer.Interpreter(preload=(*KUBERNETES_MODULES, *modules, *ROOMS))
-            ended.callback(warm[ground].close)
-            warm[ground].start()
-        groups: dict[str, list[RunRequest]] = {ground: [] for ground in warm}
+    with console.step("preview", f"planning {len(names)} stacks, offline"):
+        requests: dict[str, tuple[Ground, RunRequest]] = {}
         for name in names:
             request = prepare(name, Console(quiet=True), need=Need.LOOK, offline=True).request
-            on_aws = find_stack(name).grounds & {"eks", "sagemaker"}
-            groups["aws" if on_aws else "google"].append(change(request))
-        parallel = max(1, (os.cpu_count() or 1) // len(warm))
-        done = await asyncio.gather(
-            *(
-                deployer.previews(group, interpreter=warm[ground], parallel=parallel)
-                for ground, group in groups.items()
-            )
-        )
-    return sorted(
-        (report for group in done for report in group), key=lambda report: names.index(report.stack)
-    )
+            requests[name] = (ground_of(find_stack(name)), change(request))
+        return list((await plan_all(requests)).values())
 
 
 def _finish_all(reports: list[Report], *, as_json: bool, diff: bool, layout: str, brief: bool) -> None:

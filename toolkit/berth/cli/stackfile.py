@@ -29,11 +29,12 @@ CLOSED = "a-secret-that-cannot-be-opened-here"
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that has a file: its name, whether it is local, and its sites."""
+    """A stack that has a file: its name, the file, what it says, and the checkout that has it."""
 
     name: str
     file: Path
     config: Mapping[str, Any]
+    root: Path = ROOT
 
     @property
     def is_local(self) -> bool:
@@ -71,22 +72,23 @@ class Stack:
         return images if isinstance(images, dict) else {}
 
 
-def stack_names() -> list[str]:
+def stack_names(folder: Path = STACKS) -> list[str]:
     """Return the stacks that have a file."""
     return sorted(
-        path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACKS.glob("Pulumi.*.yaml")
+        path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml")
     )
 
 
-def find_stack(name: str) -> Stack:
-    """Return the stack of that name.
+def find_stack(name: str, root: Path = ROOT) -> Stack:
+    """Return the stack of that name, of this checkout or of another one.
 
     Raises:
         UserError: it has no file.
         SettingsError: its file or a base that it extends cannot be read.
     """
-    file = STACKS / f"Pulumi.{name}.yaml"
-    names = stack_names()
+    folder = root / "stacks"
+    file = folder / f"Pulumi.{name}.yaml"
+    names = stack_names(folder)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -94,8 +96,8 @@ def find_stack(name: str) -> Stack:
     from berth_stacks.inherit import layers_of
     from berth_stacks.lines import NAMESPACE
 
-    values = layers_of(STACKS, name).values
-    return Stack(name, file, {f"{NAMESPACE}{key}": value for key, value in values.items()})
+    values = layers_of(folder, name).values
+    return Stack(name, file, {f"{NAMESPACE}{key}": value for key, value in values.items()}, root)
 
 
 def request_for(
@@ -120,7 +122,7 @@ def request_for(
     config: dict[str, str] = {}
     secret_keys: frozenset[str] = frozenset()
     if not by_pulumi:
-        config, secret_keys = load_config(ROOT, stack.name, closed=CLOSED if offline else None)
+        config, secret_keys = load_config(stack.root, stack.name, closed=CLOSED if offline else None)
         # All keys may be one secret; a plan only needs to know that there are some.
         config = {
             key: json.dumps({"closed": CLOSED}) if (key, value) == ("berth:apiKeys", CLOSED) else value
@@ -128,13 +130,13 @@ def request_for(
         }
     merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
     return RunRequest(
-        program=STACKS,
+        program=stack.root / "stacks",
         project=PROJECT,
         stack=stack.name,
-        root=ROOT,
+        root=stack.root,
         config=merged,
         offline=offline,
-        recorded=load_recorded(ROOT, stack.name),
+        recorded=load_recorded(stack.root, stack.name),
         secret_keys=(secret_keys - overlay.keys()) | secrets.keys(),
     )
 

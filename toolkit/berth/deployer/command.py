@@ -102,6 +102,7 @@ class Command:
                         "config": dict(request.config),
                         "secretKeys": sorted(request.secret_keys),
                         "parallel": request.parallel,
+                        "path": [str(folder.resolve()) for folder in request.path],
                         "dryRun": session.dry_run,
                         "policies": session.watch is not None,
                         "monitor": monitor.address,

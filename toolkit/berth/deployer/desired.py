@@ -70,6 +70,9 @@ def step_of(resource: Resource, op: Op, **fields: Any) -> Step:
         provider=resource.provider_ref.rpartition("::")[0],
         aliases=resource.aliases,
         protect=resource.protect,
+        retain=resource.retain,
+        ignore=resource.ignore,
+        replace_on=resource.replace_on,
         **fields,
     )
 

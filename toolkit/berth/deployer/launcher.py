@@ -349,7 +349,7 @@ def _run(request: dict[str, Any], pipe: int) -> int:
     folder = program if program.is_dir() else program.parent
     os.chdir(folder)
     sys.argv = [str(program)]
-    sys.path.insert(0, str(folder))
+    sys.path[:0] = [str(folder), *request.get("path", ())]
     _configure(request)
     _spare_work()
     if request["dryRun"]:

@@ -59,6 +59,9 @@ class Step:
         provider: the URN of its explicit provider; empty for the default one.
         aliases: the URNs that it had before.
         protect: whether it may not be deleted.
+        retain: whether its object stays when it is no longer declared.
+        ignore: the property paths of which the program has changes ignored.
+        replace_on: the property paths of which the program has changes replace it.
         providerless: whether it was planned without its provider: inputs known, the rest unknown.
         custom: false for components, providers and the stack itself: they are structure, not objects.
     """
@@ -80,6 +83,9 @@ class Step:
     provider: str = ""
     aliases: tuple[str, ...] = ()
     protect: bool = False
+    retain: bool = False
+    ignore: tuple[str, ...] = ()
+    replace_on: tuple[str, ...] = ()
     providerless: bool = False
     custom: bool = True
 

@@ -42,6 +42,8 @@ class RunRequest:
         secret_keys: the keys whose values are secret.
         parallel: how many steps at once; at most 16 calls at a time reach one API server.
         root: the folder of `Pulumi.yaml`; the program's folder without it.
+        path: folders that come first on the program's module path, before what is installed: another
+            revision's own packages, for example. They count only for modules that no warm process imported.
         python: the interpreter with the program's packages; this one without it.
         organization: what `pulumi.get_organization()` says.
         offline: plan without asking any cluster. Not for `up` and `down`.
@@ -65,6 +67,7 @@ class RunRequest:
     secret_keys: frozenset[str] = frozenset()
     parallel: int = 16
     root: Path | None = None
+    path: tuple[Path, ...] = ()
     python: Path | None = None
     organization: str = "organization"
     offline: bool = False
