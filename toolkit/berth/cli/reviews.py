@@ -139,8 +139,8 @@ def _against_exports(wanted: Wanted, place: Path, names: list[str], console: Con
         files = {names[0]: place}
     else:
         raise UserError(
-            f"--against {place} is one file, and {len(names)} stacks are asked for: name the stack that it is "
-            "of, or give a folder with a <stack>.json for each"
+            f"--against {place} is one file, and {len(names)} stacks are asked for: name the stack that it "
+            "is of, or give a folder with a <stack>.json for each"
         )
     exports: dict[str, Deployed] = {}
     for name, file in files.items():

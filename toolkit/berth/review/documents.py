@@ -15,7 +15,7 @@ from .model import DESTRUCTIVE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .model import Entry, Finding, Review, StackReview
+    from .model import Change, Entry, Finding, Review, StackReview
 
 FORMAT = 1  # of the JSON; raised by a change that breaks readers
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -60,7 +60,7 @@ def _stack(stack: StackReview) -> dict[str, Any]:
         "ok": stack.is_ok,
         "counts": stack.counts,
         "entries": [_entry(entry) for entry in stack.entries],
-        "outputs": [vars(one) for one in stack.outputs],
+        "outputs": [_change(one) for one in stack.outputs],
         "errors": list(stack.errors),
         "warnings": list(stack.warnings),
         "packs": [{**vars(pack), "policies": list(pack.policies)} for pack in stack.packs],
@@ -69,10 +69,14 @@ def _stack(stack: StackReview) -> dict[str, Any]:
     }
 
 
+def _change(change: Change) -> dict[str, Any]:
+    return {**vars(change), "lines": list(change.lines)}
+
+
 def _entry(entry: Entry) -> dict[str, Any]:
     return {
         **vars(entry),
-        "changes": [{**vars(change), "lines": list(change.lines)} for change in entry.changes],
+        "changes": [_change(change) for change in entry.changes],
         "reasons": [vars(reason) for reason in entry.reasons],
         "notes": list(entry.notes),
         "policies": list(entry.policies),

@@ -5,17 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model import Entry, Resource
 from .properties import added, differences
-from .replacing import is_at, kind_of, lost_with, plain_path, reasons
+from .replacing import JUST_MADE, is_at, kind_of, lost_with, plain_path, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _NAMES = frozenset({"name", "namePrefix", "accountId", "displayName", "namespace"})
 _REFUSED = "it is protected: `up` refuses this until protect=False was deployed"
+
+
+class _Hint(NamedTuple):
+    """That something gone and something new look like one thing."""
+
+    notes: tuple[str, ...] = ()
+    twin: str = ""
+
+
+_NO_HINT = _Hint()
 
 
 def compared(before: Sequence[Resource], after: Sequence[Resource]) -> tuple[Entry, ...]:
@@ -38,10 +48,10 @@ def compared(before: Sequence[Resource], after: Sequence[Resource]) -> tuple[Ent
     come = [resource for urn, resource in new.items() if urn not in was]
     hints = _renamed(gone, come, old, new)
     entries = [
-        _kept(was[urn], resource) if urn in was else _created(resource, hints.get(urn, ()))
+        _kept(was[urn], resource) if urn in was else _created(resource, hints.get(urn, _NO_HINT))
         for urn, resource in new.items()
     ]
-    return (*entries, *(_deleted(resource, hints.get(resource.urn, ())) for resource in gone))
+    return (*entries, *(_deleted(resource, hints.get(resource.urn, _NO_HINT)) for resource in gone))
 
 
 def _entry(resource: Resource, op: str, **fields: object) -> Entry:
@@ -57,22 +67,24 @@ def _entry(resource: Resource, op: str, **fields: object) -> Entry:
     return dataclasses.replace(entry, **fields)  # type: ignore[arg-type]  # each field's own type
 
 
-def _created(resource: Resource, notes: tuple[str, ...]) -> Entry:
+def _created(resource: Resource, hint: _Hint) -> Entry:
     changes = added(resource.inputs) if resource.custom else ()
-    return _entry(resource, "create" if resource.custom else "same", changes=changes, notes=notes)
+    op = "create" if resource.custom else "same"
+    return _entry(resource, op, changes=changes, notes=hint.notes, twin=hint.twin)
 
 
-def _deleted(resource: Resource, notes: tuple[str, ...]) -> Entry:
+def _deleted(resource: Resource, hint: _Hint) -> Entry:
     if not resource.custom:
-        return _entry(resource, "delete", notes=notes)
+        return _entry(resource, "delete", notes=hint.notes, twin=hint.twin)
     if resource.retain:
-        return _entry(resource, "retain", notes=("the object stays (retain_on_delete)", *notes))
-    found = list(notes) or ["no longer declared"]
+        stays = "the object stays (retain_on_delete)"
+        return _entry(resource, "retain", notes=(stays, *hint.notes), twin=hint.twin)
+    found = list(hint.notes) or ["no longer declared"]
     if lost := lost_with(resource.type, "delete"):
         found.append(lost)
     if resource.protect:
         found.append(_REFUSED)
-    return _entry(resource, "delete", notes=tuple(found))
+    return _entry(resource, "delete", notes=tuple(found), twin=hint.twin)
 
 
 def _kept(before: Resource, after: Resource) -> Entry:
@@ -107,14 +119,14 @@ def _renamed(
     come: Iterable[Resource],
     old: Mapping[str, Resource],
     new: Mapping[str, Resource],
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, _Hint]:
     """By URN: that something gone and something new look like one thing, which an alias would have kept.
 
     A component is like another one of its type if what is in them is of the same types; an object on its own
     if it is of the same type and in the same place, or is the same object of a cluster.
     """
     gone, come = list(gone), list(come)
-    hints: dict[str, tuple[str, ...]] = {}
+    hints: dict[str, _Hint] = {}
     below_old, below_new = _children(old.values()), _children(new.values())
     candidates: dict[tuple[str, ...], list[Resource]] = defaultdict(list)
     for resource in gone:
@@ -170,15 +182,22 @@ def _children(resources: Iterable[Resource]) -> dict[str, list[Resource]]:
     return found
 
 
-def _hint(before: Resource, after: Resource, hints: dict[str, tuple[str, ...]]) -> None:
-    what = "moved" if before.name == after.name else "renamed"
-    kind = kind_of(after.type)
-    same_object = bool(before.object) and before.object == after.object and bool(kind)
-    alias = f'pulumi.Alias(name="{before.name}")' if what == "renamed" else f'"{before.urn}"'
-    keep = f"aliases=[{alias}] on it would keep it"
-    extra = ("both are the same object of the cluster",) if same_object else ()
-    hints[after.urn] = (f"looks like {before.name}, {what}: {keep}", *extra)
-    hints[before.urn] = (f"looks {what} to {after.name}: {keep}", *extra)
+def _hint(before: Resource, after: Resource, hints: dict[str, _Hint]) -> None:
+    renamed = before.name != after.name
+    alias = f'pulumi.Alias(name="{before.name}")' if renamed else f'"{before.urn}"'
+    keep = f"`aliases=[{alias}]` on it would keep it"
+    extra = _same_object(before, after)
+    was = f"looks like `{before.name}`, {'renamed' if renamed else 'moved'}: {keep}"
+    now = f"looks renamed to `{after.name}`: {keep}" if renamed else f"looks moved: {keep}"
+    hints[after.urn] = _Hint((was, *extra), before.urn)
+    hints[before.urn] = _Hint((now, *extra), after.urn)
+
+
+def _same_object(before: Resource, after: Resource) -> tuple[str, ...]:
+    """A warning where both names stand for one object of a cluster: an engine that goes by URN deletes it."""
+    if kind_of(after.type) and before.object and before.object == after.object:
+        return (f"both are {before.object}: {JUST_MADE}",)
+    return ()
 
 
 def _hint_below(
@@ -186,12 +205,10 @@ def _hint_below(
     after: Resource,
     below_old: Mapping[str, list[Resource]],
     below_new: Mapping[str, list[Resource]],
-    hints: dict[str, tuple[str, ...]],
+    hints: dict[str, _Hint],
 ) -> None:
     """The same for what is in a renamed component: it needs no alias of its own."""
-    text = (
-        f"goes with its component, renamed from {before.name} to {after.name}: an alias there would keep it"
-    )
+    text = f"in a component renamed from `{before.name}` to `{after.name}`: an alias there would keep it"
     rest = list(below_old.get(before.urn, ()))
     for child in below_new.get(after.urn, ()):
         alike = [one for one in rest if one.type == child.type]
@@ -200,7 +217,8 @@ def _hint_below(
         suffix = child.name.removeprefix(after.name)
         twin = next((one for one in alike if one.name == before.name + suffix), alike[0])
         rest.remove(twin)
-        hints[child.urn] = hints[twin.urn] = (text,)
+        notes = (text, *_same_object(twin, child))
+        hints[child.urn], hints[twin.urn] = _Hint(notes, twin.urn), _Hint(notes, child.urn)
         if not child.custom:
             _hint_below(twin, child, below_old, below_new, hints)
 

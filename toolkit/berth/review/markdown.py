@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from berth.deployer.render import short_type
 
 from . import words
 from .model import DESTRUCTIVE
+from .replacing import JUST_MADE, MAYBE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from .model import Entry, Finding, Review, StackReview
+    from .model import Change, Entry, Finding, Review, StackReview
 
 LIMIT = 65_536
 """Characters of a comment on GitHub; here bytes are counted, which are never fewer."""
@@ -43,8 +45,14 @@ def cell(text: object) -> str:
 def prose(text: object) -> str:
     """Text that others wrote, between words of ours: nothing in it is markup, and nobody is mentioned."""
     told = html.escape(words.clean(text), quote=False)
-    told = re.sub(r"([\\`*_{}\[\]()#+!|~^$])", r"\\\1", told)
+    told = re.sub(r"([\\`*_\[\]#|~^$])", r"\\\1", told)
     return re.sub(r"(?<![\w&])([@:])(?=\w)|(?<=\w)(://)|(#)(?=\d)", lambda found: _apart(found[0]), told)
+
+
+def marked(text: str) -> str:
+    """Text of ours in which code stands in backticks: the code as code, the rest as prose."""
+    parts = text.split("`")
+    return "".join(code(part) if index % 2 else prose(part) for index, part in enumerate(parts))
 
 
 def _apart(mark: str) -> str:
@@ -181,8 +189,8 @@ def _failures(review: Review) -> list[str]:
 
 
 def _destroyed(review: Review) -> list[str]:
-    """One line for each thing that goes; what goes with its component is named there."""
-    found: list[str] = []
+    """A line for everything that goes, the same in several stacks once; a component with what is in it."""
+    alike: dict[tuple[object, ...], list[_Place]] = {}
     for stack in review.stacks:
         by_urn = {entry.urn: entry for entry in stack.entries}
         groups: dict[str, list[Entry]] = defaultdict(list)
@@ -190,23 +198,57 @@ def _destroyed(review: Review) -> list[str]:
             if entry.op in DESTRUCTIVE:
                 groups[_root(entry, by_urn)].append(entry)
         for urn, members in groups.items():
-            root = by_urn[urn]
-            if root.custom:
-                found.append(_destroys(stack, root))
-            else:
-                named = ", ".join(code(words.title(member)) for member in members[:_NAMED])
-                more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
-                lost = sorted({note for one in members for note in one.notes if _is_loss(note)})
-                notes = "; ".join(map(prose, [*root.notes, *lost]))
-                found.append(
-                    f"- **delete {words.count(len(members), 'resource')}** in {code(stack.stack)}, all of "
-                    f"{code(words.title(root))}: {named}{more}" + (f". {notes}" if notes else "")
-                )
-    return found
+            place = _Place(stack.stack, by_urn[urn], members, by_urn.get(by_urn[urn].twin))
+            types = tuple(sorted(one.type for one in members))
+            alike.setdefault((members[0].op, place.root.type, types, _facts(place)), []).append(place)
+    return [_destroys(places) for places in alike.values()]
 
 
-def _is_loss(note: str) -> bool:
-    return not note.startswith(("goes with its component", "no longer", "looks "))
+class _Place(NamedTuple):
+    """What is destroyed together in a stack: the component or the resource itself, and what looks like it."""
+
+    stack: str
+    root: Entry
+    members: list[Entry]
+    twin: Entry | None
+
+
+def _facts(place: _Place) -> tuple[str, ...]:
+    """Why, and what is lost, in words in which no name stands, so that they are the same for many."""
+    facts = [
+        f"`{words.clean(one.path)}` changes, and {one.text}" for one in place.root.reasons if one.certain
+    ]
+    notes = sorted({note for one in place.members for note in one.notes})
+    if place.twin is not None:
+        renamed = place.twin.name != place.root.name
+        alias = "`aliases=[pulumi.Alias(name=<the old name>)]`" if renamed else "an alias with its old URN"
+        facts.append(f"looks {'renamed' if renamed else 'moved'}, and {alias} on it would keep it")
+        if any(note.endswith(JUST_MADE) for note in notes):
+            facts.append(f"both names stand for the same object: {JUST_MADE}")
+    elif not place.root.custom:
+        facts.append("no longer declared")
+    known = (*facts, "no longer declared") if place.twin is not None else facts
+    return (*facts, *(note for note in notes if note not in known and not _is_hint(note)))
+
+
+def _is_hint(note: str) -> bool:
+    return note.startswith(("in a component renamed", "looks ")) or note.endswith(JUST_MADE)
+
+
+def _destroys(places: Sequence[_Place]) -> str:
+    root, members = places[0].root, places[0].members
+    what = f"{members[0].op} {code(short_type(root.type))}"
+    if not root.custom:
+        types = sorted({short_type(one.type) for one in members})
+        told = ", ".join(map(code, types[:_NAMED])) + (", …" if len(types) > _NAMED else "")
+        what += f" with {words.count(len(members), 'resource')} in it ({told})"
+    where = [
+        f"{code(place.stack)} {code(place.root.name)}"
+        + (f" → {code(place.twin.name)}" if place.twin and place.twin.name != place.root.name else "")
+        for place in places[:_NAMED]
+    ]
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return f"- **{what}**: {'; '.join(where)}{more}: **{'; '.join(map(marked, _facts(places[0])))}**"
 
 
 def _root(entry: Entry, by_urn: dict[str, Entry]) -> str:
@@ -217,12 +259,6 @@ def _root(entry: Entry, by_urn: dict[str, Entry]) -> str:
             root = above
         above = by_urn.get(above.parent)
     return root.urn
-
-
-def _destroys(stack: StackReview, entry: Entry) -> str:
-    reason = words.why(entry)
-    name = f" ({code(entry.object)})" if entry.object and entry.name not in entry.object else ""
-    return f"- **{entry.op}** {code(words.title(entry))}{name} in {code(stack.stack)}: **{prose(reason)}**"
 
 
 def _policies(review: Review) -> list[str]:
@@ -293,33 +329,55 @@ def _changes(review: Review) -> list[str]:
 
 
 def _updates(review: Review) -> list[str]:
-    same: dict[object, list[tuple[StackReview, Entry]]] = defaultdict(list)
+    """Every changed property once, with all the resources in which it changes so."""
+    places: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    changes: dict[tuple[str, ...], Change] = {}
     for stack in review.stacks:
         for entry in stack.changes:
-            if entry.op in {"update", "replace"} and not entry.only_churn:
-                shape = [
-                    (one.path, one.kind, words.value(one.before, 10_000), words.value(one.after, 10_000))
-                    for one in entry.changes
-                    if not one.churn
-                ]
-                same[(entry.op, entry.type, str(shape), str(entry.reasons))].append((stack, entry))
-    parts = []
-    for places in same.values():
-        entry = places[0][1]
-        where = "; ".join(f"{code(stack.stack)} {code(one.name)}" for stack, one in places[:_NAMED])
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        lines = [line for one in entry.changes if not one.churn for line in words.diff_lines(one)]
-        churn = sum(one.churn for one in entry.changes)
-        if churn:
-            lines.append(
-                f"  and {words.count(churn, 'hash', 'hashes')} that follow{'s' if churn == 1 else ''} from it"
-            )
-        if maybe := [reason for reason in entry.reasons if not reason.certain]:
-            lines.append(f"  {maybe[0].text}")
-        if entry.policies:
-            lines.append(f"! violates {', '.join(map(words.clean, entry.policies))}")
-        parts.append(f"**{entry.op}** {code(short_type(entry.type))} in {where}{more}\n\n{block(lines)}")
-    return parts
+            if entry.op not in {"update", "replace"}:
+                continue
+            why = {reason.path: reason.text for reason in entry.reasons}
+            for one in entry.changes:
+                if one.churn:
+                    continue
+                before, after = (json.dumps(item, sort_keys=True) for item in (one.before, one.after))
+                key: tuple[str, ...] = (
+                    entry.op,
+                    entry.type,
+                    one.path,
+                    one.kind,
+                    before,
+                    after,
+                    why.get(one.path, ""),
+                )
+                places.setdefault(key, []).append((stack.stack, entry.name))
+                changes[key] = one
+    blocks: dict[tuple[object, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for key, where in places.items():
+        blocks[(*key[:2], tuple(where))].append(key)
+    ordered = sorted(
+        blocks.values(), key=lambda keys: (keys[0][0] != "replace", -len(places[keys[0]]), keys[0])
+    )
+    return [_block_of(places[keys[0]], keys, changes) for keys in ordered]
+
+
+def _block_of(
+    where: Sequence[tuple[str, str]],
+    keys: Sequence[tuple[str, ...]],
+    changes: Mapping[tuple[str, ...], Change],
+) -> str:
+    op, type_ = keys[0][:2]
+    by_stack: dict[str, list[str]] = defaultdict(list)
+    for stack, name in where[:_NAMED]:
+        by_stack[stack].append(name)
+    named = [f"{code(stack)} {', '.join(map(code, names))}" for stack, names in by_stack.items()]
+    named += [f"{len(where) - _NAMED} more"] if len(where) > _NAMED else []
+    lines: list[str] = []
+    for key in sorted(keys):
+        lines += words.diff_lines(changes[key])
+        lines += [f"  {words.clean(key[-1])}"] if key[-1] not in {"", MAYBE} else []
+    maybe = " (may replace: the provider decides)" if any(key[-1] == MAYBE for key in keys) else ""
+    return f"**{op}** {code(short_type(type_))}{maybe} in {'; '.join(named)}\n\n{block(lines)}"
 
 
 def _created(review: Review) -> list[str]:
@@ -328,13 +386,12 @@ def _created(review: Review) -> list[str]:
         made = [entry for entry in stack.changes if entry.op == "create"]
         if not made:
             continue
+        names = {entry.urn: entry.name for entry in stack.entries}
         lines: list[str] = []
         for entry in made:
-            lines.append(
-                f"+ {words.clean(words.title(entry))}"
-                + (f"  {words.clean(entry.notes[0])}" if entry.notes else "")
-            )
-            if len(made) <= _FEW_CREATED:
+            twin = f"  in place of {words.clean(names[entry.twin])}" if entry.twin in names else ""
+            lines.append(f"+ {words.clean(words.title(entry))}{twin}")
+            if len(made) <= _FEW_CREATED and not twin:
                 lines += [f"+     {line[2:]}" for one in entry.changes for line in words.diff_lines(one, 120)]
         name = f"<code>{html.escape(words.clean(stack.stack))}</code>"
         parts.append(folded(f"{words.count(len(made), 'resource')} created in {name}", block(lines)))
@@ -342,46 +399,41 @@ def _created(review: Review) -> list[str]:
 
 
 def _outputs(review: Review) -> list[str]:
-    signs = {"add": "+", "update": "~", "delete": "-"}
-    rows = [
-        f"{stack.stack}: {signs[one.kind]} {one.name}: "
-        + (f"{words.value(one.before, 100)} => " if one.kind == "update" else "")
-        + words.value(one.before if one.kind == "delete" else one.after, 100)
+    lines = [
+        f"{line[:2]}{words.clean(stack.stack)}: {line[2:]}"
         for stack in review.stacks
         if stack.state != "new"
         for one in stack.outputs
+        for line in words.diff_lines(one)
     ]
-    return [_list(f"{words.count(len(rows), 'output')} differ", rows)] if rows else []
+    number = sum(len(stack.outputs) for stack in review.stacks if stack.state != "new")
+    return [folded(f"{words.count(number, 'change')} of outputs", block(lines))] if lines else []
 
 
 def _churn(review: Review) -> list[str]:
     rows = [
-        f"{stack.stack}: {words.title(entry)}: {', '.join(one.path for one in entry.changes)}"
+        f"{stack.stack}: {words.title(entry)}: {', '.join(one.path for one in entry.changes if one.churn)}"
         for stack in review.stacks
         for entry in stack.changes
-        if entry.only_churn
+        if entry.op in {"update", "replace"} and any(one.churn for one in entry.changes)
     ]
-    return (
-        [_list(f"{words.count(len(rows), 'resource')} changed only by hashes of other changes", rows)]
-        if rows
-        else []
-    )
+    text = f"Churn: {words.count(len(rows), 'resource')} with hashes that follow from other changes"
+    return [_list(text, rows)] if rows else []
 
 
 def _open(review: Review) -> list[str]:
+    """What is still open, the same in several stacks once."""
     parts = []
-    for since, what in (
-        ("new", "newly open"),
-        ("closed", "closed by this change"),
-        ("already", "open before and after"),
-    ):
-        rows = [
-            f"{stack.stack}: {text}" for stack in review.stacks for word, text in stack.open if word == since
-        ]
-        if rows:
-            told = _list(f"{words.count(len(rows), 'finding')} {what}", rows)
-            parts.append(
-                f"**{words.count(len(rows), 'finding')} newly open**\n\n{told}" if since == "new" else told
-            )
+    heads = {"new": "newly open", "closed": "closed by this change", "already": "open before and after"}
+    for since, what in heads.items():
+        texts: dict[str, list[str]] = defaultdict(list)
+        for stack in review.stacks:
+            for word, text in stack.open:
+                if word == since:
+                    texts[text].append(stack.stack)
+        if texts:
+            number = words.count(sum(map(len, texts.values())), "finding")
+            told = _list(f"{number} {what}", [f"{text} ({', '.join(some)})" for text, some in texts.items()])
+            parts.append(f"**{number} {what}**\n\n{told}" if since == "new" else told)
     rows = [f"{stack.stack}: {text}" for stack in review.stacks for text in stack.warnings]
-    return [*parts, _list(f"{words.count(len(rows), 'new warning')}", rows)] if rows else parts
+    return [*parts, _list(words.count(len(rows), "new warning"), rows)] if rows else parts

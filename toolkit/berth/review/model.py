@@ -94,7 +94,8 @@ class Entry:
         op: create, update, replace, delete, retain or same.
         changes: the properties that differ; of one that is created, its inputs.
         reasons: why it is, or may be, replaced.
-        notes: what else a reviewer should know, for example what is lost with it.
+        notes: what else a reviewer should know, for example what is lost with it; code in it in backticks.
+        twin: of something gone, the URN of something new that looks like it under another name, and reverse.
         policies: names of the policies that it violates after the change.
     """
 
@@ -108,6 +109,7 @@ class Entry:
     changes: tuple[Change, ...] = ()
     reasons: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
+    twin: str = ""
     policies: tuple[str, ...] = ()
 
     @property
@@ -156,16 +158,6 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Output:
-    """An output of a stack that differs."""
-
-    name: str
-    kind: Kind
-    before: Any = None
-    after: Any = None
-
-
-@dataclass(frozen=True)
 class StackReview:
     """What the change does to one stack.
 
@@ -175,7 +167,7 @@ class StackReview:
             fails now.
         note: why, where the state alone does not say it.
         entries: every resource, in the order of the tree; those that are gone come after their siblings.
-        outputs: the outputs that differ.
+        outputs: what differs in the outputs of the stack.
         errors: why the program fails, or failed before.
         warnings: what the program warns of now and did not before.
         packs: the policy packs that were asked.
@@ -187,7 +179,7 @@ class StackReview:
     state: State
     note: str = ""
     entries: tuple[Entry, ...] = ()
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[Change, ...] = ()
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     packs: tuple[Pack, ...] = ()

@@ -18,6 +18,8 @@ from .model import Change, Reason, Resource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+MAYBE = "may replace it: the provider decides"
+JUST_MADE = "the Pulumi CLI may delete what it has just made"
 _ALL = "*"
 _API = "the API server does not change it in place"
 _IDENTITY = ("metadata.name", "metadata.namespace")
@@ -183,7 +185,7 @@ def _provider(type_: str, changes: tuple[Change, ...]) -> Iterator[Reason]:
         if top in documented:
             yield Reason(change.path, f"by the documentation of {top} in the SDK of {package}")
         elif top not in _NOT_ALWAYS:
-            yield Reason(change.path, "may replace it: the provider decides", certain=False)
+            yield Reason(change.path, MAYBE, certain=False)
 
 
 @functools.cache

@@ -9,8 +9,8 @@ from berth.deployer import Op
 from berth.deployer.values import shown
 
 from .entries import compared, with_policies
-from .model import Change, Entry, Finding, Output, Pack, Reason, Resource, StackReview
-from .properties import added, is_churn
+from .model import Change, Entry, Finding, Pack, Reason, Resource, StackReview
+from .properties import added, differences, is_churn
 from .replacing import lost_with
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def live(report: Report) -> StackReview:
         [_live_entry(step) for step in report.steps if step.op is not Op.READ], _violated(report)
     )
     outputs = tuple(
-        Output(name, kind, None, shown(report.outputs.get(name)))  # type: ignore[arg-type]  # one of Kind
+        Change(name, kind, None, shown(report.outputs.get(name)))  # type: ignore[arg-type]  # one of Kind
         for name, kind in sorted(report.output_changes.items())
     )
     changed = any(entry.is_change for entry in entries)
@@ -193,18 +193,10 @@ def _compared(
     )
 
 
-def _outputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Output, ...]:
-    """The outputs that differ; what is still open is told apart."""
-    old, new = shown(dict(before)), shown(dict(after))
-    found = []
-    for name in sorted({*old, *new} - {OPEN}):
-        if name not in new:
-            found.append(Output(name, "delete", old[name], None))
-        elif name not in old:
-            found.append(Output(name, "add", None, new[name]))
-        elif old[name] != new[name]:
-            found.append(Output(name, "update", old[name], new[name]))
-    return tuple(found)
+def _outputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    """What differs in the outputs; what is still open is told apart."""
+    old, new = ({name: shown(one[name]) for name in one if name != OPEN} for one in (before, after))
+    return differences(old, new)
 
 
 def _open(report: Report) -> list[str]:

@@ -122,7 +122,7 @@
       listed(plural(whole.length, "policy result") + " about the whole stack or what is gone", whole.map((found) => `${found.since} ${found.level} ${found.status} ${found.policy}: ${found.message}`)),
       listed(plural(stack.open.length, "open finding"), stack.open.map((one) => `${one.since}: ${one.text}`)),
       listed(plural(stack.warnings.length, "new warning"), stack.warnings),
-      listed(plural(stack.outputs.length, "output") + " differ", stack.outputs.map((one) => `${one.name}: ${show(one.before)} => ${show(one.after)}`)),
+      stack.outputs.length ? make("details", {}, make("summary", { textContent: `${plural(stack.outputs.length, "change")} of outputs` }), diff(stack.outputs)) : null,
     ].filter(Boolean));
     inside.append(tree(stack));
     const node = make("details", { className: "stack", id: `stack-${stack.stack}` },
