@@ -112,6 +112,8 @@ def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
         if name and (root / name).is_file():
             (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, made.folder / name)
+    (made.folder / ".venv").symlink_to(root / ".venv")  # where the policy pack looks for its interpreter
+    (made.folder / ".gitignore").write_text("/.venv\n__pycache__\n")
     made.git("init", "--quiet", "--initial-branch=main")
     made.git("add", "--all", "--force")
     made.git("commit", "--quiet", "--message=before")

@@ -14,6 +14,7 @@ from berth.cli.console import Console
 from berth.cli.engines import BERTH, PULUMI, engine_of, engine_option
 from berth.cli.errors import UserError
 from berth.cli.packs import judging, policy_options
+from berth.cli.paths import ROOT
 from berth.cli.planning import ground_of, plan_all
 from berth.cli.preparing import Need, prepare
 from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, layout_option
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from berth.cli.planning import Ground
     from berth.deployer import Report, RunRequest
+
+PACK = ROOT / "policy"
+"""The policy pack of this checkout: reviews ask it unless told otherwise."""
 
 
 @click.command()
@@ -84,8 +88,11 @@ def preview(
     say (docs/reviews.md).
     """
     console = Console()
+    is_review = base is not None or against is not None or live or folder is not None or bool(fail_on)
+    if is_review and not packs and (PACK / "PulumiPolicy.yaml").is_file():
+        packs = (PACK,)
     judged = judging(packs, configs, policy_seconds)
-    if base is not None or against is not None or live or folder is not None or fail_on:
+    if is_review:
         if offline or brief or diff or layout != "tree" or engine != BERTH:
             raise UserError(
                 "a review goes without --offline, --summary, --diff, --layout and --engine pulumi"

@@ -18,9 +18,9 @@ from berth.cli.revisions import Checkout, checked_out, this_checkout
 from berth.cli.stackfile import PROJECT, find_stack, stack_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from berth.deployer import PolicyPack, Report, RunRequest
+    from berth.deployer import Report, RunRequest
     from berth.review import Review, StackReview
 
 EXCEPTIONS = Path("policy") / "exceptions.yaml"
@@ -37,7 +37,7 @@ class Wanted:
         base: a revision to compare with.
         against: a file or folder of exports to compare with.
         live: whether to compare with the clusters.
-        packs: the policy packs that look at both sides.
+        judged: gives a request the policy packs that look at it, on both sides the same.
         context: the kubeconfig context of the cluster that is looked at.
     """
 
@@ -45,7 +45,7 @@ class Wanted:
     base: str | None = None
     against: Path | None = None
     live: bool = False
-    packs: tuple[PolicyPack, ...] = ()
+    judged: Callable[[RunRequest], RunRequest] = lambda request: request
     context: str | None = None
 
 
@@ -195,7 +195,7 @@ def _request(name: str, old: Checkout | None, wanted: Wanted, console: Console) 
     except (SettingsError, DeployError) as error:
         return _relative(str(error), old)
     path = old.rooms if old else ()
-    return dataclasses.replace(request, path=path, policy_packs=wanted.packs)
+    return wanted.judged(dataclasses.replace(request, path=path))
 
 
 def _relative(text: str, old: Checkout | None) -> str:

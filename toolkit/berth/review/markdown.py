@@ -155,9 +155,9 @@ def _table(review: Review, room: _Room) -> None:
         ]
         state = words.STATES[stack.state]
         told = f"**{state}**" if state.isupper() else state
-        found = words.policies_of(stack)
-        found = f"**{found}**" if stack.stopping or found.startswith("DID NOT") else found
-        cells = [cell(stack.stack), told, *numbers, prose(found), words.open_of(stack)]
+        found = prose(words.policies_of(stack))
+        found = f"**{found}**" if stack.stopping or any(pack.error for pack in stack.packs) else found
+        cells = [cell(stack.stack), told, *numbers, found, words.open_of(stack)]
         line = f"| {' | '.join(cells)} |"
         if sum(len(one.encode()) for one in lines) + len(line.encode()) > limit:
             left += 1
@@ -169,23 +169,22 @@ def _table(review: Review, room: _Room) -> None:
 
 
 def _failures(review: Review) -> list[str]:
-    found = []
+    """What is wrong before any change is looked at, the same in several stacks once."""
+    texts: dict[str, list[str]] = defaultdict(list)
     for stack in review.stacks:
         if stack.state in {"failed", "not compared", "gone"} or (stack.state == "new" and stack.note):
-            told = f"- **{prose(stack.stack)}: {prose(stack.note)}**"
-            if stack.errors:
-                text = "\n".join(stack.errors)
-                told += "\n\n" + block(
-                    [words.cut(words.clean(one), 300) for one in text.splitlines()[:20]], "text"
-                )
-            found.append(told)
+            text = f"**{prose(stack.note)}**"
+            lines = [line for error in stack.errors for line in error.splitlines()]
+            if lines:
+                told = [words.cut(words.clean(line), 300) for line in lines[:20]]
+                told += [f"… {words.count(len(lines) - 20, 'more line')}"] if len(lines) > len(told) else []
+                text += f"\n\n{block(told, 'text')}"
+            texts[text].append(stack.stack)
         for pack in stack.packs:
             if pack.error:
-                error = words.cut(pack.error, 600)
-                found.append(
-                    f"- **{prose(stack.stack)}: policy pack {code(pack.name)} did not run**: {prose(error)}"
-                )
-    return found
+                text = f"**policy pack {code(pack.name)} did not run**: {prose(words.cut(pack.error, 600))}"
+                texts[text].append(stack.stack)
+    return [f"- {', '.join(map(code, stacks))}: {text}" for text, stacks in texts.items()]
 
 
 def _destroyed(review: Review) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +47,10 @@ def _resource(step: Step) -> Resource:
 
 def plan_against_plan(after: Report, before: Report) -> StackReview:
     """What changes between two plans of one stack."""
-    if not before.ok:
-        failed = _without_comparison(
-            after, "its program fails in the revision to compare with", _errors(before)
-        )
-        return failed if after.ok else _with_state(failed, "failed", "its program fails, and failed before")
-    if not after.ok and _errors(after):
-        return _failed(after)
+    if _errors(after):
+        return _failed(after, "its program fails, and failed before") if _errors(before) else _failed(after)
+    if _errors(before):
+        return _without_comparison(after, _errors(before))
     return _compared(after, resources_of(before), before)
 
 
@@ -67,8 +65,7 @@ def new_stack(after: Report, note: str = "") -> StackReview:
     """A stack that there was not before: everything is made."""
     if _errors(after):
         return _failed(after)
-    review = _compared(after, [], None)
-    return _with_state(review, "new", note)
+    return dataclasses.replace(_compared(after, [], None), state="new", note=note)
 
 
 def gone_stack(name: str, before: Report | None) -> StackReview:
@@ -143,32 +140,28 @@ def _warnings(after: Report, before: Report | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in found if not (told and text.endswith(told))))
 
 
-def _failed(after: Report) -> StackReview:
+def _failed(after: Report, note: str = "its program fails") -> StackReview:
     return StackReview(
         after.stack,
         "failed",
-        "its program fails",
+        note,
         errors=_errors(after),
         packs=_packs(after),
         findings=_findings(after.policy_results, None),
     )
 
 
-def _without_comparison(after: Report, note: str, errors: tuple[str, ...]) -> StackReview:
+def _without_comparison(after: Report, errors: tuple[str, ...]) -> StackReview:
     return StackReview(
         after.stack,
         "not compared",
-        note,
-        errors=errors if after.ok else (*_errors(after), *errors),
+        "its program fails in the revision to compare with",
+        errors=errors,
         warnings=_warnings(after, None),
         packs=_packs(after),
         findings=_findings(after.policy_results, None),
         open=tuple(("already", text) for text in _open(after)),
     )
-
-
-def _with_state(review: StackReview, state: Any, note: str) -> StackReview:
-    return StackReview(**{**vars(review), "state": state, "note": note})
 
 
 def _compared(

@@ -4,7 +4,9 @@
   const review = JSON.parse(document.getElementById("review").textContent);
   const OPS = ["create", "update", "replace", "delete", "retain", "same"];
   const WORDS = { create: "created", update: "updated", replace: "replaced", delete: "deleted", retain: "let go of", same: "unchanged" };
+  const ROOT = "pulumi:pulumi:Stack"; // has nothing to show of its own
   const BUSY = 60; // changes in a stack up to which it opens by itself
+  const LISTED = 200; // destroyed and replaced resources that are listed first
   const at = (id) => document.getElementById(id);
 
   function make(tag, props = {}, ...children) {
@@ -16,6 +18,8 @@
     node.append(...children.filter((child) => child !== null && child !== ""));
     return node;
   }
+  // Text in which code stands in backticks.
+  const prose = (text) => text.split("`").map((part, index) => (index % 2 ? make("code", { textContent: part }) : part));
   const show = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
   const plural = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;
   const changed = (entry) => entry.custom && entry.op !== "same";
@@ -31,6 +35,10 @@
   function diff(changes) {
     const list = make("ul", { className: "diff" });
     for (const change of changes) {
+      if (change.kind === "add" && (typeof change.after !== "object" || change.after === null) && String(change.after).length < 80) {
+        list.append(make("li", { className: "short" }, make("span", { className: "path", textContent: change.path }), make("span", { className: "value new", textContent: `+ ${show(change.after)}` })));
+        continue;
+      }
       const item = make("li", { className: change.churn ? "churn" : "" }, make("span", { className: "path", textContent: change.path }));
       if (change.lines.length) {
         for (const line of change.lines) {
@@ -53,7 +61,7 @@
       const text = reason.certain ? `${reason.path} changes, and ${reason.text}` : `${reason.path}: ${reason.text}`;
       inside.append(make("p", { className: reason.certain ? "warn" : "note", textContent: text }));
     }
-    for (const note of entry.notes) inside.append(make("p", { className: "note", textContent: note }));
+    for (const note of entry.notes) inside.append(make("p", { className: "note" }, ...prose(note)));
     for (const found of stack.findings) {
       if (found.urn !== entry.urn) continue;
       inside.append(make("p", { className: "warn", textContent: `${found.policy} (${found.level}, ${found.status}, ${found.since})` }));
@@ -69,7 +77,7 @@
       make("span", { className: `op ${entry.op}`, textContent: entry.op }),
       make("span", { className: "type", textContent: entry.short }),
       make("span", { className: "name", textContent: entry.name }),
-      entry.op === "update" && entry.changes.length ? make("span", { className: "note", textContent: plural(entry.changes.length, "property").replace("propertys", "properties") }) : null,
+      entry.op === "update" && entry.changes.length ? make("span", { className: "note", textContent: entry.changes.length === 1 ? "1 property" : `${entry.changes.length} properties` }) : null,
       entry.reasons.length && entry.reasons[0].certain ? make("span", { className: "warn", textContent: `because of ${entry.reasons.map((one) => one.path).join(", ")}` }) : null,
       ...entry.policies.map((name) => make("span", { className: "tag", textContent: name })));
     const node = make("details", { className: "resource" }, head);
@@ -83,9 +91,10 @@
 
   const rows = []; // of every resource: where it is shown, and what it is found by
   function tree(stack) {
-    const known = new Set(stack.entries.map((entry) => entry.urn));
+    const known = new Set(stack.entries.filter((entry) => entry.type !== ROOT).map((entry) => entry.urn));
     const below = new Map();
     for (const entry of stack.entries) {
+      if (entry.type === ROOT) continue;
       const parent = known.has(entry.parent) ? entry.parent : "";
       if (!below.has(parent)) below.set(parent, []);
       below.get(parent).push(entry);
@@ -95,7 +104,7 @@
       for (const entry of below.get(parent) || []) {
         const item = make("li");
         if (entry.custom) item.append(resource(stack, entry));
-        else item.append(make("div", { className: "group" }, make("div", { className: "label" }, `${entry.short} `, make("b", { textContent: entry.name }), entry.op === "delete" ? " (gone)" : "", ...entry.notes.map((note) => make("span", { className: "note", textContent: ` ${note}` })))));
+        else item.append(make("div", { className: "group" }, make("div", { className: "label" }, `${entry.short} `, make("b", { textContent: entry.name }), entry.op === "delete" ? " (gone)" : "", ...entry.notes.map((note) => make("span", { className: "note" }, " ", ...prose(note))))));
         const row = { stack, entry, item, above, details: item.querySelector("details"), text: "" };
         rows.push(row);
         if (below.has(entry.urn)) item.append(level(entry.urn, row));
@@ -147,6 +156,13 @@
     const place = at("overview");
     place.append(make("div", { className: "wide", tabindex: "0", role: "region", "aria-label": "Stacks at a glance" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))));
     place.append(make("p", { className: "note", textContent: `Cost: ${review.cost}. ${review.notes.join(" ")}` }));
+    const gone = review.stacks.flatMap((stack) => stack.entries.filter((entry) => entry.custom && ["delete", "replace"].includes(entry.op)).map((entry) => [stack, entry]));
+    if (gone.length) {
+      place.append(make("h3", { textContent: "Destroyed and replaced" }));
+      const told = gone.slice(0, LISTED).map(([stack, entry]) => make("li", {}, make("span", { className: `op ${entry.op}`, textContent: entry.op }), " ", make("b", { textContent: stack.stack }), ` ${entry.short} `, make("b", { textContent: entry.name }), ": ", ...entry.reasons.flatMap((one) => [make("code", { textContent: one.path }), ` changes, and ${one.text}; `]), ...prose(entry.notes.join("; "))));
+      if (gone.length > LISTED) told.push(make("li", { textContent: `and ${gone.length - LISTED} more below` }));
+      place.append(make("ul", { className: "gone" }, ...told));
+    }
     if (review.exceptions.length) {
       place.append(make("h3", { textContent: "Exceptions from policies" }));
       const told = review.exceptions.map((one) => make("li", { textContent: `${one.kind === "add" ? "new" : "gone"}: ${one.rule} in ${one.stack} for ${one.object}: ${one.reason} (${one.owner}, until ${one.expires})` }));
