@@ -7,9 +7,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # The change: in which file, what, and what instead. Every kind of thing that a reviewer must not miss.
 CHANGE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from dataclasses import dataclass
@@ -74,18 +75,27 @@ def require_machine() -> None:
             raise UserError(f"{found.name}: {found.detail}; {found.remedy}. Nothing was changed.")
 
 
-def consent_to_tools(*, yes: bool, console: Console | None = None) -> None:
+def consent_to_tools(
+    *, yes: bool, console: Console | None = None, also: Mapping[str, str] | None = None
+) -> None:
     """Install the Debian tools that the local cluster needs, if any is missing and the user agrees.
+
+    Args:
+        yes: whether the user has agreed already.
+        console: where progress goes.
+        also: what else is needed: Debian packages by the program that each brings.
 
     Raises:
         UserError: the user did not agree, or is not root; nothing was changed.
     """
     from berth.localcluster import install_tools, missing_tools
 
-    missing = missing_tools()
+    more = {package for program, package in (also or {}).items() if shutil.which(program) is None}
+    missing = sorted({*missing_tools(), *more})
     if not missing:
         return
-    wanted = f"the local cluster needs Debian's {', '.join(missing)}, which this machine lacks"
+    who = "this needs" if more else "the local cluster needs"
+    wanted = f"{who} Debian's {', '.join(missing)}, which this machine lacks"
     if os.geteuid() != 0:
         raise UserError(f"{wanted}; as root: apt-get install {' '.join(missing)}. Nothing was changed.")
     if not yes and not (sys.stdin.isatty() and click.confirm(f"berth: {wanted}. Install with apt-get?")):

@@ -14,7 +14,6 @@ import yaml
 from berth.cli import local
 from berth.cli.errors import UserError
 from berth.cli.key import ensure_key
-from berth.cli.paths import ROOT
 from berth.cli.stackfile import CLOUDS, Stack, find_stack, request_for
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def prepare(
     gpus: int | None = None,
     offline: bool = False,
     by_pulumi: bool = False,
-    root: Path = ROOT,
+    root: Path | None = None,
 ) -> Prepared:
     """Bring up the ground that a stack stands on, and gather its configuration.
 
@@ -97,7 +96,7 @@ def prepare(
         gpus: simulated GPUs of the local cluster.
         offline: plan without asking any cluster.
         by_pulumi: whether the Pulumi CLI runs it.
-        root: the checkout that has the stack.
+        root: the checkout that has the stack; this one without it.
     """
     stack = find_stack(name, root)
     _check(stack, clouds=by_pulumi or need is Need.LOOK, context=context, gpus=gpus)

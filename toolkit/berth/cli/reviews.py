@@ -190,7 +190,7 @@ def _request(name: str, old: Checkout | None, wanted: Wanted, console: Console) 
             need=Need.LOOK,
             offline=not wanted.live,
             context=wanted.context,
-            root=old.root if old else ROOT,
+            root=old.root if old else None,
         ).request
     except (SettingsError, DeployError) as error:
         return _relative(str(error), old)
@@ -216,7 +216,7 @@ async def _previews(
     from berth.deployer import Diagnostic
 
     with_ground = {
-        (name, old): (ground_of(find_stack(name, old.root if old else ROOT)), request)
+        (name, old): (ground_of(find_stack(name, old.root if old else None)), request)
         for (name, old), request in requests.items()
     }
     one_revision = all(old is None for _, old in requests)

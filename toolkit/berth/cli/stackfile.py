@@ -72,21 +72,22 @@ class Stack:
         return images if isinstance(images, dict) else {}
 
 
-def stack_names(folder: Path = STACKS) -> list[str]:
-    """Return the stacks that have a file."""
+def stack_names(folder: Path | None = None) -> list[str]:
+    """Return the stacks that have a file, in this checkout or in another one's folder."""
+    folder = folder or STACKS
     return sorted(
         path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml")
     )
 
 
-def find_stack(name: str, root: Path = ROOT) -> Stack:
+def find_stack(name: str, root: Path | None = None) -> Stack:
     """Return the stack of that name, of this checkout or of another one.
 
     Raises:
         UserError: it has no file.
         SettingsError: its file or a base that it extends cannot be read.
     """
-    folder = root / "stacks"
+    folder = root / "stacks" if root else STACKS
     file = folder / f"Pulumi.{name}.yaml"
     names = stack_names(folder)
     if name not in names:
@@ -97,7 +98,7 @@ def find_stack(name: str, root: Path = ROOT) -> Stack:
     from berth_stacks.lines import NAMESPACE
 
     values = layers_of(folder, name).values
-    return Stack(name, file, {f"{NAMESPACE}{key}": value for key, value in values.items()}, root)
+    return Stack(name, file, {f"{NAMESPACE}{key}": value for key, value in values.items()}, root or ROOT)
 
 
 def request_for(
@@ -130,7 +131,7 @@ def request_for(
         }
     merged = {**config, **{key: _text(value) for key, value in {**overlay, **secrets}.items()}}
     return RunRequest(
-        program=stack.root / "stacks",
+        program=stack.file.parent,
         project=PROJECT,
         stack=stack.name,
         root=stack.root,

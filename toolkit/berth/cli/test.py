@@ -11,6 +11,10 @@ from berth.cli.errors import UserError
 from berth.cli.local import consent_to_tools
 from berth.cli.paths import ROOT
 
+# What looks at the pages that we make, and the tests that need it.
+BROWSER = {"chromium": "chromium"}
+_PAGES = ("tests/toolkit/review",)
+
 
 def rooms() -> dict[str, str]:
     """Return the folders of tests by room name."""
@@ -45,6 +49,7 @@ def test(room: str | None, yes: bool, words: tuple[str, ...]) -> None:
             raise UserError(f"there are no tests of a room '{room}'; rooms with tests: {', '.join(known)}")
         target = known[room]
     if os.geteuid() == 0:
-        consent_to_tools(yes=yes)
+        shows_pages = any(target in {folder, "tests"} for folder in _PAGES)
+        consent_to_tools(yes=yes, also=BROWSER if shows_pages else None)
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", target, *words])  # noqa: S606 - pytest is this command
