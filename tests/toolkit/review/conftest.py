@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-
 import pytest
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import click
 from berth.cli.console import ClusterProgress, Console
 from berth.cli.errors import UserError
 from berth.cli.paths import ROOT
-from berth.cli.previews import _previews
+from berth.cli.previews import plan_offline
 from berth.cli.stackfile import stack_names
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def judge(stacks: tuple[str, ...], *, connections: bool, as_json: bool) -> None:
     if connections and (len(wanted) != 1 or as_json):
         raise UserError("--connections goes with one STACK, and without --json")
     console = Console()
-    reports = asyncio.run(_previews(wanted, console))
+    reports = asyncio.run(plan_offline(wanted, console))
     if failed := [report.stack for report in reports if not report.ok]:
         raise UserError(
             f"cannot judge what cannot be planned: {', '.join(failed)}; see `./berth preview {failed[0]}`"

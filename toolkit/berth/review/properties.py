@@ -89,7 +89,7 @@ def _item(path: str, index: int, item: Any, identity: str) -> str:
 
 
 def _differ(before: Any, after: Any, path: str) -> Iterator[Change]:
-    if before == after and type(before) is type(after):
+    if before == after and not _is_other_kind(before, after):
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in {**before, **after}:
@@ -106,6 +106,15 @@ def _differ(before: Any, after: Any, path: str) -> Iterator[Change]:
         yield from _texts(before, after, path)
     else:
         yield _change(path, "update", before, after)
+
+
+def _is_other_kind(before: Any, after: Any) -> bool:
+    """Whether two values that Python calls equal, or some in them, are of different types, as True and 1."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return any(_is_other_kind(before[key], after[key]) for key in before)
+    if isinstance(before, list) and isinstance(after, list):
+        return any(_is_other_kind(*pair) for pair in zip(before, after, strict=True))
+    return isinstance(before, bool) is not isinstance(after, bool)
 
 
 def _change(path: str, kind: Any, before: Any, after: Any, lines: tuple[str, ...] = ()) -> Change:

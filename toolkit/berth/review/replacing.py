@@ -93,7 +93,7 @@ _LOST = {
 }
 _LOST_CLOUD = re.compile(
     r"^(?:aws|gcp|azure-native|azure)[^:]*:(?:[^:]*:)"
-    r"(?:Bucket\w*|Volume|Disk|RegionDisk|FileSystem|Table|Instance|Database\w*|Key|CryptoKey|KeyRing|Repository"
+    r"(?:Bucket(?:V2)?|Volume|Disk|RegionDisk|FileSystem|Table|Instance|Database\w*|Key|CryptoKey|KeyRing|Repository"
     r"|Cluster|Secret|Snapshot|LogGroup|Topic|Queue)$"
 )
 
