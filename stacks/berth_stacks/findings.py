@@ -25,6 +25,8 @@ NO_RESERVATION = {"eks": "cr-00000000", "gke": "unpinned"}
 """Stands in previews for a reservation that nobody has named yet."""
 NO_PROJECT = "unpinned"
 """Stands in previews for a project of Google Cloud that nobody has named yet."""
+NO_PROJECT_NUMBER = "000000000000"
+"""Its number: service agents are named by it, and nobody can be asked for it."""
 Blocks = Literal["everywhere", "production", "nothing"]
 
 

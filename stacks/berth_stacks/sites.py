@@ -20,7 +20,7 @@ from berth_components.own_node_pool import OwnNodePool, OwnNodePoolArgs
 from berth_stacks import build, pools
 from berth_stacks.blame import blame
 from berth_stacks.fields import Settings
-from berth_stacks.findings import NO_PROJECT, NO_RESERVATION, NOBODY
+from berth_stacks.findings import NO_PROJECT, NO_PROJECT_NUMBER, NO_RESERVATION, NOBODY
 from berth_stacks.grounds import Pool
 from berth_stacks.load import Loaded
 from berth_stacks.references import referenced
@@ -214,6 +214,8 @@ def _gke(loaded: Loaded, key: str, site: Site) -> Place:
         default_labels={"berth-stack": loaded.name, "berth-site": key},
     )
     args = {**_group(site.gke), "project": project}
+    if not site.gke.project:
+        args.setdefault("project_number", NO_PROJECT_NUMBER)
     if not site.gke.existing:
         args.setdefault("name", f"{loaded.name}-{key}")
     with blame(loaded, ("sites", key, "gke")):

@@ -90,6 +90,8 @@ def make_vpc(  # noqa: PLR0917 - what a VPC is made of
         tags=named("vpc"),
         opts=opts,
     )
+    # Whatever is made here without a group of its own lands in this one: it lets nothing through.
+    ec2.DefaultSecurityGroup(f"{name}-closed", vpc_id=vpc.id, tags=named("closed"), opts=opts)
     internet = ec2.InternetGateway(f"{name}-internet", vpc_id=vpc.id, tags=named("internet"), opts=opts)
     public_table = ec2.RouteTable(f"{name}-public", vpc_id=vpc.id, tags=named("public"), opts=opts)
     out = ec2.Route(

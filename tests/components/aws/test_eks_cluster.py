@@ -108,8 +108,16 @@ def test_services_reached_without_nat(make: Callable[..., Any]) -> None:
     interface = planned.one("VpcEndpoint", "-ecr-api")
     assert interface["privateDnsEnabled"] is True
     assert interface["securityGroupIds"] == ["berth-endpoints-id"]
-    assert planned.one("SecurityGroup")["ingress"][0]["cidrBlocks"] == ["10.20.0.0/16"]
+    assert planned.one(":SecurityGroup")["ingress"][0]["cidrBlocks"] == ["10.20.0.0/16"]
     assert not make("EksCluster", {**VPC, "vpc.endpoints": []}).of("VpcEndpoint")
+
+
+def test_nothing_gets_through_the_default_security_group(make: Callable[..., Any]) -> None:
+    closed = make("EksCluster", VPC).one("DefaultSecurityGroup")
+    assert closed["vpcId"] == "berth-vpc-id"
+    # Without rules of its own the provider takes those away that AWS made.
+    assert "ingress" not in closed
+    assert "egress" not in closed
 
 
 def test_what_a_cluster_needs_to_run_is_there(make: Callable[..., Any]) -> None:
