@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from berth.deployer import Interpreter, Report, RunRequest, down, preview, up
+from berth.deployer import Interpreter, PolicyPack, Report, RunRequest, down, preview, up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,26 @@ HEAD = """
 import pulumi
 import pulumi_kubernetes as k8s
 config = pulumi.Config()
+"""
+PACK_HEAD = """
+import json, os, sys, time
+import pulumi
+from pulumi_policy import *
+
+MANDATORY, ADVISORY = EnforcementLevel.MANDATORY, EnforcementLevel.ADVISORY
+REMEDIATE, DISABLED = EnforcementLevel.REMEDIATE, EnforcementLevel.DISABLED
+
+def each(check, level=ADVISORY, name=None, **options):
+    called = name or check.__name__.replace("_", "-")
+    return ResourceValidationPolicy(called, f"About {called}.", check, level, **options)
+
+def whole(check, level=ADVISORY):
+    called = check.__name__.replace("_", "-")
+    return StackValidationPolicy(called, f"About {called}.", check, level)
+
+def fix(change, level=REMEDIATE):
+    called = change.__name__.replace("_", "-")
+    return ResourceValidationPolicy(called, f"About {called}.", enforcement_level=level, remediate=change)
 """
 OWN_NAMESPACE = """
 name += "-own"
@@ -70,6 +91,25 @@ def offline(write: Callable[[str], Path], interpreter: Interpreter) -> Callable[
         return await preview(request, interpreter=interpreter)
 
     return run
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[..., PolicyPack]:
+    """Write a policy pack: functions, then the list of its policies."""
+
+    def write(body: str, policies: str = "", *, name: str = "rules", config: Any = None) -> PolicyPack:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "PulumiPolicy.yaml").write_text("runtime: python\nversion: 1.2.3\n")
+        made = f"PolicyPack({name!r}, [{policies}])\n" if policies else ""
+        (folder / "__main__.py").write_text(PACK_HEAD + textwrap.dedent(body) + made)
+        if config is None:
+            return PolicyPack(folder)
+        file = tmp_path / f"{name}.json"
+        file.write_text(config if isinstance(config, str) else json.dumps(config))
+        return PolicyPack(folder, file)
+
+    return write
 
 
 class Stack:

@@ -10,7 +10,6 @@ started again without it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -59,6 +58,7 @@ class _Pack:
         self._suspects: set[str] = set()  # asked alone, since they raised before
         self._stuck: dict[str, int] = {}  # no longer asked; how many resources they missed
         self._asking = asyncio.Lock()
+        self._restarts = 0
         self._seen: list[analyzer_pb2.AnalyzeRequest] = []  # for a process that has to begin again
         self._seconds = context.request.policy_seconds
 
@@ -148,11 +148,14 @@ class _Pack:
             for name in self._stuck.keys() & names:
                 self._stuck[name] += 1
             names = names - self._stuck.keys()
+            restarts = self._restarts
             try:
                 if (sound := names - self._suspects) and not await self._together(call, take):
                     await self._one_by_one(sound, urn, call, take)
                     names -= sound
                 await self._one_by_one(names & self._suspects, urn, call, take)
+                if self._restarts != restarts:  # what was heard of this before, the new process has not seen
+                    await self._repeat(call)
             except PackError as error:
                 await self._give_up(str(error))
 
@@ -209,14 +212,23 @@ class _Pack:
         assert self._process is not None  # noqa: S101 - as above
         await self._process.stop()
         self._enabled = frozenset()
+        self._restarts += 1
         await self._process.start()
         try:
             await self._tell_stack()
-            for request in self._seen:
-                with contextlib.suppress(RaisedError):
-                    await self._with(self._sound(), functools.partial(self._call, "Analyze", request))
         except (RaisedError, LateError):
-            raise PackError("a policy hung, and started again, the pack does so elsewhere") from None
+            raise PackError("a policy hung, and the pack did not start again") from None
+        for request in self._seen:
+            await self._repeat(functools.partial(self._call, "Analyze", request))
+
+    async def _repeat(self, call: Callable[[], Awaitable[Any]]) -> None:
+        """Make a call once more, of which the answer is known."""
+        try:
+            await self._with(self._sound(), call)
+        except RaisedError:
+            pass
+        except LateError:
+            raise PackError("a policy hung, and after a new start another one, where it had not") from None
 
     def say(self, policy: str, status: str, urn: str, message: str) -> None:
         """Keep a result; its level is the one at which the policy runs, whatever the protocol says."""
@@ -320,7 +332,7 @@ class _Pack:
 def _remediation(done: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     old, new = dict(leaves(before)), dict(leaves(after))
     same = {path for path in old.keys() & new.keys() if old[path] == new[path]}
-    paths = sorted(dotted(path) for path in {**old, **new} if path not in same)
+    paths = sorted(dotted(path) for path in {**old, **new} if path and path not in same)
     more = f" and {len(paths) - _PATHS} more" if len(paths) > _PATHS else ""
     return f"{done.description}\nchanged {', '.join(paths[:_PATHS]) or 'nothing'}{more}".strip()
 

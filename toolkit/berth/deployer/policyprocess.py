@@ -26,6 +26,8 @@ _MESSAGE_BYTES = 400 * 1024 * 1024  # Pulumi's own limit
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    ("grpc.max_metadata_size", _MESSAGE_BYTES),  # the text of what a policy raises comes in there
+    ("grpc.absolute_max_metadata_size", _MESSAGE_BYTES),
     ("grpc.enable_http_proxy", 0),  # it is on loopback, whatever the environment says
 ]
 _NO_ENGINE = "127.0.0.1:0"  # a pack's runtime takes an engine's address and never calls it

@@ -19,6 +19,7 @@ _WORDS = {"unevaluated": "not evaluated"}
 _COLORS = {"violated": "error", "broken": "error", "unevaluated": "warning", "remediated": "~"}
 _OBJECTS = 5  # of one policy that are shown; JSON has all
 _LINES = 12  # of one message
+_LONGEST = 1_500  # characters of one message
 
 
 def render_policies(report: Report, short_type: Callable[[str], str], paint: Paint, width: int) -> list[str]:
@@ -72,7 +73,9 @@ def _said(result: PolicyResult, description: str) -> list[str]:
     text = result.message
     if result.status == "unevaluated":
         text = text.partition(" during preview: ")[2] or text
-    return [line for line in text.removeprefix(description).splitlines() if line.strip()]
+    text = text.removeprefix(description)
+    text = f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _wrapped(text: str, indent: int, width: int, later: int | None = None) -> list[str]:
