@@ -19,6 +19,7 @@ COMMANDS = {
     "up": ("environment", "Bring an environment to what its stack file says."),
     "preview": ("previews", "Show what `up` would change, and change nothing."),
     "drift": ("drift", "Show what a cluster has that a stack's program did not ask."),
+    "render": ("render", "Write a stack as YAML for Argo CD and Flux, or as a Helm chart."),
     "down": ("environment", "Remove everything that a stack made."),
     "outputs": ("environment", "Print a stack's outputs."),
     "new": ("new", "Write the file of a new stack."),
@@ -45,6 +46,7 @@ EXPECTED = frozenset(
         "berth.judges.errors.JudgeError",
         "berth.localcluster.errors.ClusterError",
         "berth.operations.errors.OperationsError",
+        "berth.rendering.errors.RenderError",
         "berth_images.errors.ImagesError",
         "berth_stacks.errors.SettingsError",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,9 @@ from . import manifest as m
 from .errors import Refused
 from .readiness import Waiting, seconds, waiting_for
 from .report import Op, Step
-from .values import Path, has_unknown, parse_path, plain, secret_paths
+from .values import UNKNOWN, Path, Secret, has_unknown, parse_path, plain, secret_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .client import Kind
     from .cluster import Access, Member, Provider
 
@@ -125,6 +124,24 @@ class Desired:
                 result = compare.keep_live(result, live, _path(text))
         return result
 
+    def wanted(self) -> dict[str, Any]:
+        """The object as a report keeps it: without bookkeeping, and emptied of secrets."""
+        result: dict[str, Any] = _without_secrets(compare.public(self.manifest), self.secrets)
+        data = self.manifest.get("data")
+        if self.key.group_kind == "Secret" and data is not None:
+            known = isinstance(data, Mapping)
+            result["data"] = {key: Secret(None) for key in data} if known else UNKNOWN
+        given = self.resource.inputs.get("metadata")
+        said = isinstance(given, Mapping) and given.get("namespace") is not None
+        if (
+            self.kind is None
+            and not said
+            and "." in self.key.group
+            and not self.key.group.endswith(".k8s.io")
+        ):
+            result["metadata"].pop("namespace", None)  # nobody knows whether that kind has one
+        return result
+
     def must_replace(self, changes: list[compare.Change]) -> list[str]:
         """Which changes the program's `replace_on_changes` turns into a replacement."""
         wanted = [_path(text) for text in self.resource.replace_on]
@@ -136,6 +153,16 @@ class Desired:
                 if all(a in ("*", b) for a, b in zip(path, change.path, strict=False))
             }
         )
+
+
+def _without_secrets(value: Any, roots: set[Path], path: Path = ()) -> Any:
+    if path in roots:
+        return Secret(None)
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item, roots, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item, roots, (*path, index)) for index, item in enumerate(value)]
+    return value
 
 
 def _path(text: str) -> Path:

@@ -52,6 +52,7 @@ def new_step(desired: Desired, access: Access | None, op: Op) -> Step:
         object=str(desired.key) if desired.key.name else desired.key.kind,
         cluster=access.cluster.label if access else "",
         inputs=shown(mark_secrets(public(desired.manifest), desired.hidden(None))),
+        manifest=desired.wanted(),
     )
 
 

@@ -64,6 +64,8 @@ class Step:
         replace_on: the property paths of which the program has changes replace it.
         providerless: whether it was planned without its provider: inputs known, the rest unknown.
         custom: false for components, providers and the stack itself: they are structure, not objects.
+        manifest: of a Kubernetes object, what is applied without the bookkeeping: `Secret(None)` stands for
+            each secret, with a Secret's keys kept, and `UNKNOWN` for what is not known. Never in JSON.
     """
 
     urn: str
@@ -88,6 +90,7 @@ class Step:
     replace_on: tuple[str, ...] = ()
     providerless: bool = False
     custom: bool = True
+    manifest: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def is_change(self) -> bool:
@@ -319,6 +322,7 @@ def redacted(report: Report, redactor: Redactor) -> Report:
     for step in report.steps:
         step.note, step.object = redactor.text(step.note), redactor.text(step.object)
         step.inputs = redactor.value(step.inputs)
+        step.manifest = _emptied(step.manifest, redactor)
         step.replace_reasons = tuple(redactor.text(reason) for reason in step.replace_reasons)
         step.changes = tuple(
             PropertyChange(
@@ -339,6 +343,15 @@ def redacted(report: Report, redactor: Redactor) -> Report:
     report.program_output = redactor.text(report.program_output)
     report.outputs = {name: _redacted_output(value, redactor) for name, value in report.outputs.items()}
     return report
+
+
+def _emptied(value: Any, redactor: Redactor) -> Any:
+    """A manifest with `Secret(None)` also for texts that carry a secret unmarked."""
+    if isinstance(value, str):
+        return value if redactor.text(value) == value else Secret(None)
+    if isinstance(value, Mapping):
+        return {key: _emptied(item, redactor) for key, item in value.items()}
+    return [_emptied(item, redactor) for item in value] if isinstance(value, list) else value
 
 
 def _redacted_output(value: Any, redactor: Redactor) -> Any:
