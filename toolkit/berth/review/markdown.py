@@ -56,8 +56,8 @@ def marked(text: str) -> str:
 
 
 def _apart(mark: str) -> str:
-    """A mark that would mention or link, followed by a comment that shows nothing."""
-    return f"{mark[0]}<!-- -->{mark[1:]}"
+    """A mark that would mention or link, followed by a space without width."""
+    return f"{mark[0]}&#8203;{mark[1:]}"
 
 
 def block(lines: Iterable[str], language: str = "diff") -> str:
