@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from berth_images.builder import BuiltImage, Progress, build, build_all, find, prepare, roles
+from berth_images.builder import (
+    BuiltImage,
+    Progress,
+    bill_of_materials,
+    build,
+    build_all,
+    find,
+    prepare,
+    roles,
+)
 from berth_images.errors import ImagesError
 
 if TYPE_CHECKING:
@@ -17,6 +26,7 @@ __all__ = [
     "ImagesError",
     "Pinned",
     "Progress",
+    "bill_of_materials",
     "build",
     "build_all",
     "find",

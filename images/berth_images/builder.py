@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from berth_catalogue.images import ImageSpec, load_images
 
-from berth_images import debian, oci, wheels
+from berth_images import debian, oci, sbom, wheels
 from berth_images.contents import Bench, Contents
 from berth_images.errors import BuildError, UnknownRoleError
 from berth_images.layers import write_layer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Progress = Callable[[str], None]
+SBOM_NAME = "sbom.cdx.json"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,18 @@ def find(*, store: Store | None = None) -> dict[str, BuiltImage]:
     """The images, by role, that are built and up to date; builds and downloads nothing."""
     builder = _Builder(store or Store.default(), _silent)
     return builder.lookup(builder.catalogue.images.values())
+
+
+def bill_of_materials(image: BuiltImage) -> bytes:
+    """What is in an image, as CycloneDX JSON.
+
+    Raises:
+        BuildError: its tar has none.
+    """
+    found = oci.Archive(image.tar).attached(sbom.MEDIA_TYPE)
+    if found is None:
+        raise BuildError(f"{image.tar} has no SBOM; build it again")
+    return found
 
 
 def prepare(
@@ -185,26 +198,35 @@ class _Builder:
         for kind, key in keys.items():
             blobs.append(self._blob(kind, key, spec, bench))
             bench.use_base(blobs[0].path)
+        python = self._contents.python_packages(spec)
         listed = {
             "debian": [f"{package.name}={package.version}" for package in bench.packages],
-            "python": [
-                f"{package.name}={package.version}" for package in self._contents.python_packages(spec)
-            ],
+            "python": [f"{package.name}={package.version}" for package in python],
         }
         config = oci.image_config(self.catalogue, spec, blobs, listed)
         reference = oci.reference_of(spec.role, config)
+        digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+        bill = sbom.document(
+            self.catalogue,
+            spec,
+            reference=reference,
+            digest=digest,
+            debian=bench.packages,
+            python=python,
+        )
         self.progress(f"writing image {spec.role}")
         file = f"{reference.rsplit('/', 1)[1].replace(':', '-')}.tar"
         written = bench.scratch / file
         with written.open("wb") as stream:
-            oci.write_archive(stream, reference, config, blobs)
+            attached = (sbom.MEDIA_TYPE, SBOM_NAME, bill)
+            oci.write_archive(stream, reference, config, blobs, attached)
         size = written.stat().st_size
         tar = self.store.folder("tars") / file
         move_into_place(written, tar)
         built = BuiltImage(
             role=spec.role,
             reference=reference,
-            digest=f"sha256:{hashlib.sha256(config).hexdigest()}",
+            digest=digest,
             tar=tar,
             size=size,
             packages=tuple(f"{kind}:{name}" for kind, names in listed.items() for name in names),

@@ -21,6 +21,8 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY = b"{}"
 # Images say when they were made; ours depend on what is in them only.
 CREATED = "1970-01-01T00:00:00Z"
 _TAG_LENGTH = 12
@@ -92,8 +94,36 @@ def reference_of(role: str, config: bytes) -> str:
     return f"berth.local/{role}:{hashlib.sha256(config).hexdigest()[:_TAG_LENGTH]}"
 
 
-def write_archive(target: IO[bytes], reference: str, config: bytes, layers: Sequence[Blob]) -> None:
-    """Write the loadable tar; equal arguments give equal bytes."""
+def referrer(media_type: str, content: bytes, title: str, subject: Mapping[str, object]) -> bytes:
+    """The manifest of an artifact that says something about an image: here, what is in it."""
+    return dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": media_type,
+            "config": descriptor(EMPTY_TYPE, EMPTY),
+            "layers": [
+                {
+                    **descriptor(media_type, content),
+                    "annotations": {"org.opencontainers.image.title": title},
+                }
+            ],
+            "subject": dict(subject),
+        }
+    )
+
+
+def write_archive(
+    target: IO[bytes],
+    reference: str,
+    config: bytes,
+    layers: Sequence[Blob],
+    attached: tuple[str, str, bytes] | None = None,
+) -> None:
+    """Write the loadable tar; equal arguments give equal bytes.
+
+    ``attached`` is what refers to the image in the layout: media type, file name, content.
+    """
     config_descriptor = descriptor(CONFIG_TYPE, config)
     manifest = dump(
         {
@@ -109,13 +139,14 @@ def write_archive(target: IO[bytes], reference: str, config: bytes, layers: Sequ
     described = descriptor(MANIFEST_TYPE, manifest)
     tag = reference.rsplit(":", 1)[1]
     annotations = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag}
-    index = dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": INDEX_TYPE,
-            "manifests": [{**described, "annotations": annotations}],
-        }
-    )
+    manifests = [{**described, "annotations": annotations}]
+    blobs = {str(described["digest"]): manifest, str(config_descriptor["digest"]): config}
+    if attached is not None:
+        media_type, title, content = attached
+        referring = referrer(media_type, content, title, described)
+        manifests.append({**descriptor(MANIFEST_TYPE, referring), "artifactType": media_type})
+        blobs |= {str(descriptor("", body)["digest"]): body for body in (referring, EMPTY, content)}
+    index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests})
     loaded_by_docker = dump(
         [
             {
@@ -131,8 +162,8 @@ def write_archive(target: IO[bytes], reference: str, config: bytes, layers: Sequ
         _put(archive, "oci-layout", dump({"imageLayoutVersion": "1.0.0"}))
         _put(archive, "index.json", index)
         _put(archive, "manifest.json", loaded_by_docker)
-        _put(archive, _blob_name(str(described["digest"])), manifest)
-        _put(archive, _blob_name(str(config_descriptor["digest"])), config)
+        for digest, body in blobs.items():
+            _put(archive, _blob_name(digest), body)
         for layer in layers:
             with layer.path.open("rb") as stream:
                 archive.addfile(
@@ -153,6 +184,15 @@ class Archive:
         self.layer_digests: tuple[str, ...] = tuple(
             str(layer["digest"]).removeprefix("sha256:") for layer in manifest["layers"]
         )
+
+    def attached(self, media_type: str) -> bytes | None:
+        """What refers to the image in the layout, of one type."""
+        with tarfile.open(self.path) as archive:
+            for described in json.loads(_get(archive, "index.json"))["manifests"]:
+                if described.get("artifactType") == media_type:
+                    manifest = json.loads(_get(archive, _blob_name(described["digest"])))
+                    return _get(archive, _blob_name(manifest["layers"][0]["digest"]))
+        return None
 
     def layers(self) -> Iterator[tuple[str, IO[bytes]]]:
         """Each layer's digest as hex with a stream of its tar, valid until the next one is asked for."""

@@ -8,8 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from berth_images import credentials as found_credentials
-from berth_images import references
-from berth_images.oci import CONFIG_TYPE, MANIFEST_TYPE, Archive, descriptor, dump
+from berth_images import references, sbom
+from berth_images.builder import SBOM_NAME
+from berth_images.errors import NotFoundError
+from berth_images.oci import (
+    CONFIG_TYPE,
+    EMPTY,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Archive,
+    descriptor,
+    dump,
+    referrer,
+)
 from berth_images.registry import RegistryClient
 from berth_images.store import Store, file_sha256, move_into_place
 
@@ -96,8 +107,36 @@ def push(
             client.upload_blob(str(config["digest"]), len(archive.config), archive.config)
         manifest = dump({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers})
         stored = client.put_manifest(target.tag, MANIFEST_TYPE, manifest)
+        _push_sbom(client, archive, descriptor(MANIFEST_TYPE, manifest), say)
     say(f"{target} is {stored}")
     return f"{target.registry}/{target.repository}@{stored}"
+
+
+def _push_sbom(
+    client: RegistryClient, archive: Archive, subject: Mapping[str, object], say: Callable[[str], None]
+) -> None:
+    """Attach the SBOM to what was pushed: a referrer of OCI 1.1, and the tag that stands for it elsewhere."""
+    bill = archive.attached(sbom.MEDIA_TYPE)
+    if bill is None:
+        return
+    say("attaching the SBOM")
+    for content in (EMPTY, bill):
+        digest = str(descriptor("", content)["digest"])
+        if not client.has_blob(digest):
+            client.upload_blob(digest, len(content), content)
+    referring = referrer(sbom.MEDIA_TYPE, bill, SBOM_NAME, subject)
+    described = {**descriptor(MANIFEST_TYPE, referring), "artifactType": sbom.MEDIA_TYPE}
+    client.put_manifest(str(described["digest"]), MANIFEST_TYPE, referring)
+    if client.lists_referrers:
+        return
+    # Registries before 1.1 have no list of referrers; clients look under this tag. What is there already may
+    # name others' as well, and the same image has the same SBOM.
+    tag = str(subject["digest"]).replace(":", "-")
+    try:
+        client.manifest_digest(tag)
+    except NotFoundError:
+        index = dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [described]})
+        client.put_manifest(tag, INDEX_TYPE, index)
 
 
 def pin(

@@ -73,6 +73,8 @@ class RegistryClient:
         self._sleep = sleep
         self._plain_allowed = insecure or reference.is_loopback
         self._base = f"https://{reference.api_host}"
+        # Whether the registry said of the last manifest that it keeps what that one refers to.
+        self.lists_referrers = False
         self._scheme_known = not self._plain_allowed
         self._authorization = ""
         self._http = httpx.Client(
@@ -163,6 +165,7 @@ class RegistryClient:
         stored = str(answer.headers.get("Docker-Content-Digest", digest))
         if stored != digest:
             raise self._error(RegistryError, f"stored {tag} as {stored}, not as {digest}, which was sent")
+        self.lists_referrers = "OCI-Subject" in answer.headers
         return digest
 
     # ---- requests --------------------------------------------------------------------------

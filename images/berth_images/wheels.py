@@ -27,10 +27,11 @@ _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==", re.MULTILINE)
 
 @dataclass(frozen=True)
 class PythonPackage:
-    """One installed distribution."""
+    """One installed distribution. ``licence`` is its SPDX expression, where its metadata has one."""
 
     name: str
     version: str
+    licence: str = ""
 
 
 def is_empty(lock: Path) -> bool:
@@ -72,9 +73,10 @@ def installed(tree: Path) -> tuple[PythonPackage, ...]:
         fields = dict(
             line.split(": ", 1)
             for line in (folder / "METADATA").read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines()
-            if line.startswith(("Name: ", "Version: "))
+            if line.startswith(("Name: ", "Version: ", "License-Expression: "))
         )
-        found.append(PythonPackage(fields["Name"], fields["Version"]))
+        licence = fields.get("License-Expression", "")
+        found.append(PythonPackage(fields["Name"], fields["Version"], licence))
     return tuple(sorted(found, key=lambda package: package.name.lower()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -67,6 +68,24 @@ def push(roles: tuple[str, ...], registry: str, insecure: bool, as_json: bool) -
         for role, image in _built(roles, console).items()
     }
     click.echo(json.dumps(pushed, indent=2) if as_json else "\n".join(pushed.values()))
+
+
+@images.command()
+@click.argument("role")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+def sbom(role: str, output: Path | None) -> None:
+    """Print what is in the image of this ROLE, as CycloneDX JSON."""
+    from berth_images import bill_of_materials
+
+    bill = bill_of_materials(_built((role,), Console())[role])
+    if output is None:
+        click.echo(bill)
+        return
+    try:
+        output.write_bytes(bill)
+    except OSError as error:
+        raise click.ClickException(f"{output}: {error.strerror}") from None
+    click.echo(str(output))
 
 
 @images.command()
