@@ -6,7 +6,7 @@ writes, and puts the `caBundle` into the APIService under a field manager of its
 neither of the two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -30,6 +30,10 @@ API_SERVICE = f"{VERSION}.{GROUP}"
 PORT = 10250
 GATEWAY_METRICS_PORT = 9000
 DEFAULT_NAMESPACE = "berth-metrics"
+_ANY_API_SERVER = (
+    "nobody named the API server's addresses (apiServerCidrs); "
+    "whoever asks needs a certificate of its front proxy"
+)
 _SELECTOR: dict[str, pulumi.Input[str]] = {
     "app.kubernetes.io/name": APP,
     "app.kubernetes.io/instance": OBJECT,
@@ -139,9 +143,17 @@ class MetricsAdapter(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=[*depends_on])
 
     def _metadata(
-        self, name: str = OBJECT, namespace: pulumi.Input[str] | None = None
+        self,
+        name: str = OBJECT,
+        namespace: pulumi.Input[str] | None = None,
+        annotations: pulumi.Input[Mapping[str, str]] | None = None,
     ) -> meta.ObjectMetaArgs:
-        return meta.ObjectMetaArgs(name=name, namespace=namespace or self._namespace, labels=self._labels)
+        return meta.ObjectMetaArgs(
+            name=name,
+            namespace=namespace or self._namespace,
+            labels=self._labels,
+            annotations=annotations,
+        )
 
     def _cluster_wide(self) -> meta.ObjectMetaArgs:
         return meta.ObjectMetaArgs(name=OBJECT, labels=self._labels)
@@ -225,9 +237,13 @@ class MetricsAdapter(pulumi.ComponentResource):
             namespace_selector=meta.LabelSelectorArgs(),
             pod_selector=meta.LabelSelectorArgs(match_labels={f"{pods.PREFIX}queue-metrics": "true"}),
         )
+
+        def reason(cidrs: Sequence[str] | None) -> dict[str, str]:
+            return {} if cidrs else {f"{pods.PREFIX}public-reason": _ANY_API_SERVER}
+
         return networking.NetworkPolicy(
             f"{self._prefix}-network",
-            metadata=self._metadata(),
+            metadata=self._metadata(annotations=combine(reason, api_servers)),
             spec=networking.NetworkPolicySpecArgs(
                 pod_selector=meta.LabelSelectorArgs(match_labels=_SELECTOR),
                 policy_types=["Ingress", "Egress"],

@@ -214,7 +214,7 @@ class ModelServer(pulumi.ComponentResource):
         # No way out at all, for the engine is on loopback; where weights come from a hub, only there.
         return networking.NetworkPolicy(
             f"{self._prefix}-network",
-            metadata=self._metadata(),
+            metadata=self._metadata("", self._public_reason()),
             spec=networking.NetworkPolicySpecArgs(
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
@@ -224,15 +224,18 @@ class ModelServer(pulumi.ComponentResource):
             opts=self._child(),
         )
 
+    def _public_reason(self) -> pulumi.Input[Mapping[str, pulumi.Input[str]]] | None:
+        """Why everybody may reach it, as an annotation; nothing where its clients are named."""
+        reason = self._settings.access.public_reason
+        if reason is None:
+            return None
+        return combine(lambda words: {f"{pods.PREFIX}public-reason": words}, reason)
+
     def _service(self) -> core.Service:
         access = self._settings.access
         annotations = access.annotations
-        if access.public_reason is not None:
-            annotations = combine(
-                lambda given, reason: {**given, f"{pods.PREFIX}public-reason": reason},
-                access.annotations,
-                access.public_reason,
-            )
+        if (said := self._public_reason()) is not None:
+            annotations = combine(lambda given, reason: {**given, **reason}, access.annotations, said)
         return core.Service(
             f"{self._prefix}-service",
             metadata=self._metadata(

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pulumi
+from berth_catalogue.accelerators import accelerator, accelerators
 from berth_catalogue.machines import DATA_DATE, offered
 from berth_catalogue.models import Weights, models
+from berth_components.device_plugin_kinds import KINDS
 
 from berth_stacks import build, pools
 from berth_stacks.errors import Path, dotted
@@ -27,6 +29,9 @@ NO_PROJECT = "unpinned"
 """Stands in previews for a project of Google Cloud that nobody has named yet."""
 NO_PROJECT_NUMBER = "000000000000"
 """Its number: service agents are named by it, and nobody can be asked for it."""
+_DIGEST = "the digest of {}, or of your mirror of it, is to be asked of its registry"
+_AUTOSCALER = "registry.k8s.io/autoscaling/cluster-autoscaler"
+"""What the component runs where no image is named; it chooses the release."""
 Blocks = Literal["everywhere", "production", "nothing"]
 
 
@@ -79,6 +84,8 @@ def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) ->
             yield Finding(("models", key, "model"), text, "everywhere")
     for key, site in stack.sites.items():
         yield from _ground(key, site)
+        if stack.environment == "production":
+            yield from _agents(key, site)
         for name, pool in site.pools.items():
             yield from _reservation(("sites", key, "pools", name), pool)
             yield from _offer(("sites", key, "pools", name), site, pool)
@@ -91,7 +98,7 @@ def _image_remedy(stack: Stack, role: str) -> str:
         return "an image of yours in ECR with gateway and engine, as docs/stacks.md describes it"
     official = {at.build.role: at.build.reference for at in build.placed(stack)}.get(role)
     if official:
-        return f"the digest of {official}, or of your mirror of it, is to be asked of its registry"
+        return _DIGEST.format(official)
     return "./berth images push, then ./berth images pin"
 
 
@@ -102,6 +109,29 @@ def _ground(key: str, site: Site) -> Iterator[Finding]:
     if site.gke and not site.gke.project:
         text = "is missing: the project's ID, from: gcloud config get project"
         yield Finding(("sites", key, "gke", "project"), text, "everywhere")
+
+
+def _agents(key: str, site: Site) -> Iterator[Finding]:
+    """Images of what runs beside the models, which production names by digest like any other."""
+    used: dict[Path, str] = {}
+    eks = site.eks
+    if eks and eks.scaling != "auto-mode":
+        given = eks.autoscaler.image if eks.autoscaler else None
+        used["eks", "autoscaler", "image"] = given or _AUTOSCALER
+    vendors = {
+        accelerator(pool.accelerator).vendor
+        for pool in site.pools.values()
+        if pool.accelerator in accelerators()
+    }
+    for vendor, kind in pools.PLUGIN_KINDS.items():
+        if vendor in vendors and pools.plugin_mode(site, kind) == "managed":
+            settings = pools.plugin_settings(site, kind)
+            given = settings.image if settings else None
+            used["devicePlugins", kind, "image"] = given or KINDS[kind].image
+    for path, image in used.items():
+        if "@sha256:" not in image:
+            text = f"is not pinned: {_DIGEST.format(image)}"
+            yield Finding(("sites", key, *path), text, "production")
 
 
 def _reservation(path: Path, pool: Pool) -> Iterator[Finding]:

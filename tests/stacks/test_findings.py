@@ -175,3 +175,19 @@ def test_another_stack_that_is_not_as_described(
 def test_kubeconfigs_are_secret(run: Callable[..., Any], root: Path) -> None:
     done = run(_text(root, "gcp-dev"), KEYS, "gcp-dev", preview=True)
     assert "canary" not in json.dumps([str(one.inputs) for one in done.resources if "Secret" not in one.typ])
+
+
+def test_production_asks_for_the_digests_of_what_runs_beside_the_models(
+    run: Callable[..., Any], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", lambda text, **_: said.append(text))
+    run(_text(root, "aws-prod"), {}, "aws-prod", preview=True)
+    asked = [text for text in said if "is not pinned" in text]
+    assert [text.split(" is not pinned")[0] for text in asked] == [
+        "open finding: berth:sites.aws.devicePlugins.neuron.image",
+        "open finding: berth:sites.aws.eks.autoscaler.image",
+    ]
+    said.clear()
+    run(_text(root, "aws-dev"), {}, "aws-dev", preview=True)
+    assert not [text for text in said if "is not pinned" in text]

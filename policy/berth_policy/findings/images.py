@@ -7,14 +7,15 @@ from berth_policy.findings._declared import declared_open, names
 from berth_policy.kubernetes import KUBERNETES, Pod
 from berth_policy.rule import ADVICE, Finding, Rule
 from berth_policy.subject import Stack, survey
-from berth_policy.supply_chain._images import UNPINNED
+from berth_policy.supply_chain._images import UNPINNED, parse
 
 
 def is_placeholder(stack: Stack, image: str) -> bool:
     """Whether an image stands for one that the stack itself calls open."""
     if image.startswith(f"{UNPINNED}/"):
         return True
-    return any(names(text, image) for text in declared_open(stack))
+    wanted = (image, parse(image).repository)
+    return any(names(text, word) for text in declared_open(stack) for word in wanted)
 
 
 def check(stack: Stack) -> Iterator[Finding]:

@@ -27,6 +27,6 @@ RULE = Rule(
     why="Two pods of one Deployment may run different programs, and nobody can go back.",
     fix="Name the version; pin its digest for production.",
     types=KUBERNETES,
-    answers=("CKV_K8S_14"),
+    answers=("CKV_K8S_14",),
     check_stack=of_stack(of_each(look), agents=True),
 )
