@@ -5,6 +5,8 @@ A look yields pairs: what was found, and what is wanted.
 
 from collections.abc import Callable, Iterable, Iterator
 
+from pulumi_policy.proxy import UnknownValueError
+
 from berth_policy.kubernetes import KUBERNETES, Container, Object, Place, Pod, objects, pods
 from berth_policy.rule import Finding
 from berth_policy.subject import Resource, Stack, at, survey, title_of
@@ -98,10 +100,14 @@ def declared(stack: Stack, kind: str, *tokens: str) -> list[Object]:
 
 
 def all_pods(stack: Stack) -> list[Pod]:
-    """Every pod that the stack declares, but those of resources whose pods a preview does not know."""
+    """Every pod that the stack declares; where a preview does not know one, that is an error at the end."""
     if "pods" not in stack.memory:
-        stack.memory["pods"] = [
-            one for resource in stack.of(*KUBERNETES) for one in survey([resource], pods, title_of)
-        ]
+        known: list[Pod] = []
+        try:
+            known.extend(survey(stack.of(*KUBERNETES), pods, title_of))
+        except UnknownValueError as error:
+            stack.memory["unknown pods"] = error
+        stack.memory["pods"] = known
+    stack.pending = stack.pending or stack.memory.get("unknown pods")
     found: list[Pod] = stack.memory["pods"]
     return found

@@ -129,8 +129,11 @@ class Run:
         return known
 
     def _findings(self, rule: Rule, stack: Stack) -> Iterator[Finding]:
+        stack.pending = None
         if rule.check_stack is not None:
             yield from rule.check_stack(stack)
+            if stack.pending is not None:
+                raise stack.pending
         elif rule.check is not None:
             yield from _each(rule.check, stack, rule)
 

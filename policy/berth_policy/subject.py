@@ -71,12 +71,14 @@ class Stack:
         resources: every one, in the order of the runtime.
         environment: local, development or production; see environment.py.
         configured: the settings of the rule that looks at it.
+        pending: raised once the rule that runs has found what it could: something it needed is unknown.
         memory: what views of it remember, by their name.
     """
 
     resources: Sequence[Resource]
     environment: str
     configured: object = None
+    pending: UnknownValueError | None = None
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def settings(self, kind: type[Settings]) -> Settings:

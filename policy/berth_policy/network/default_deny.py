@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from berth_policy.checks import all_pods, declared
-from berth_policy.kubernetes import KUBERNETES, Object
+from berth_policy.kubernetes import KUBERNETES, Object, Pod
 from berth_policy.rule import Finding, Rule
-from berth_policy.subject import Stack, mapping, sequence
+from berth_policy.subject import Stack, mapping, sequence, survey
 
 DIRECTIONS = ("Ingress", "Egress")
 
@@ -13,7 +13,8 @@ DIRECTIONS = ("Ingress", "Egress")
 def check(stack: Stack) -> Iterator[Finding]:
     """Look at each namespace that the stack declares pods in, and at each one that it declares."""
     spaces = {one.name: one for one in declared(stack, "Namespace") if one.name}
-    used = {pod.namespace: pod.object for pod in reversed(all_pods(stack)) if not pod.spec.get("hostNetwork")}
+    used: dict[str, Object] = {}
+    yield from survey(all_pods(stack), lambda pod: _use(pod, used))
     closed: dict[str, set[str]] = {}
     for policy in declared(stack, "NetworkPolicy"):
         closed.setdefault(policy.namespace, set()).update(_closes(policy))
@@ -23,6 +24,12 @@ def check(stack: Stack) -> Iterator[Finding]:
             found = f"namespace {name} has no policy that denies all {' and '.join(missing).lower()}"
             wanted = "a NetworkPolicy with an empty podSelector, both policyTypes and no rules"
             yield Finding(found, wanted, (spaces.get(name) or pod).resource)
+
+
+def _use(pod: Pod, used: dict[str, Object]) -> Iterator[Finding]:
+    if not pod.spec.get("hostNetwork"):
+        used.setdefault(pod.namespace, pod.object)
+    yield from ()
 
 
 def _closes(policy: Object) -> set[str]:
