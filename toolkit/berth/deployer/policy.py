@@ -53,6 +53,9 @@ class _Pack:
         self._dry_run = dry_run
         self._types: dict[str, int] = {}
         self._descriptions: dict[str, str] = {}
+        self._of_resources: frozenset[str] = frozenset()
+        self._of_stacks: frozenset[str] = frozenset()
+        self._remediating: frozenset[str] = frozenset()
         self._process: PackProcess | None = None
         self._enabled: frozenset[str] = frozenset()  # as the process is configured now
         self._suspects: set[str] = set()  # asked alone, since they raised before
@@ -95,6 +98,9 @@ class _Pack:
         self._descriptions = {policy.name: policy.description for policy in info.policies}
         self.settings = {policy.name: Setting(LEVELS[policy.enforcementLevel]) for policy in info.policies}
         self.settings = reconcile(info, given, path)
+        self._of_resources, self._of_stacks = self._of_type(_RESOURCE), self._of_type(_STACK)
+        levels = {name: setting.level for name, setting in self.settings.items()}
+        self._remediating = frozenset(name for name in self._of_resources if levels[name] == "remediate")
 
     async def _tell_stack(self) -> None:
         request = self._context.request
@@ -119,17 +125,17 @@ class _Pack:
         if self._process is not None:
             await self._process.stop()
 
-    def of_type(self, type_: int) -> set[str]:
+    def _of_type(self, type_: int) -> frozenset[str]:
         """The policies of one type that are asked: those of unknown type are asked as both."""
-        return {
+        return frozenset(
             name
             for name, setting in self.settings.items()
             if setting.level != "disabled" and self._types[name] in {type_, analyzer_pb2.POLICY_TYPE_UNKNOWN}
-        }
+        )
 
     async def ask(
         self,
-        names: set[str],
+        names: frozenset[str],
         urn: str,
         call: Callable[[], Awaitable[Any]],
         take: Callable[[Any], None],
@@ -152,7 +158,7 @@ class _Pack:
             try:
                 if (sound := names - self._suspects) and not await self._together(call, take):
                     await self._one_by_one(sound, urn, call, take)
-                    names -= sound
+                    names = names - sound
                 await self._one_by_one(names & self._suspects, urn, call, take)
                 if self._restarts != restarts:  # what was heard of this before, the new process has not seen
                     await self._repeat(call)
@@ -170,17 +176,16 @@ class _Pack:
             return False
         return True
 
-    def _sound(self) -> set[str]:
-        active = {name for name, setting in self.settings.items() if setting.level != "disabled"}
-        return active - self._suspects - self._stuck.keys()
+    def _sound(self) -> frozenset[str]:
+        return (self._of_resources | self._of_stacks) - self._suspects - self._stuck.keys()
 
     async def _one_by_one(
-        self, names: set[str], urn: str, call: Callable[[], Awaitable[Any]], take: Callable[[Any], None]
+        self, names: frozenset[str], urn: str, call: Callable[[], Awaitable[Any]], take: Callable[[Any], None]
     ) -> None:
         """Ask each policy alone, to find the one that is broken and to hear the others."""
         for name in [known for known in self.settings if known in names]:
             try:
-                take(await self._with({name}, call))
+                take(await self._with(frozenset({name}), call))
             except RaisedError as error:
                 self._suspects.add(name)
                 self.say(name, "broken", urn, f"it raised {error}")
@@ -189,7 +194,7 @@ class _Pack:
                 self.say(name, "broken", urn, f"it took longer than {self._seconds:g} s")
                 await self._restart()
 
-    async def _with(self, names: set[str], call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _with(self, names: frozenset[str], call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call with only these policies switched on."""
         if self._enabled != names:
             config = {
@@ -200,7 +205,7 @@ class _Pack:
                 for name, setting in self.settings.items()
             }
             await self._call("Configure", analyzer_pb2.ConfigureAnalyzerRequest(policyConfig=config))
-            self._enabled = frozenset(names)
+            self._enabled = names
         return await call()
 
     async def _restart(self) -> None:
@@ -238,7 +243,7 @@ class _Pack:
 
     async def remediate(self, subject: Subject) -> bool:
         """Let the remediations change a resource's inputs; whether any did."""
-        names = {name for name in self.of_type(_RESOURCE) if self.settings[name].level == "remediate"}
+        names = self._remediating
         if not names:
             return False
         urn, before = subject.resource.urn, subject.inputs
@@ -259,7 +264,7 @@ class _Pack:
 
     async def analyze(self, subject: Subject) -> None:
         """Let the policies look at one resource."""
-        names, urn = self.of_type(_RESOURCE), subject.resource.urn
+        names, urn = self._of_resources, subject.resource.urn
         request = subject.request()
         await self.ask(
             names, urn, lambda: self._call("Analyze", request), lambda answer: self._found(answer, urn, {urn})
@@ -270,7 +275,7 @@ class _Pack:
 
     async def analyze_stack(self, subjects: list[Subject]) -> None:
         """Let the policies look at the whole stack."""
-        names = self.of_type(_STACK)
+        names = self._of_stacks
         if not names:
             return
         request = analyzer_pb2.AnalyzeStackRequest(resources=[subject.in_stack() for subject in subjects])
@@ -285,7 +290,7 @@ class _Pack:
 
     def leave_out_stack(self) -> None:
         """Say of the policies of the whole stack that there is none to look at."""
-        for name in sorted(self.of_type(_STACK)):
+        for name in sorted(self._of_stacks):
             if self._types[name] == _STACK:
                 self.say(name, "unevaluated", "", "it looks at the whole stack, and the program failed")
 
