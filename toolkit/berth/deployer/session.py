@@ -256,7 +256,7 @@ class Session:
         if self.watch is not None and await self.watch.object(resource, desired):
             desired = await build(resource, access)
         desired.force = desired.force or self.request.take_back
-        self._declare(desired, access)
+        self._declare(desired, access.cluster.uid if access else _assumed(provider))
         if access is None or self._handler is None:
             if not self.dry_run:
                 raise Refused(f"{desired.key}: its provider does not say which cluster is meant")
@@ -264,15 +264,15 @@ class Session:
         self.context.redactor.add(_values_at(desired))
         return desired, await self._handler.object(desired, access)
 
-    def _declare(self, desired: Desired, access: Access | None) -> None:
-        """Note that the program wants this object.
+    def _declare(self, desired: Desired, cluster: str) -> None:
+        """Note that the program wants this object in a cluster.
 
         Raises:
             Refused: another resource of the program is the same object.
         """
         if desired.name_is_unknown:
             return
-        seen = self.declared.setdefault(access.cluster.uid if access else "", {})
+        seen = self.declared.setdefault(cluster, {})
         other = seen.setdefault(desired.key, desired.resource.urn)
         if other != desired.resource.urn:
             raise Refused(f"{desired.key} is declared twice: as {other} and as {desired.resource.urn}")
@@ -409,6 +409,13 @@ class Session:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _assumed(provider: Provider) -> str:
+    """What stands for the cluster of a provider where none is asked: the same name, the same cluster."""
+    if provider.is_unknown:
+        return provider.urn
+    return "|".join(provider.text(name) or "" for name in ("kubeconfig", "context", "cluster"))
 
 
 def _values_at(desired: Desired) -> list[Any]:

@@ -66,7 +66,7 @@ class Needed:
     @property
     def title(self) -> str:
         """How messages name it, with what is expected in it."""
-        keys = ", ".join(self.keys) if self.keys else "one per entry, none known here"
+        keys = ", ".join(self.keys) if self.keys else "not known here"
         return f"Secret {self.namespace}/{self.name} ({self.type}), keys: {keys}"
 
 
