@@ -1,9 +1,9 @@
 """How long the policy pack takes over 1,000 resources: `python bench/policy.py [--pack policy] [--runs 3]`.
 
 The resources are those of all shipped stacks, repeated under other names. What is measured is the pack's
-share of a preview: sending each resource, as many at a time as a program registers, and the whole stack at the
-end; `ours` is the deployer's part of the processor time. To boot the pack, which goes on while the program
-starts, is shown apart. Last, one line of JSON.
+share of a preview: sending each resource, as many at a time as a program registers, and the whole stack at
+the end; `ours` is the deployer's part of the processor time. To boot the pack, which goes on while the
+program starts, is shown apart. Last, one line of JSON.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _put(value: struct_pb2.Value, item: Any, internal: bool) -> None:
         _put_wrapped(value, item, internal)
 
 
-def _put_wrapped(value: struct_pb2.Value, item: Any, internal: bool) -> None:  # noqa: FBT001 - as above
+def _put_wrapped(value: struct_pb2.Value, item: Any, internal: bool) -> None:
     if item is UNKNOWN:
         value.string_value = UNKNOWN_STRING
     elif isinstance(item, Secret):
