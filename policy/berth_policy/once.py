@@ -1,28 +1,37 @@
-"""Each message is converted once and when it is read, not at once and anew for each policy.
+"""The runtime, made quick for a pack whose policies only read, and share one view of the stack.
 
-The runtime turns a resource's message into Python and wraps it against unknown values for every policy:
-0.6 ms for a Deployment of ours, so 35 s for 1,000 of them and 60 policies. All policies here only read, so
-they share one conversion per request, by the runtime's own functions: docs/decisions/0014-policies.md.
+For every policy anew, the runtime turns each resource's message into Python and wraps it against unknown
+values: 0.6 ms for a Deployment of ours, so 35 s for 1,000 of them and 60 policies. Here a message is
+converted once, when it is first read, by the runtime's own functions, and only for policies that look at its
+type. Other packs in the same process are left as they are. See docs/decisions/0014-policies.md.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import pulumi_policy.policy
+from pulumi_policy import Policy
 
 runtime: Any = pulumi_policy.policy
 """The runtime: no export of its module is promised, so each name is looked for first."""
 
 _ANALYZER = "_PolicyAnalyzerServicer"
+_POLICIES = "_PolicyAnalyzerServicer__policies"
 _NEEDED = ("json_format", "deserialize_properties", "unknown_checking_proxy")
 
 
 class _Shared(threading.local):
-    """What the request that this thread answers was converted to, by identity of the message."""
+    """The request that this thread answers, if it answers one.
+
+    Attributes:
+        made: what its messages were converted to, by their identity.
+        kinds: the types of its resources.
+    """
 
     made: "dict[int, _Converted] | None" = None
+    kinds: frozenset[str] = frozenset()
 
 
 _shared = _Shared()
@@ -94,13 +103,60 @@ def convert_once() -> None:
         setattr(analyzer, name, _within(getattr(analyzer, name)))
 
 
+class Sieve(list[Policy]):
+    """Policies, of which each request sees those that look at types of its resources.
+
+    A policy says so by an attribute `types`, beginnings of type tokens; one that has none looks at all.
+    """
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        super().__init__(policies)
+        self._chosen: dict[frozenset[str], list[Policy]] = {}
+
+    def __iter__(self) -> Iterator[Policy]:
+        if _shared.made is None:
+            return super().__iter__()
+        chosen = self._chosen.get(_shared.kinds)
+        if chosen is None:
+            chosen = [one for one in super().__iter__() if self._looks(one)]
+            self._chosen[_shared.kinds] = chosen
+        return iter(chosen)
+
+    def _looks(self, policy: Policy) -> bool:
+        types: tuple[str, ...] = getattr(policy, "types", ())
+        return not types or any(kind.startswith(types) for kind in _shared.kinds)
+
+
+class _First:
+    """A request about a whole stack: the first policy gets its resources, the others none.
+
+    The runtime makes objects of all resources for each policy. Policies of this pack share one view of the
+    stack, which the first one makes; see `Run`.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self._left = [request]
+
+    @property
+    def resources(self) -> Sequence[Any]:
+        """All of them, once."""
+        return self._left.pop().resources if self._left else ()
+
+
 def _within(answer: Callable[..., Any]) -> Callable[..., Any]:
     """Share conversions while a request is answered: not those of a remediation, which may write."""
 
-    def answer_once(self: object, request: object, context: object) -> Any:
+    def answer_once(self: object, request: Any, context: object) -> Any:
+        if not isinstance(getattr(self, _POLICIES, None), Sieve):
+            return answer(self, request, context)
+        whole = hasattr(request, "resources")
+        asked = _First(request) if whole else request
+        _shared.kinds = (
+            frozenset(one.type for one in request.resources) if whole else frozenset({request.type})
+        )
         _shared.made = {}
         try:
-            return answer(self, request, context)
+            return answer(self, asked, context)
         finally:
             _shared.made = None
 

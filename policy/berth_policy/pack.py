@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -16,7 +17,7 @@ from pulumi_policy import (
 
 import berth_policy
 from berth_policy import environment, exceptions, settings
-from berth_policy.once import convert_once
+from berth_policy.once import Sieve, convert_once
 from berth_policy.rule import ADVISED, Level, Rule
 from berth_policy.run import Run
 
@@ -88,34 +89,25 @@ def policies(run: Run, chosen: tuple[Rule, ...] | None = None) -> list[Policy]:
 
 def _policies(run: Run, rule: Rule) -> list[Policy]:
     levels = sorted({level for level in rule.levels.values() if level != "disabled"}, reverse=True)
-    about = {
+    about: dict[str, Any] = {
         "config_schema": settings.schema(rule.settings) if rule.settings else None,
         "display_name": rule.title,
         "tags": [rule.group, *rule.answers],
         "remediation_steps": rule.fix,
         "url": rule.anchor,
     }
+    found: list[Policy] = []
     if rule.check is not None and len(set(rule.levels.values())) == 1:
         validate = functools.partial(run.resource, rule)
-        return [
-            ResourceValidationPolicy(
-                rule.name,
-                rule.title,
-                validate,
-                LEVELS[levels[0]],
-                **about,  # type: ignore[arg-type]
-            )
-        ]
-    return [
-        StackValidationPolicy(
-            rule.name + (ADVISED if number else ""),
-            rule.title,
-            functools.partial(run.stack, rule, level),
-            LEVELS[level],
-            **about,  # type: ignore[arg-type]
-        )
-        for number, level in enumerate(levels)
-    ]
+        found.append(ResourceValidationPolicy(rule.name, rule.title, validate, LEVELS[levels[0]], **about))
+    else:
+        for number, level in enumerate(levels):
+            name = rule.name + (ADVISED if number else "")
+            judge = functools.partial(run.stack, rule, level)
+            found.append(StackValidationPolicy(name, rule.title, judge, LEVELS[level], **about))
+    for policy in found:
+        vars(policy)["types"] = rule.types
+    return found
 
 
 def serve(folder: Path) -> None:
@@ -127,7 +119,7 @@ def serve(folder: Path) -> None:
     convert_once()
     PolicyPack(
         NAME,
-        policies(run),
+        Sieve(policies(run)),
         EnforcementLevel.MANDATORY,
         description="What must not ship, for Kubernetes, AWS and Google Cloud.",
     )

@@ -54,7 +54,8 @@ class Rule:
         why: what goes wrong where it is broken.
         fix: what to change.
         levels: how strict it is, by environment.
-        types: beginnings of the type tokens that it looks at, such as "kubernetes:apps/"; all where empty.
+        types: beginnings of the type tokens that it looks at, such as "kubernetes:apps/"; all where empty. It
+            does not run where no resource has one of them.
         answers: ids of public benchmarks that it answers, such as "CKV_K8S_16".
         settings: dataclass of what a pack's user may configure, with a default for each field.
         more: anchor in docs/policies.md; the name where "".

@@ -81,13 +81,13 @@ class Run:
 
     def exceptions(self, args: StackValidationArgs, report: ReportViolation) -> None:
         """Refuse exceptions that have expired, and those that nothing matches."""
-        self._view(args)
+        urns = {one.urn for one in self._view(args).resources}
         for one in self.exemptions:
             if one.stack != pulumi.get_stack():
                 continue
             if said := self._wrong(one):
                 text = f"{FILE}: exception of {one.rule} for {one.object}, owner {one.owner}: {said}"
-                report(text, one.object if one.object in {r.urn for r in args.resources} else None)
+                report(text, one.object if one.object in urns else None)
 
     def _wrong(self, one: Exemption) -> str:
         if one.rule not in self.rules:
@@ -111,10 +111,13 @@ class Run:
 
     def _view(self, args: StackValidationArgs) -> Stack:
         """The stack by its inputs, as far as they were seen; by its outputs where they were not."""
-        urns = [one.urn for one in args.resources]
-        if self._stack is None or [one.urn for one in self._stack.resources] != urns:
+        # Once the first policy of a request has seen the resources, none come with the others; see once.py.
+        if args.resources or self._stack is None:
             resources = [self._known(one) for one in args.resources]
-            self._stack = Stack(resources, environment_of(resources, self.configured))
+            if self._stack is None or [one.urn for one in self._stack.resources] != [
+                one.urn for one in resources
+            ]:
+                self._stack = Stack(resources, environment_of(resources, self.configured))
         return self._stack
 
     def _known(self, one: PolicyResource) -> Resource:

@@ -108,8 +108,9 @@ def _run(
     project: str,
     config: Mapping[str, Mapping[str, Any]],
 ) -> Results:
+    held = policies if isinstance(policies, list) else [*policies]
     servicer: Any = runtime._PolicyAnalyzerServicer(  # noqa: SLF001 - the runtime itself, without a process
-        "tested", "0.0.1", list(policies), EnforcementLevel.ADVISORY
+        "tested", "0.0.1", held, EnforcementLevel.ADVISORY
     )
     servicer.Configure(_configuration(policies, config), None)
     found: list[Result] = []
