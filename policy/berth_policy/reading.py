@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
@@ -19,6 +20,14 @@ def has(value: object, *path: str) -> bool:
     *above, last = path
     inner = mapping(at(value, *above) if above else value)
     return last in [*inner] and not _null(inner, last)
+
+
+def peek(value: object, *path: str) -> Any:
+    """What is below keys of nested mappings, where it is known; None where it is not there, or not known."""
+    try:
+        return at(value, *path)
+    except UnknownValueError:
+        return None
 
 
 def on(value: object) -> bool:

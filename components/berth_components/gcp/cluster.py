@@ -263,6 +263,10 @@ class GkeCluster(pulumi.ComponentResource):
             upgrade_settings=container.NodePoolUpgradeSettingsArgs(
                 strategy="SURGE", max_surge=1, max_unavailable=0
             ),
+            # Without it a deleted pool takes its pods along at once.
+            node_drain_configs=[
+                container.NodePoolNodeDrainConfigArgs(respect_pdb_during_node_pool_deletion=True)
+            ],
             node_config=node_config(
                 machine_type=wanted.machine_type,
                 service_account=identity.email,

@@ -14,9 +14,13 @@ def check(stack: Stack) -> Iterator[Finding]:
     closed = stack.of(_DEFAULT)
     yield from survey(closed, _empty)
     vpcs = stack.of("aws:ec2/vpc:")
-    taken = {urn for one in closed for urn in one.references.get("vpcId", ())}
+    taken = {urn for one in closed if has(one.props, "vpcId") for urn in one.references.get("vpcId", ())}
     for vpc in vpcs:
-        by_id = len(vpcs) == len(closed) == 1 and not made_from(closed[0], "vpcId", "aws:ec2/vpc:")
+        by_id = (
+            len(vpcs) == len(closed) == 1
+            and has(closed[0].props, "vpcId")
+            and not made_from(closed[0], "vpcId", "aws:ec2/vpc:")
+        )
         if vpc.urn not in taken and not by_id:
             yield Finding("its default security group is not declared", "one without ingress and egress", vpc)
 

@@ -3,9 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from berth_policy.reading import said
+from berth_policy.reading import peek, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, Stack, survey
+
+_GROUP = "aws:cloudwatch/logGroup:"
+_CLUSTER = "aws:eks/cluster:"
+_ENDPOINT = "aws:sagemaker/endpoint:"
+_SAGEMAKER = "/aws/sagemaker/Endpoints/"
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,15 @@ def check(stack: Stack) -> Iterator[Finding]:
         elif days < least:
             yield Finding(f"retentionInDays is {days:g}", f"{least} at least in {stack.environment}", group)
 
-    yield from survey(stack.of("aws:cloudwatch/logGroup:"), kept)
+    groups = stack.of(_GROUP)
+    yield from survey(groups, kept)
+    names = {peek(one.props, "name") for one in groups}
+    for writer in stack.of(_CLUSTER, _ENDPOINT):
+        name = peek(writer.props, "name")
+        if name is not None:
+            path = f"/aws/eks/{name}/cluster" if writer.token.startswith(_CLUSTER) else f"{_SAGEMAKER}{name}"
+            if path not in names:
+                yield Finding(f"its log group {path} is not declared, so kept for ever", "one", writer)
 
 
 RULE = Rule(
@@ -39,7 +52,7 @@ RULE = Rule(
     why="An intrusion is found weeks later; logs without an end are billed for ever and hold data that "
     "should be gone.",
     fix="Set retentionInDays.",
-    types=("aws:cloudwatch/logGroup:",),
+    types=(_GROUP, _CLUSTER, _ENDPOINT),
     answers=("CKV_AWS_66",),
     settings=LogRetention,
     check_stack=check,

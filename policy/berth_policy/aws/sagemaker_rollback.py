@@ -6,6 +6,7 @@ from berth_policy.reading import has, said
 from berth_policy.rule import IN_PRODUCTION, Finding, Rule
 from berth_policy.subject import Resource, at, sequence
 
+_LEAST_WAIT = 60
 _ALARMS = ("deploymentConfig", "autoRollbackConfiguration", "alarms")
 
 
@@ -17,6 +18,8 @@ def check(resource: Resource) -> Iterator[Finding]:
     config = at(resource.props, "deploymentConfig")
     if not has(config, "rollingUpdatePolicy") and not has(config, "blueGreenUpdatePolicy"):
         yield Finding("deploymentConfig names no policy, so all traffic moves at once", "a policy in parts")
+    if has(config, "rollingUpdatePolicy") and not has(config, "rollingUpdatePolicy", "maximumBatchSize"):
+        yield Finding("rollingUpdatePolicy.maximumBatchSize is absent", "50 per cent at most")
     size = at(config, "rollingUpdatePolicy", "maximumBatchSize")
     if size is not None:
         value = size.get("value")
@@ -26,8 +29,9 @@ def check(resource: Resource) -> Iterator[Finding]:
                 f"rollingUpdatePolicy.maximumBatchSize.value is {said(value)}", "50 per cent at most"
             )
     wait = at(config, "rollingUpdatePolicy", "waitIntervalInSeconds")
-    if size is not None and not wait:
-        yield Finding("rollingUpdatePolicy.waitIntervalInSeconds is 0", "long enough for an alarm to fire")
+    if size is not None and (wait is None or wait < _LEAST_WAIT):
+        path = "rollingUpdatePolicy.waitIntervalInSeconds"
+        yield Finding(f"{path} is {said(wait)}", f"{_LEAST_WAIT} at least: an alarm must have time to fire")
 
 
 RULE = Rule(

@@ -7,7 +7,7 @@ from berth_policy.reading import items, on
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, mapping, survey
 
-_MOST = 1024
+_MOST = 100
 """Most ports that one entry may open."""
 _ALL = {"-1", "all"}
 

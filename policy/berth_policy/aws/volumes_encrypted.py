@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from berth_policy.aws._machines import TYPES
-from berth_policy.reading import on, said
+from berth_policy.reading import on, peek, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at, mapping, sequence, survey
 
@@ -21,6 +21,10 @@ def check(resource: Resource) -> Iterator[Finding]:
         mappings = sequence(props.get("blockDeviceMappings"))
         if not [one for one in mappings if mapping(one).get("ebs")]:
             yield Finding("blockDeviceMappings names no volume, so the image decides", "one, encrypted")
+        for number, one in enumerate(mappings):
+            if not str(peek(one, "deviceName") or "").startswith("/dev/"):
+                name = f"blockDeviceMappings[{number}].deviceName is {said(peek(one, 'deviceName'))}"
+                yield Finding(f"{name}, so it is not the image's own volume", "such as /dev/xvda")
         yield from survey(
             [(f"blockDeviceMappings[{number}].ebs.", at(one, "ebs")) for number, one in enumerate(mappings)],
             _volume,

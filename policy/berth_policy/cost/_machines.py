@@ -106,7 +106,8 @@ def _endpoint(configuration: Resource, stack: Stack) -> Iterator[Rented]:
         for target in stack.of(TARGET):
             if str(target.props.get("resourceId")).endswith(ending):
                 resource, path = target, "maxCapacity"
-                most = target.props.get("maxCapacity")
+                scaled = target.props.get("maxCapacity")
+                most = None if scaled is None else max(most, scaled)
         yield Rented(resource, path, most, machine, each)
 
 

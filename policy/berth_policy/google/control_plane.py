@@ -21,8 +21,10 @@ def check(resource: Resource) -> Iterator[Finding]:
                 f"the public endpoint is on and {_NETWORKS} is absent, so everybody reaches it",
                 "privateClusterConfig.enablePrivateEndpoint true, or authorised networks",
             )
-        if on(at(props, _NETWORKS, "gcpPublicCidrsAccessEnabled")):
-            yield Finding(f"{_NETWORKS}.gcpPublicCidrsAccessEnabled is true", "false: anybody rents one")
+        google = at(props, _NETWORKS, "gcpPublicCidrsAccessEnabled")
+        if has(props, _NETWORKS) and not off(google):
+            path = f"{_NETWORKS}.gcpPublicCidrsAccessEnabled"
+            yield Finding(f"{path} is {said(google)}", "false: anybody rents an address of Google's")
         if has(props, _NETWORKS, "cidrBlocks"):
             yield from survey(
                 items(props, _NETWORKS, "cidrBlocks"),

@@ -7,7 +7,7 @@ from berth_policy.reading import has
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at, sequence
 
-_LOGS = ("SYSTEM_COMPONENTS", "WORKLOADS", "APISERVER")
+_LOGS = ("SYSTEM_COMPONENTS", "WORKLOADS", "APISERVER", "CONTROLLER_MANAGER", "SCHEDULER")
 _METRICS = ("SYSTEM_COMPONENTS",)
 
 
@@ -32,7 +32,7 @@ def _components(resource: Resource, key: str, wanted: Sequence[str]) -> Iterator
 RULE = Rule(
     name="gke-logging",
     group="google",
-    title="A GKE cluster writes logs of its system, workloads and API server, and metrics of its system.",
+    title="A GKE cluster writes logs of its system, workloads and control plane, and metrics of its system.",
     why="Nobody can say afterwards who did what, or see that nodes fail.",
     fix="Name the components in loggingConfig and monitoringConfig.",
     types=(CLUSTER,),

@@ -16,8 +16,11 @@ def check(resource: Resource) -> Iterator[Finding]:
     away = at(resource.props, "upgradeSettings", "maxUnavailable")
     if away is not None and away > _MOST:
         yield Finding(f"upgradeSettings.maxUnavailable is {said(away)}", f"{_MOST} at most")
-    if has(resource.props, "nodeDrainConfigs"):
-        for number, one in items(resource.props, "nodeDrainConfigs"):
+    drains = items(resource.props, "nodeDrainConfigs") if has(resource.props, "nodeDrainConfigs") else []
+    if not drains:
+        yield Finding("nodeDrainConfigs is absent", "respectPdbDuringNodePoolDeletion true")
+    else:
+        for number, one in drains:
             kept = at(one, "respectPdbDuringNodePoolDeletion")
             if not on(kept):
                 path = f"nodeDrainConfigs[{number}].respectPdbDuringNodePoolDeletion"

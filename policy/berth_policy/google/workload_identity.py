@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from berth_policy.google._nodes import CLUSTER, POOL, node_configs
-from berth_policy.reading import on, require, said
+from berth_policy.reading import on, peek, require, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at, survey
 
@@ -15,7 +15,15 @@ def check(resource: Resource) -> Iterator[Finding]:
         yield from require(
             resource.props, "workloadIdentityConfig.workloadPool", "the project's, <project>.svc.id.goog"
         )
+        pool = peek(resource.props, "workloadIdentityConfig", "workloadPool")
+        if pool is not None and not str(pool).endswith(".svc.id.goog"):
+            found = f"workloadIdentityConfig.workloadPool is {said(pool)}"
+            yield Finding(found, "the project's, <project>.svc.id.goog")
     yield from survey(node_configs(resource), _config)
+    if resource.token.startswith(POOL):
+        legacy = at(resource.props, "nodeConfig", "metadata", "disable-legacy-endpoints")
+        if not on(legacy):
+            yield Finding(f"nodeConfig.metadata.disable-legacy-endpoints is {said(legacy)}", "'true'")
 
 
 def _config(place: tuple[str, Mapping[str, Any]]) -> Iterator[Finding]:
@@ -23,9 +31,6 @@ def _config(place: tuple[str, Mapping[str, Any]]) -> Iterator[Finding]:
     mode = at(config, "workloadMetadataConfig", "mode")
     if mode != "GKE_METADATA":
         yield Finding(f"{where}.workloadMetadataConfig.mode is {said(mode)}", "'GKE_METADATA'")
-    legacy = at(config, "metadata", "disable-legacy-endpoints")
-    if legacy is not None and not on(legacy):
-        yield Finding(f"{where}.metadata.disable-legacy-endpoints is {said(legacy)}", "'true'")
 
 
 RULE = Rule(

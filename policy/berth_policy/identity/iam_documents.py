@@ -50,6 +50,13 @@ def _document(document: Document) -> Iterator[Finding]:
     if version != _VERSION:
         yield Finding(f"{document.path}.Version is {said(version)}", repr(_VERSION))
     yield from survey(found, _statement)
+    if document.path != "assumeRolePolicy":
+        yield from survey(found, _resources)
+
+
+def _resources(one: Statement) -> Iterator[Finding]:
+    if not one.words("Resource") and not one.words("NotResource"):
+        yield Finding(f"{one.path} names no resource", "ARNs")
 
 
 def _statement(one: Statement) -> Iterator[Finding]:
