@@ -27,7 +27,7 @@ import pytest
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 KEY = "canary-key-c0ffee"
 SLOTS = 2
@@ -270,6 +270,8 @@ class StandIn:
     def __init__(self) -> None:
         self.begun: list[Work] = []
         self.proofs = 0
+        # Headers of every completion, in order.
+        self.headers: list[Mapping[str, str]] = []
         # Calls that prepare a prompt: how many are open now, the most there were, and what lets them go on.
         self.preparing = self.most_preparing = 0
         self.prepare = asyncio.Event()
@@ -329,6 +331,8 @@ class StandIn:
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
         count = asked["n_predict"]
+        if count > 1:
+            self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if self.broken or asked["prompt"] == self.poison:
             return web.json_response({"error": {"message": "internal"}}, status=500)
         work = Work(str(asked["prompt"]))
