@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from berth import deployer
 from berth.deployer import RunRequest, load_config
-from berth_policy.testing import Given, load_preview
+from berth_policy import exceptions, pack
+from berth_policy.once import Sieve, convert_once
+from berth_policy.run import Run
+from berth_policy.testing import Given, Results, check, load_preview
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from berth_policy.rule import Rule
 
 STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod")
 _PRELOAD = (
@@ -21,21 +27,20 @@ _PRELOAD = (
 )
 
 
-@pytest.fixture(scope="session")
-def plans(root: Path) -> dict[str, list[Given]]:
-    """The resources that each shipped stack plans, from one warm process."""
-
+def _planned(
+    root: Path, stacks: Sequence[str], extra: Mapping[str, Mapping[str, str]], program: Path
+) -> dict[str, list[Given]]:
     def request(stack: str) -> RunRequest:
         config, secret = load_config(root, stack)
         if stack == "local":  # what the command lays over it, as fixtures
             connections = {"local": {"kubeconfig": "fixture.kubeconfig", "nodeAddress": "198.18.0.2"}}
             config = {**config, "berth:connections": json.dumps(connections)}
         return RunRequest(
-            program=root / "stacks",
+            program=program,
             project="berth",
             stack=stack,
             root=root,
-            config=config,
+            config={**config, **extra.get(stack, {})},
             secret_keys=secret,
             offline=True,
         )
@@ -43,9 +48,46 @@ def plans(root: Path) -> dict[str, list[Given]]:
     async def all_of_them() -> list[Any]:
         interpreter = deployer.Interpreter(preload=_PRELOAD)
         try:
-            return await deployer.previews([request(one) for one in STACKS], interpreter=interpreter)
+            return await deployer.previews([request(one) for one in stacks], interpreter=interpreter)
         finally:
             interpreter.close()
 
-    reports = asyncio.run(all_of_them())
-    return {stack: load_preview(report.to_json()) for stack, report in zip(STACKS, reports, strict=True)}
+    reports = [report.to_json() for report in asyncio.run(all_of_them())]
+    assert all(report["ok"] for report in reports), [report["diagnostics"] for report in reports]
+    return {stack: load_preview(report) for stack, report in zip(stacks, reports, strict=True)}
+
+
+@pytest.fixture(scope="session")
+def planned(root: Path) -> Callable[..., dict[str, list[Given]]]:
+    """Plans stacks offline, with further configuration by stack, from another copy of their folder."""
+
+    def plan(
+        stacks: Sequence[str] = STACKS,
+        extra: Mapping[str, Mapping[str, str]] | None = None,
+        program: Path | None = None,
+    ) -> dict[str, list[Given]]:
+        return _planned(root, stacks, extra or {}, program or root / "stacks")
+
+    return plan
+
+
+@pytest.fixture(scope="session")
+def plans(planned: Callable[..., dict[str, list[Given]]]) -> dict[str, list[Given]]:
+    """The resources that each shipped stack plans, from one warm process."""
+    return planned()
+
+
+@pytest.fixture(scope="session")
+def judge(root: Path) -> Callable[..., Results]:
+    """Runs the pack, or some of its rules, over resources; as quick as in its own process."""
+    convert_once()
+    exempt = exceptions.read(root / "policy" / exceptions.FILE)
+
+    def run(
+        resources: Sequence[Given], stack: str = "stack", rules: Sequence[Rule] | None = None, **others: Any
+    ) -> Results:
+        made = Run(exempt if rules is None else ())
+        policies = pack.policies(made, None if rules is None else tuple(rules))
+        return check(Sieve(policies), resources, stack=stack, project="berth", **others)
+
+    return run
