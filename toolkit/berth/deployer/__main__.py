@@ -7,12 +7,14 @@ import asyncio
 import json
 import signal
 import sys
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import (
     DeployError,
     Event,
+    PolicyPack,
     Report,
     RunRequest,
     down,
@@ -42,6 +44,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--kubeconfig", help="for down and outputs: do not run the program, use this cluster")
     parser.add_argument("--context", help="the context in --kubeconfig")
+    parser.add_argument(
+        "--policy-pack", action="append", default=[], type=Path, metavar="DIR", help="may be repeated"
+    )
+    parser.add_argument(
+        "--policy-pack-config", action="append", default=[], type=Path, metavar="FILE", help="one per pack"
+    )
     parser.add_argument("--offline", action="store_true", help="preview without asking any cluster")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--layout", choices=["tree", "flat"], default="tree", help="how to show resources")
@@ -50,12 +58,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.program and not options.project:
         parser.error("--program needs --project")
+    if options.policy_pack_config and len(options.policy_pack_config) != len(options.policy_pack):
+        parser.error("give --policy-pack-config as often as --policy-pack, or not at all")
     return options
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
     given = dict(pair.partition("=")[::2] for pair in options.config)
     clusters = ((options.kubeconfig, options.context),) if options.kubeconfig or options.context else ()
+    packs = tuple(map(PolicyPack, options.policy_pack, options.policy_pack_config or repeat(None)))
     if options.program:
         return RunRequest(
             options.program,
@@ -64,6 +75,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
             given,
             offline=options.offline,
             kubeconfigs=clusters,
+            policy_packs=packs,
         )
     project = load_project(options.project_dir or Path.cwd())
     config, secret_keys = load_config(project.folder, options.stack)
@@ -78,6 +90,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         offline=options.offline,
         kubeconfigs=clusters,
         recorded=load_recorded(project.folder, options.stack),
+        policy_packs=packs,
     )
 
 

@@ -266,11 +266,15 @@ class Command:
             ok=ok and not self._has_errors(),
             clusters=tuple(cluster.label for cluster in self.context.clusters.all),
         )
-        if self.policies is not None:
-            report.policy_packs, report.policy_results = self.policies.runs, self.policies.results
+        self.tell_policies(report)
         if session is not None and self.name != "down":
             report.output_changes = output_changes(self.last_outputs(), report.outputs)
         return redacted(report, self.redactor)
+
+    def tell_policies(self, report: Report) -> None:
+        """Put into a report what policies found in the last run of the program."""
+        if self.policies is not None:
+            report.policy_packs, report.policy_results = self.policies.runs, self.policies.results
 
     def last_outputs(self) -> dict[str, Any]:
         """The outputs that the last successful `up` left, wherever it kept them."""

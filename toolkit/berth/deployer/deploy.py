@@ -116,6 +116,7 @@ async def _up(command: Command, confirm: Confirm | None) -> Report:
         "preview", command.request.project, command.request.stack, predicted, outputs=session.outputs
     )
     asked.output_changes = output_changes(command.last_outputs(), session.outputs)
+    command.tell_policies(asked)
     if not await _confirmed(confirm, redacted(asked, command.redactor)):
         command.context.diagnostics.append(Diagnostic("info", "not confirmed; nothing was changed"))
         return command.report(None, [], ok=False)
