@@ -190,6 +190,8 @@ def _open(arn: str) -> bool:
     if len(parts) < 6:  # noqa: PLR2004 - an ARN has six
         return "*" in arn
     last = parts[5].replace(":", "/").split("/")
+    if parts[2] == "s3":
+        return set(last[0]) <= set("*?")  # the bucket; keys in it have no type before them
     named = last[1:] if len(last) > 1 else last
     return all(set(one) <= set("*?") for one in named)
 
