@@ -127,7 +127,8 @@ def _complete(level: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _type(path: Path, slot: Slot, everything: list[dict[str, Any]]) -> dict[str, Any]:
-    known = _KNOWN.get(str(path[-1])) if "more" not in slot.keys else None
+    own = "more" in slot.keys or (path[-1] == "data" and path != ("data",))  # only a ConfigMap's are texts
+    known = None if own else _KNOWN.get(str(path[-1]))
     if known is not None:
         return dict(known)
     types = {
