@@ -111,6 +111,7 @@ def test_kubectl_gets_every_word(berth: Berth, deployed: dict[str, Any]) -> None
 def test_up_again_changes_nothing(berth: Berth, deployed: dict[str, Any]) -> None:
     assert deployed["ok"]
     assert operations(berth.json("up", "local")) == {"same"}
+    assert berth.json("drift", "local")["complete"]  # exit code 0: nothing drifted either
 
 
 def test_the_key_appears_nowhere(berth: Berth, deployed: dict[str, Any]) -> None:
@@ -175,6 +176,7 @@ def test_load_over_capacity_scales_up_and_back(berth: Berth, deployed: dict[str,
     assert scaling["peak_ready"] >= 2
     assert all(pod["ready"] is not None for pod in scaling["new_replicas"])
     assert scaling["scale_down"]["complete"]
+    assert berth.json("drift", "local")["drift"] == []
 
 
 def test_down_leaves_nothing(berth: Berth, cluster: Cluster, deployed: dict[str, Any]) -> None:

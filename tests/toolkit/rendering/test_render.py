@@ -43,7 +43,7 @@ k8s.apiextensions.v1.CustomResourceDefinition("crd", metadata={"name": "things.e
     spec={"group": "example.org", "scope": "Namespaced",
           "names": {"plural": "things", "singular": "thing", "kind": "Thing"},
           "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"open_apiv3_schema":
-                        {"type": "object", "x_kubernetes_preserve_unknown_fields": True}}}]})
+                        {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]})
 k8s.apiextensions.CustomResource("thing", api_version="example.org/v1", kind="Thing",
     metadata={"name": "first", "namespace": "odd"}, spec={"size": 3, "ratio": 0.5, "on": True})
 k8s.rbac.v1.ClusterRole("odd", metadata={"name": "system:odd:{{reader}}"},
