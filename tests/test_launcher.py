@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from berth.cli.app import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,6 +60,12 @@ def test_first_run_makes_the_environment_and_the_second_is_quiet(checkout: Path,
     assert "Usage: berth" in first.stdout
     second = launch(checkout, "--help", env=env)
     assert (second.returncode, second.stderr) == (0, "")
+    (checkout / "annex/berth_annex").mkdir(parents=True)
+    (checkout / "annex/pyproject.toml").touch()
+    (checkout / "annex/berth_annex/__init__.py").touch()
+    assert launch(checkout, "--help", env=env).returncode == 0
+    found = subprocess.run([checkout / ".venv/bin/python", "-c", "import berth_annex"], check=False)
+    assert found.returncode == 0, "a room that came later is found"
 
 
 def test_help_installs_no_pulumi(checkout: Path, tmp_path: Path) -> None:
@@ -66,6 +73,23 @@ def test_help_installs_no_pulumi(checkout: Path, tmp_path: Path) -> None:
     installed = {path.name for path in checkout.glob(".venv/lib/python3*/site-packages/*")}
     assert "click" in installed
     assert not {"pulumi", "grpc", "uvicorn"} & installed
+
+
+# What needs no SDK of Pulumi's. Everything else runs a stack's program, or reads one's settings.
+WITHOUT_PULUMI = {"key": "cli", "serve": "serve", "weights": "cli"}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_gets_what_it_imports(command: str) -> None:
+    """Also on a machine that has run nothing else before."""
+    function = (
+        "set_for()" + (ROOT / "berth").read_text().partition("\nset_for()")[2].partition("\n}")[0] + "\n}"
+    )
+    done = subprocess.run(
+        ["sh", "-euc", f"{function}\nset_for {command} onprem"], capture_output=True, text=True, check=True
+    )
+    allowed = {WITHOUT_PULUMI[command]} if command in WITHOUT_PULUMI else {"up", "clouds", "dev"}
+    assert done.stdout.strip() in allowed
 
 
 def test_a_lock_covers_what_it_was_resolved_from() -> None:
