@@ -64,26 +64,33 @@ class Copy:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), **self.surroundings, capture_output=True, text=True, check=False
-        )  # type: ignore[call-overload,no-any-return]
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "berth.cli", *words]
 
     @property
-    def surroundings(self) -> dict[str, object]:
+    def environment(self) -> dict[str, str]:
         rooms = os.pathsep.join(str(self.folder / room) for room in ROOMS)
-        return {
-            "cwd": self.folder,
-            "timeout": 300,
-            "env": {**os.environ, "PYTHONPATH": rooms, "BERTH_CACHE": str(self.cache)},
-        }
+        return {**os.environ, "PYTHONPATH": rooms, "BERTH_CACHE": str(self.cache)}
 
     def edit(self, file: str, what: str, instead: str) -> None:
         path = self.folder / file
         text = path.read_text()
         assert what in text, f"{file} has no {what!r}"
         path.write_text(text.replace(what, instead))
+
+    def prepare(self) -> None:
+        """Make the prepared change."""
+        for change in CHANGE:
+            self.edit(*change)
 
     def reset(self) -> None:
         self.git("reset", "--hard", "--quiet", "main")
@@ -127,8 +134,7 @@ def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
 def reviewed(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Review the prepared change on all stacks; the folder of its files."""
     folder = tmp_path_factory.mktemp("review")
-    for change in CHANGE:
-        copy.edit(*change)
-    copy.berth("preview", "--all", "--base", "main", "--report", str(folder))
+    copy.prepare()
+    copy.berth("preview", "--all", "--base", "main", "--report", str(folder), expect=1)
     copy.reset()
     return folder

@@ -37,11 +37,11 @@ class Checkout:
         return tuple(sorted({found.parent.parent for found in self.root.glob("*/berth*/__init__.py")}))
 
 
-def _git(*words: str, at: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_GIT}
     try:
         return subprocess.run(
-            ["git", *_QUIET, "-C", str(at), *words],
+            ["git", *_QUIET, "-C", str(ROOT), *words],
             capture_output=True,
             text=True,
             check=False,

@@ -17,7 +17,7 @@ from .replacing import JUST_MADE, MAYBE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .model import Change, Entry, Finding, Review, StackReview
+    from .model import Change, Entry, Finding, Review
 
 LIMIT = 65_536
 """Characters of a comment on GitHub; here bytes are counted, which are never fewer."""
@@ -261,46 +261,42 @@ def _root(entry: Entry, by_urn: dict[str, Entry]) -> str:
 
 
 def _policies(review: Review) -> list[str]:
-    """New violations, each with its message; what was so before is counted and folded."""
-    lines = []
-    for since, head in (("new", "new"), ("unknown", "found")):
-        for stack in review.stacks:
-            lines += [
-                _violation(stack, one, head)
-                for one in stack.findings
-                if one.since == since and _is_found(one)
-            ]
-    for since, what in (("already", "there before the change"), ("closed", "no longer so")):
-        some = [
-            (s, one) for s in review.stacks for one in s.findings if one.since == since and _is_found(one)
-        ]
-        if some:
-            rows = [
-                f"{s.stack}: {one.policy} ({one.level}): {one.urn.rpartition('::')[2]}" for s, one in some
-            ]
-            lines.append(_list(f"{words.count(len(some), 'result')} {what}", rows))
-    open_ = [
-        (s, one)
-        for s in review.stacks
-        for one in s.findings
-        if one.status == "unevaluated" and one.since != "closed"
-    ]
-    if open_:
-        rows = sorted({f"{s.stack}: {one.policy}: {one.urn.rpartition('::')[2]}" for s, one in open_})
-        lines.append(_list(f"{len(open_)} could not be evaluated, since values are unknown: no pass", rows))
-    return lines
+    """What policies newly found, each policy once with all that breaks it; the rest is counted and folded."""
+    found: dict[tuple[str, ...], list[tuple[str, Finding]]] = defaultdict(list)
+    rest: dict[str, list[str]] = defaultdict(list)
+    for stack in review.stacks:
+        for one in stack.findings:
+            row = f"{stack.stack}: {one.policy} ({one.level}): {_subject(one)}"
+            if one.status == "unevaluated" and one.since != "closed":
+                rest["could not be evaluated, since values are unknown: no pass"].append(row)
+            elif one.since in {"new", "unknown"}:
+                found[(one.since, one.level, one.status, one.pack, one.policy)].append((stack.stack, one))
+            elif one.status != "unevaluated":
+                rest["there before the change" if one.since == "already" else "no longer so"].append(row)
+    ordered = sorted(found.items(), key=lambda item: (not item[1][0][1].fails, item[0]))
+    lists = [_list(f"{words.count(len(rows), 'result')} {what}", rows) for what, rows in rest.items()]
+    return [*(_violation(places) for _, places in ordered), *lists]
 
 
-def _is_found(one: Finding) -> bool:
-    return one.status != "unevaluated"
+def _subject(one: Finding) -> str:
+    return one.urn.rpartition("::")[2] or "the stack"
 
 
-def _violation(stack: StackReview, one: Finding, word: str) -> str:
-    level = f"{one.level} {one.status}"
-    bold = f"**{word}: {level}**" if one.fails else f"{word}: {level}"
-    where = code(one.urn.rpartition("::")[2]) if one.urn else "the stack"
-    message = "<br>".join(prose(line) for line in words.cut(one.message, 900).splitlines() if line.strip())
-    return f"- {bold} {code(one.policy)} in {code(stack.stack)}, {where}: {message}"
+def _violation(places: Sequence[tuple[str, Finding]]) -> str:
+    one = places[0][1]
+    word = f"{'new: ' if one.since == 'new' else ''}{one.level} {one.status}"
+    bold = f"**{word}**" if one.fails else word
+    by_stack: dict[str, list[str]] = defaultdict(list)
+    for stack, other in places:
+        by_stack[stack].append(_subject(other))
+    named = [f"{code(stack)} {', '.join(map(code, dict.fromkeys(by_stack[stack])))}" for stack in by_stack]
+    more = f"; {words.count(len(named) - _NAMED, 'more stack')}" if len(named) > _NAMED else ""
+    message = [prose(line) for line in words.cut(one.message, 900).splitlines() if line.strip()]
+    text = "\n  <br>".join([f"- {bold} {code(one.policy)} in {'; '.join(named[:_NAMED])}{more}", *message])
+    if len(places) == 1:
+        return text
+    rows = [f"{stack}: {' '.join(other.message.split())}" for stack, other in places]
+    return f"{text}\n\n{_list(f'all {len(places)} of {one.policy}', rows)}"
 
 
 def _list(summary: str, rows: Sequence[str], most: int = 60) -> str:

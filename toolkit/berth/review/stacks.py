@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from berth.deployer import Op
@@ -15,7 +15,7 @@ from .properties import added, differences, is_churn
 from .replacing import lost_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from berth.deployer import PolicyResult, Report, Step
 
@@ -222,20 +222,42 @@ def _packs(report: Report) -> tuple[Pack, ...]:
 
 
 def _findings(after: Iterable[PolicyResult], before: Iterable[PolicyResult] | None) -> tuple[Finding, ...]:
-    """What policies found, each told apart by whether it was so before."""
+    """What policies found, each told apart by whether it was so before.
 
-    def key(result: PolicyResult) -> tuple[str, str, str, str]:
-        return result.pack, result.policy, result.status, result.urn
+    The same policy may find several things in one resource: those with the same words are the same, and of
+    the others as many were there before as there were.
+    """
+    if before is None:
+        return tuple(_finding(result, "unknown") for result in after)
+    after, left = list(after), list(before)
+    since = ["new"] * len(after)
+    for key in (lambda result: (*_gist(result), result.message), _gist):
+        known = Counter(map(key, left))
+        for index, result in enumerate(after):
+            if since[index] == "new" and known[key(result)]:
+                known[key(result)] -= 1
+                since[index] = "already"
+        left = _remaining(left, known, key)
+    found = [_finding(result, word) for result, word in zip(after, since, strict=True)]
+    return (*found, *(_finding(result, "closed") for result in left))
 
-    after = list(after)
-    known = {key(result) for result in before} if before is not None else None
-    found = [
-        _finding(result, "unknown" if known is None else "already" if key(result) in known else "new")
-        for result in after
-    ]
-    now = {key(result) for result in after}
-    found += [_finding(result, "closed") for result in before or () if key(result) not in now]
-    return tuple(found)
+
+def _gist(result: PolicyResult) -> tuple[str, ...]:
+    return result.pack, result.policy, result.status, result.urn
+
+
+def _remaining(
+    results: Iterable[PolicyResult],
+    known: Counter[tuple[str, ...]],
+    key: Callable[[PolicyResult], tuple[str, ...]],
+) -> list[PolicyResult]:
+    """Of the results before, as many as were not found again."""
+    left: list[PolicyResult] = []
+    for result in results:
+        if known[key(result)]:
+            known[key(result)] -= 1
+            left.append(result)
+    return left
 
 
 def _finding(result: PolicyResult, since: str) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from . import words
@@ -70,10 +71,13 @@ def _policies(review: Review) -> Iterator[str]:
         for pack in stack.packs:
             if pack.error:
                 yield f"{stack.stack}: pack {pack.name} did not run: {pack.error}"
+        names: dict[str, list[str]] = defaultdict(list)
         for found in stack.findings:
-            if found.fails or (found.since == "new" and found.status == "violated"):
-                name = found.urn.rpartition("::")[2] or "the stack"
-                yield f"{stack.stack}: {found.since} {found.level} {found.status} {found.policy}: {name}"
+            if found.since in {"new", "unknown"} and found.status in {"violated", "broken"}:
+                head = f"{found.since if found.since == 'new' else ''} {found.level} {found.status}".strip()
+                names[f"{head} {found.policy}"].append(found.urn.rpartition("::")[2] or "the stack")
+        for head, some in names.items():
+            yield f"{stack.stack}: {head}: {', '.join(dict.fromkeys(some))}"
 
 
 def _section(title: str, told: list[str], width: int, most: int = 40) -> list[str]:

@@ -158,13 +158,13 @@
     place.append(make("p", { className: "note", textContent: `Cost: ${review.cost}. ${review.notes.join(" ")}` }));
     const gone = review.stacks.flatMap((stack) => stack.entries.filter((entry) => entry.custom && ["delete", "replace"].includes(entry.op)).map((entry) => [stack, entry]));
     if (gone.length) {
-      place.append(make("h3", { textContent: "Destroyed and replaced" }));
+      place.append(make("h2", { textContent: "Destroyed and replaced" }));
       const told = gone.slice(0, LISTED).map(([stack, entry]) => make("li", {}, make("span", { className: `op ${entry.op}`, textContent: entry.op }), " ", make("b", { textContent: stack.stack }), ` ${entry.short} `, make("b", { textContent: entry.name }), ": ", ...entry.reasons.flatMap((one) => [make("code", { textContent: one.path }), ` changes, and ${one.text}; `]), ...prose(entry.notes.join("; "))));
       if (gone.length > LISTED) told.push(make("li", { textContent: `and ${gone.length - LISTED} more below` }));
       place.append(make("ul", { className: "gone" }, ...told));
     }
     if (review.exceptions.length) {
-      place.append(make("h3", { textContent: "Exceptions from policies" }));
+      place.append(make("h2", { textContent: "Exceptions from policies" }));
       const told = review.exceptions.map((one) => make("li", { textContent: `${one.kind === "add" ? "new" : "gone"}: ${one.rule} in ${one.stack} for ${one.object}: ${one.reason} (${one.owner}, until ${one.expires})` }));
       place.append(make("ul", {}, ...told));
     }
