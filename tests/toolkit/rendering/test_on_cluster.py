@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,13 +15,13 @@ from berth.rendering import helm as chart_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from berth.localcluster import Cluster
     from berth.rendering import Collected
 
 pytestmark = pytest.mark.cluster
 Objects = dict[tuple[str, str, str], dict[str, Any]]
+OPERATOR = Path(__file__).parent / "crds" / "external-secrets.io_externalsecrets.yaml"
 SPACES = ("berth-local", "berth-metrics")
 NODE_PORT = 30971  # so that a local stack of another test does not have it
 # What the API server and each tool write of their own into an object's metadata.
@@ -174,15 +175,20 @@ def test_kubectl_takes_the_files_from_nothing_in_their_order(
                           "open_apiv3_schema": {"type": "object",
                                                 "x-kubernetes-preserve-unknown-fields": True}}}]})
             k8s.core.v1.Namespace("space", metadata={"name": "render-order"})
-            """
+            k8s.core.v1.Secret("keys", metadata={"name": "keys", "labels": {"a": "b"}, **at},
+                               string_data={"team": config.require_secret("key")})
+            """,
+            secret={"key": "canary-51d0f2a9c3"},
         )
     )
-    write(tmp_path / "out", plain(collected, Secrets()))
+    write(tmp_path / "out", plain(collected, Secrets("external", "vault", prefix="demo")))
     names = yaml.safe_load((tmp_path / "out" / "kustomization.yaml").read_text())["resources"]
     until(lambda: "render-order" not in cluster.kubectl("get", "namespaces", "-o", "name"))
+    cluster.kubectl("apply", "--server-side", "-f", str(OPERATOR))
+    cluster.kubectl("wait", "--for=condition=Established", "-f", str(OPERATOR), "--timeout=60s")
     try:
         for name in names:
-            cluster.kubectl("apply", "--server-side", "-f", str(tmp_path / "out" / name))
+            cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", str(tmp_path / "out" / name))
             if "customresourcedefinition" in name:
                 crd = "crd/things.render.example.org"
                 cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=60s")
@@ -190,6 +196,12 @@ def test_kubectl_takes_the_files_from_nothing_in_their_order(
         made = json.loads(cluster.kubectl("get", "configmap", "settings", *where))
         assert made["data"] == {"prompt": "{{ .Role }}\n{{{x}}}\n", "n": "1e3"}
         assert json.loads(cluster.kubectl("get", "things", "first", *where))["spec"] == {"size": 3}
+        made = json.loads(cluster.kubectl("get", "externalsecrets", "keys", *where))
+        assert made["spec"]["data"][0]["remoteRef"]["key"] == "demo/keys"
     finally:
-        left = ("namespace/render-order", "crd/things.render.example.org")
+        left = (
+            "namespace/render-order",
+            "crd/things.render.example.org",
+            "crd/externalsecrets.external-secrets.io",
+        )
         cluster.kubectl("delete", *left, "--ignore-not-found", "--wait=false")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,11 +152,19 @@ def _text(collected: Collected, needed: list[Needed], folder: Path, count: int, 
     lines = [f"{folder}: {count} files, {len(changed)} changed"]
     lines += [f"  {name}" for name in changed[:_NAMED]]
     lines += [f"  and {len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
-    lines += [f"needed: {one.title}" + (f" from {one.remote}" if one.remote else "") for one in needed]
+    lines += [f"needed: {one.title}" + (f", from {one.remote}" if one.remote else "") for one in needed]
     lines += [f"open: {finding}" for finding in collected.findings]
     lines += [f"open: {title} has the placeholder image {image}" for title, image in collected.images]
-    kinds: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for one in collected.left_out:
-        kinds.setdefault((one.reason, one.type), []).append(one.name)
-    lines += [f"left out: {kind} {', '.join(names)}: {why}" for (why, kind), names in kinds.items()]
-    return "".join(f"{line}\n" for line in lines)
+        reasons.setdefault(one.reason, {}).setdefault(one.type.rpartition(":")[2], []).append(one.name)
+    for reason, kinds in reasons.items():
+        lines.append(f"left out, {sum(map(len, kinds.values()))}: {reason}")
+        lines += [f"  {kind}: {', '.join(names)}" for kind, names in kinds.items()]
+    return "".join(
+        f"{part}\n"
+        for line in lines
+        for part in textwrap.wrap(
+            line, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+    )
