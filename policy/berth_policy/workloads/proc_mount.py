@@ -11,7 +11,7 @@ from berth_policy.subject import at
 def look(_pod: Pod, container: Container) -> Iterator[Said]:
     """Look at one container."""
     kind = at(container.body, "securityContext", "procMount")
-    if kind not in (None, "", "Default"):
+    if kind not in (None, "Default"):
         yield f"{container.path}.securityContext.procMount is {kind}", "Default or absent"
 
 

@@ -30,6 +30,8 @@ class PodVerdict:
 
     baseline: tuple[str, ...]
     restricted: tuple[str, ...]
+    error: str = ""
+    """Why it is no pod at all."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,22 @@ def minor() -> str:
     return f"v1.{version().split('.')[1]}"
 
 
-def reference(program: Path, pods: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[PodVerdict]:
-    """Ask the evaluator about pods, each a name (for errors), its metadata and its spec.
+def reference(
+    program: Path, pods: Sequence[tuple[dict[str, Any], dict[str, Any]]], version: str = ""
+) -> list[PodVerdict]:
+    """Ask the evaluator about pods, each its metadata and its spec.
 
-    Raises:
-        JudgeError: a pod has a field or a type that Kubernetes has not.
+    ``version`` is that of the rules, by default the newest that it has. What has a field or a type that
+    Kubernetes has not gets a verdict with an error.
     """
-    asked = [
-        {"name": name, "version": minor(), "metadata": metadata, "spec": spec}
-        for name, metadata, spec in pods
-    ]
-    answers = ask(program, "pods", asked)["answers"]
+    asked = [{"version": version or minor(), "metadata": metadata, "spec": spec} for metadata, spec in pods]
     return [
-        PodVerdict(tuple(one["baseline"]["reasons"]), tuple(one["restricted"]["reasons"])) for one in answers
+        PodVerdict(
+            tuple(one["baseline"]["reasons"] or ()),
+            tuple(one["restricted"]["reasons"] or ()),
+            one.get("error", ""),
+        )
+        for one in ask(program, "pods", asked)["answers"]
     ]
 
 
@@ -90,9 +95,10 @@ def judge_pods(manifests: Iterable[Manifest], exceptions: Exceptions, program: P
     """Every pod of every stack passes `restricted`, and its namespace enforces what it passes."""
     manifests = list(manifests)
     templates = list(pod_templates(manifests))
-    verdicts = reference(
-        program, [(f"{one.stack} {one.object}", one.metadata, one.spec) for one in templates]
-    )
+    verdicts = reference(program, [(one.metadata, one.spec) for one in templates])
+    for template, verdict in zip(templates, verdicts, strict=True):
+        if verdict.error:
+            raise JudgeError(f"{template.stack}: the pods of {template.object} are none: {verdict.error}")
     found = [
         finding
         for template, verdict in zip(templates, verdicts, strict=True)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
 
@@ -12,7 +14,6 @@ import (
 
 // A pod as a namespace's admission would see it; the version is that of the labels, such as "v1.35" or "latest".
 type podInput struct {
-	Name     string            `json:"name"`
 	Version  string            `json:"version"`
 	Metadata metav1.ObjectMeta `json:"metadata"`
 	Spec     corev1.PodSpec    `json:"spec"`
@@ -23,14 +24,15 @@ type verdict struct {
 	Reasons []string `json:"reasons"`
 }
 
+// What is no pod at all gets an error instead of verdicts, and the others their answers all the same.
 type podAnswer struct {
-	Name       string  `json:"name"`
+	Error      string  `json:"error,omitempty"`
 	Baseline   verdict `json:"baseline"`
 	Restricted verdict `json:"restricted"`
 }
 
 func pods() error {
-	var inputs []podInput
+	var inputs []json.RawMessage
 	if err := read(&inputs); err != nil {
 		return err
 	}
@@ -39,31 +41,45 @@ func pods() error {
 		return err
 	}
 	answers := make([]podAnswer, 0, len(inputs))
-	for _, input := range inputs {
-		version, err := api.ParseVersion(input.Version)
+	for _, raw := range inputs {
+		answer, err := judgePod(evaluator, raw)
 		if err != nil {
-			return fmt.Errorf("%s: version %q: %w", input.Name, input.Version, err)
+			answer = podAnswer{Error: err.Error()}
 		}
-		// As the API server's defaults, which come before admission: a volume without a source is an emptyDir.
-		for i := range input.Spec.Volumes {
-			if volume := &input.Spec.Volumes[i]; volume.VolumeSource == (corev1.VolumeSource{}) {
-				volume.EmptyDir = &corev1.EmptyDirVolumeSource{}
-			}
-		}
-		ask := func(level api.Level) verdict {
-			found := verdict{Allowed: true, Reasons: []string{}}
-			for _, result := range evaluator.EvaluatePod(
-				api.LevelVersion{Level: level, Version: version}, &input.Metadata, &input.Spec) {
-				if !result.Allowed {
-					found.Allowed = false
-					found.Reasons = append(found.Reasons, fmt.Sprintf("%s: %s", result.ForbiddenReason, result.ForbiddenDetail))
-				}
-			}
-			return found
-		}
-		answers = append(answers, podAnswer{input.Name, ask(api.LevelBaseline), ask(api.LevelRestricted)})
+		answers = append(answers, answer)
 	}
 	return write(map[string]any{"version": moduleVersion("k8s.io/pod-security-admission"), "answers": answers})
+}
+
+func judgePod(evaluator policy.Evaluator, raw json.RawMessage) (podAnswer, error) {
+	var input podInput
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&input); err != nil {
+		return podAnswer{}, err
+	}
+	version, err := api.ParseVersion(input.Version)
+	if err != nil {
+		return podAnswer{}, fmt.Errorf("version %q: %w", input.Version, err)
+	}
+	// As the API server's defaults, which come before admission: a volume without a source is an emptyDir.
+	for i := range input.Spec.Volumes {
+		if volume := &input.Spec.Volumes[i]; volume.VolumeSource == (corev1.VolumeSource{}) {
+			volume.EmptyDir = &corev1.EmptyDirVolumeSource{}
+		}
+	}
+	ask := func(level api.Level) verdict {
+		found := verdict{Allowed: true, Reasons: []string{}}
+		for _, result := range evaluator.EvaluatePod(
+			api.LevelVersion{Level: level, Version: version}, &input.Metadata, &input.Spec) {
+			if !result.Allowed {
+				found.Allowed = false
+				found.Reasons = append(found.Reasons, fmt.Sprintf("%s: %s", result.ForbiddenReason, result.ForbiddenDetail))
+			}
+		}
+		return found
+	}
+	return podAnswer{Baseline: ask(api.LevelBaseline), Restricted: ask(api.LevelRestricted)}, nil
 }
 
 func moduleVersion(path string) string {
