@@ -7,8 +7,8 @@ from berth_policy.environment import TYPE
 from berth_policy.rule import ADVICE, Finding, Rule
 from berth_policy.subject import Stack, sequence
 
-_ELSEWHERE = re.compile(r"images\.refs\.(?!sagemaker-)|has no pinned weights|is not pinned: the digest of")
-"""Findings that `open-images` and `open-weights` report of each object."""
+_ELSEWHERE = re.compile(r"images\.refs\.|has no pinned weights|is not pinned: the digest of")
+"""Findings that `open-images`, `open-sagemaker-images` and `open-weights` report of each object."""
 
 
 def check(stack: Stack) -> Iterator[Finding]:

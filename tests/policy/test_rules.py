@@ -1,0 +1,389 @@
+"""Each rule of Kubernetes: what is good, what is bad, what controllers make, what a preview does not know.
+
+The good program is programs/raw.py; each case changes one thing of it, and exactly the named rules trip.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from berth_policy import pack
+from berth_policy.testing import UNKNOWN, Given, Results, check, given
+from berth_policy.workloads import POD_SECURITY
+
+sys.path.insert(0, str(Path(__file__).parent / "programs"))
+import bad  # type: ignore[import-not-found]
+import raw  # type: ignore[import-not-found]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GONE = object()
+POD = ("web", "spec", "template", "spec")
+FIRST = (*POD, "containers", 0)
+CONTEXT = (*FIRST, "securityContext")
+Path_ = tuple[str | int, ...]
+INIT = {**raw.container("init"), "restartPolicy": "Always"}
+EPHEMERAL = {"name": "debug", "image": raw.IMAGE, "securityContext": {"privileged": True}}
+ROLE = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole"
+BINDING = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding"
+
+
+def _role(**rule: Any) -> tuple[str, dict[str, Any]]:
+    return ROLE, {"metadata": {"name": "r"}, "rules": [{"apiGroups": [""], **rule}]}
+
+
+def _binding(role: str, **subject: Any) -> tuple[str, dict[str, Any]]:
+    return BINDING, {
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [subject],
+    }
+
+
+BAD: list[tuple[str, Path_, Any]] = [
+    ("pods-host-namespaces", (*POD, "hostPID"), True),
+    ("pods-host-namespaces", (*POD, "hostIPC"), True),
+    ("pods-privileged", (*CONTEXT, "privileged"), True),
+    ("pods-privilege-escalation", (*CONTEXT, "allowPrivilegeEscalation"), GONE),
+    ("pods-privilege-escalation", (*CONTEXT, "allowPrivilegeEscalation"), True),
+    ("pods-capabilities", (*CONTEXT, "capabilities"), GONE),
+    ("pods-capabilities", (*CONTEXT, "capabilities", "drop"), ["NET_RAW"]),
+    ("pods-capabilities", (*CONTEXT, "capabilities", "add"), ["SYS_TIME"]),
+    ("pods-host-path", (*POD, "volumes", 0, "hostPath"), {"path": "/etc"}),
+    ("pods-volume-types", (*POD, "volumes", 0, "gcePersistentDisk"), {"pdName": "a"}),
+    ("pods-host-ports", (*FIRST, "ports", 0, "hostPort"), 80),
+    ("pods-probe-hosts", (*FIRST, "livenessProbe", "httpGet", "host"), "10.0.0.1"),
+    ("pods-app-armor", (*CONTEXT, "appArmorProfile"), {"type": "Unconfined"}),
+    (
+        "pods-app-armor",
+        (*POD[:-1], "metadata", "annotations"),
+        {"container.apparmor.security.beta.kubernetes.io/web": "unconfined"},
+    ),
+    ("pods-selinux", (*POD, "securityContext", "seLinuxOptions"), {"type": "spc_t"}),
+    ("pods-selinux", (*CONTEXT, "seLinuxOptions"), {"user": "system_u"}),
+    ("pods-proc-mount", (*CONTEXT, "procMount"), "Unmasked"),
+    ("pods-seccomp", (*POD, "securityContext", "seccompProfile"), GONE),
+    ("pods-seccomp", (*CONTEXT, "seccompProfile"), {"type": "Unconfined"}),
+    ("pods-sysctls", (*POD, "securityContext", "sysctls"), [{"name": "kernel.sem", "value": "1"}]),
+    ("pods-host-process", (*CONTEXT, "windowsOptions"), {"hostProcess": True}),
+    ("pods-run-as-non-root", (*POD, "securityContext", "runAsNonRoot"), GONE),
+    ("pods-run-as-non-root", (*CONTEXT, "runAsNonRoot"), False),
+    ("pods-run-as-user", (*POD, "securityContext", "runAsUser"), 0),
+    ("pods-read-only-root", (*CONTEXT, "readOnlyRootFilesystem"), False),
+    ("pods-resources", (*FIRST, "resources", "limits"), GONE),
+    ("pods-resources", (*FIRST, "resources", "requests", "cpu"), GONE),
+    ("pods-resources", (*FIRST, "resources", "requests"), GONE),
+    ("pods-limits-hold", (*FIRST, "resources", "requests", "memory"), "1Gi"),
+    ("pods-scratch-limits", (*POD, "volumes", 0, "emptyDir"), {}),
+    ("pods-termination", (*POD, "terminationGracePeriodSeconds"), 6),
+    ("pods-service-links", (*POD, "enableServiceLinks"), GONE),
+    ("pods-liveness", (*FIRST, "livenessProbe"), GONE),
+    ("pods-liveness", (*FIRST, "startupProbe"), GONE),
+    ("pods-liveness", (*FIRST, "livenessProbe", "periodSeconds"), 60),
+    ("pods-readiness", (*FIRST, "readinessProbe"), GONE),
+    ("pods-readiness", (*FIRST, "readinessProbe", "failureThreshold"), 100),
+    ("pods-drain", (*FIRST, "env"), [{"name": "BERTH_DRAIN_SECONDS", "value": "31"}]),
+    ("pods-spread", (*POD, "topologySpreadConstraints"), GONE),
+    ("workloads-rollout", ("web", "spec", "strategy"), {"type": "Recreate"}),
+    ("workloads-rollout", ("web", "spec", "strategy"), {"rollingUpdate": {"maxUnavailable": "100%"}}),
+    ("disruption-budgets", ("budget",), GONE),
+    ("disruption-budgets", ("budget", "spec", "maxUnavailable"), 0),
+    ("disruption-budgets", ("budget", "spec", "maxUnavailable"), "0%"),
+    ("disruption-budgets", ("budget", "spec", "maxUnavailable"), "100%"),
+    ("disruption-budgets", ("budget", "spec", "unhealthyPodEvictionPolicy"), GONE),
+    ("disruption-budgets", ("budget", "spec", "maxUnavailable"), GONE),
+    ("autoscaler-owns-replicas", ("web", "spec", "replicas"), 2),
+    ("autoscaler-owns-replicas", ("scaler", "spec", "maxReplicas"), 1),
+    ("production-replicas", ("scaler", "spec", "minReplicas"), GONE),
+    ("namespaces-restricted", ("space", "metadata", "labels"), GONE),
+    ("network-default-deny", ("deny",), GONE),
+    ("network-default-deny", ("deny", "spec", "policyTypes"), ["Ingress"]),
+    ("network-default-deny", ("deny", "spec", "podSelector"), {"matchLabels": raw.SELECTOR}),
+    ("network-metadata", ("allow", "spec", "egress", 0, "to"), []),
+    ("network-metadata", ("allow", "spec", "egress", 0, "to", 0, "ipBlock", "except"), ["10.0.0.0/8"]),
+    ("network-metadata", ("allow", "spec", "egress", 0, "to", 0, "ipBlock"), {"cidr": "::/0"}),
+    ("network-metadata", ("allow", "spec", "egress", 0, "to", 0, "ipBlock"), {"cidr": "169.254.169.254/32"}),
+    ("network-open-ingress", ("allow", "spec", "ingress", 0, "from"), GONE),
+    ("network-open-ingress", ("allow", "spec", "ingress", 0, "from", 0, "ipBlock", "cidr"), "::/0"),
+    ("network-open-ingress", ("allow", "spec", "ingress", 0, "from", 0), {"namespaceSelector": {}}),
+    ("network-policies-effective", ("allow", "spec", "policyTypes"), ["Ingress"]),
+    ("services-reach-pods", ("service", "spec", "ports", 0, "targetPort"), "https"),
+    ("services-node-ports", ("service", "spec", "type"), "NodePort"),
+    ("services-not-public", ("service", "spec", "externalIPs"), ["203.0.113.1"]),
+    ("service-accounts-own", (*POD, "serviceAccountName"), "another"),
+    ("service-account-tokens", (*POD, "automountServiceAccountToken"), True),
+    ("service-account-tokens", ("account", "automountServiceAccountToken"), GONE),
+    ("rbac-wildcards", ("role",), _role(resources=["pods"], verbs=["*"])),
+    ("rbac-wildcards", ("role",), _role(resources=["pods/*"], verbs=["get"])),
+    ("rbac-escalation", ("role",), _role(resources=["secrets"], verbs=["list"])),
+    ("rbac-escalation", ("role",), _role(resources=["pods/exec"], verbs=["create"])),
+    ("rbac-escalation", ("role",), _role(resources=["users"], verbs=["impersonate"])),
+    (
+        "rbac-admin",
+        ("binding",),
+        _binding("cluster-admin", kind="ServiceAccount", name="web", namespace="shop"),
+    ),
+    ("rbac-admin", ("binding",), _binding("view", kind="Group", name="system:authenticated")),
+    ("rbac-admin", ("binding",), _binding("view", kind="ServiceAccount", name="default", namespace="shop")),
+    ("secrets-not-in-clear", (*FIRST, "env"), [{"name": "API_KEY", "value": "0123456789"}]),
+    ("secrets-not-in-clear", (*FIRST, "args"), ["--api-key", "0123456789"]),
+    ("secrets-not-in-clear", (*FIRST, "args"), ["--api-key=0123456789"]),
+    ("images-version", (*FIRST, "image"), GONE),
+    ("images-digest", (*FIRST, "image"), "registry.example/web:1"),
+    ("images-digest", (*FIRST, "image"), "registry.example:5000/web:1@sha256:short"),
+    ("models-remote-code", (*FIRST, "args"), ["--trust-remote-code"]),
+    ("models-remote-code", (*FIRST, "env"), [{"name": "TRUST_REMOTE_CODE", "value": "true"}]),
+    ("models-format", (*FIRST, "args"), ["--model", "/models/pytorch_model.bin"]),
+    ("models-checked", (*FIRST, "env"), [{"name": "BERTH_WEIGHTS_SOURCE", "value": "packaged:a"}]),
+    ("models-revision", (*FIRST, "env"), [{"name": "BERTH_MODEL_REVISION", "value": "main"}]),
+    ("gateways-need-keys", (*FIRST, "env"), [{"name": "BERTH_ALLOW_ANONYMOUS", "value": "true"}]),
+    ("accelerators-requested", (*FIRST, "image"), f"docker.io/vllm/vllm-openai@{raw.DIGEST}"),
+    ("accelerators-placement", (*FIRST, "resources", "limits", "nvidia.com/gpu"), 1),
+]
+ALSO = {  # what further rules a case breaks, and rightly so
+    ("disruption-budgets", ("budget", "spec", "maxUnavailable"), 0): set(),
+}
+
+
+def changed(objects: raw.Objects, path: Path_, value: Any) -> raw.Objects:
+    """The program with one value put in or taken out."""
+    result = copy.deepcopy(objects)
+    if len(path) == 1:
+        if value is GONE:
+            del result[str(path[0])]
+        else:
+            result[str(path[0])] = value
+        return result
+    holder: Any = result[str(path[0])][1]
+    for key in path[1:-1]:
+        holder = holder.setdefault(key, {}) if isinstance(holder, dict) else holder[key]
+    if value is GONE:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = value
+    return result
+
+
+def given_of(objects: raw.Objects) -> list[Given]:
+    """The program's resources, as the runtime gets them."""
+    return [given(token, name, inputs) for name, (token, inputs) in objects.items()]
+
+
+def _id(case: tuple[str, Path_, Any]) -> str:
+    return f"{case[0]} {'.'.join(map(str, case[1][-3:]))}"
+
+
+@pytest.mark.parametrize("case", BAD, ids=_id)
+def test_one_change_trips_its_rule(case: tuple[str, Path_, Any], judge: Callable[..., Results]) -> None:
+    rule, path, value = case
+    results = judge(given_of(changed(raw.good(), path, value)))
+    assert not results.broken
+    assert rule in results.tripped, results
+    said = [one.message for one in results if one.policy == rule]
+    assert all(
+        words in said[0] for words in ("; wanted: ", "\nWhy: ", "\nFix: ", "\nMore: docs/policies.md#")
+    )
+    beside = results.tripped - {rule}
+    assert beside <= {"disruption-budgets", "gateways-need-keys"} | _beside(rule, value), results
+
+
+def _beside(rule: str, value: Any) -> set[str]:
+    """What a change breaks besides, and rightly."""
+    return {
+        "images-version": {"images-digest"},
+        "service-account-tokens": set(),
+        "rbac-admin": {"service-account-tokens"},
+        "accelerators-requested": {"models-revision"},
+        "network-open-ingress": {"network-metadata"},
+        "pods-volume-types": {"pods-scratch-limits"},
+        "services-node-ports": {"network-tls"},
+    }.get(rule, set())
+
+
+def test_every_rule_of_kubernetes_has_a_case() -> None:
+    tried = {case[0] for case in BAD} | {name for one in bad.BAD.values() for name in one.breaks}
+    groups = {"workloads", "network", "accelerators", "supply_chain"}
+    wanted = {rule.name for rule in pack.rules() if rule.group in groups}
+    wanted |= {rule.name for rule in pack.rules() if rule.name.startswith(("rbac-", "service-", "secrets-"))}
+    assert wanted - tried == set()
+
+
+TEMPLATES: dict[str, Path_] = {
+    "kubernetes:core/v1:Pod": (),
+    "kubernetes:core/v1:PodTemplate": ("template",),
+    "kubernetes:core/v1:ReplicationController": ("spec", "template"),
+    "kubernetes:apps/v1:Deployment": ("spec", "template"),
+    "kubernetes:apps/v1:DeploymentPatch": ("spec", "template"),
+    "kubernetes:apps/v1:ReplicaSet": ("spec", "template"),
+    "kubernetes:apps/v1:StatefulSet": ("spec", "template"),
+    "kubernetes:apps/v1:DaemonSet": ("spec", "template"),
+    "kubernetes:batch/v1:Job": ("spec", "template"),
+    "kubernetes:batch/v1:CronJob": ("spec", "jobTemplate", "spec", "template"),
+    "kubernetes:argoproj.io/v1alpha1:Rollout": ("spec", "template"),
+    "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet": (
+        "spec",
+        "leaderWorkerTemplate",
+        "workerTemplate",
+    ),
+    "kubernetes:serving.kserve.io/v1beta1:InferenceService": ("spec", "predictor"),
+}
+
+
+def _in(kind: str, spec: dict[str, Any]) -> Given:
+    body: dict[str, Any] = {"metadata": {"labels": raw.SELECTOR}, "spec": spec}
+    if kind.endswith("InferenceService"):
+        body = spec
+    for key in reversed(TEMPLATES[kind]):
+        body = {str(key): body}
+    return given(kind, "it", {**body, "metadata": {**raw.metadata("it"), **body.get("metadata", {})}})
+
+
+@pytest.mark.parametrize("place", ["containers", "initContainers", "ephemeralContainers"])
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_pods_are_found_in_whatever_makes_them(kind: str, place: str, judge: Callable[..., Results]) -> None:
+    spec = raw.pod_spec()
+    spec.setdefault(place, []).append({**raw.container("second"), "securityContext": {"privileged": True}})
+    results = judge([_in(kind, spec)])
+    assert not results.broken
+    found = {one.policy: one.message for one in results if one.status == "violated"}
+    assert {"pods-privileged", "pods-capabilities", "pods-privilege-escalation"} <= set(found)
+    assert f"{place}[" in found["pods-privileged"]
+
+
+def test_lists_hold_what_they_hold(judge: Callable[..., Results]) -> None:
+    spec = raw.pod_spec()
+    spec["hostNetwork"] = True
+    items = [{"metadata": raw.metadata("it"), "spec": {"template": {"spec": spec}}}]
+    results = judge([given("kubernetes:apps/v1:DeploymentList", "list", {"items": items})])
+    found = [one.message for one in results if one.policy == "pods-host-namespaces"]
+    assert len(found) == 1
+    assert "items[0].spec.template.spec.hostNetwork" in found[0]
+
+
+def test_a_node_agent_may_what_its_namespace_says_why(judge: Callable[..., Results]) -> None:
+    spec = raw.pod_spec()
+    spec |= {"hostPID": True, "serviceAccountName": "agent"}
+    agent = given(
+        "kubernetes:apps/v1:DaemonSet",
+        "agent",
+        {"metadata": raw.metadata("a"), "spec": {"template": {"spec": spec}}},
+    )
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    reason = {"berth.dev/pod-security-reason": "it reads the processes of its node"}
+    for annotations, trips in (({}, True), (reason, False)):
+        space = given(
+            "kubernetes:core/v1:Namespace",
+            "space",
+            {"metadata": {"name": raw.SPACE, "labels": labels, "annotations": annotations}},
+        )
+        tripped = judge([space, agent]).tripped
+        assert ("pods-host-namespaces" in tripped) is trips
+        assert ("namespaces-restricted" in tripped) is trips
+    # Only a DaemonSet is an agent.
+    pod = given("kubernetes:core/v1:Pod", "pod", {"metadata": raw.metadata("a"), "spec": spec})
+    assert "pods-host-namespaces" in judge([space, pod]).tripped
+
+
+UNKNOWN_AT: list[tuple[str, Path_]] = [
+    ("pods-privileged", (*CONTEXT, "privileged")),
+    ("pods-host-namespaces", (*POD, "hostNetwork")),
+    ("pods-capabilities", (*CONTEXT, "capabilities", "drop")),
+    ("pods-resources", (*FIRST, "resources", "limits", "memory")),
+    ("images-digest", (*FIRST, "image")),
+    ("network-metadata", ("allow", "spec", "egress", 0, "to", 0, "ipBlock", "cidr")),
+    ("services-not-public", ("service", "spec", "type")),
+    ("service-accounts-own", (*POD, "serviceAccountName")),
+    ("disruption-budgets", ("budget", "spec", "maxUnavailable")),
+    ("production-replicas", ("scaler", "spec", "minReplicas")),
+    ("namespaces-restricted", ("space", "metadata", "labels")),
+]
+
+
+@pytest.mark.parametrize(("rule", "path"), UNKNOWN_AT, ids=[rule for rule, _ in UNKNOWN_AT])
+def test_a_value_that_it_needs_and_nobody_knows_is_no_pass(
+    rule: str, path: Path_, judge: Callable[..., Results]
+) -> None:
+    results = judge(given_of(changed(raw.good(), path, UNKNOWN)))
+    assert rule in results.unevaluated
+    assert rule not in results.tripped
+    assert not results.broken
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (*FIRST, "env"),
+        (*POD[:-1], "metadata", "annotations", "checksum"),
+        ("web", "metadata", "annotations", "any"),
+        (*FIRST, "livenessProbe", "httpGet", "path"),
+        ("service", "spec", "clusterIP"),
+        ("allow", "metadata", "labels", "any"),
+    ],
+    ids=lambda path: ".".join(map(str, path[-2:])),
+)
+def test_a_value_that_no_rule_needs_stops_none(path: Path_, judge: Callable[..., Results]) -> None:
+    value: Any = [{"name": "ADDRESS", "value": UNKNOWN}] if path[-1] == "env" else UNKNOWN
+    assert judge(given_of(changed(raw.good(), path, value))) == ()
+
+
+def test_what_is_found_before_an_unknown_value_still_counts(judge: Callable[..., Results]) -> None:
+    objects = changed(raw.good(), (*CONTEXT, "privileged"), UNKNOWN)
+    second = copy.deepcopy(objects["web"])
+    second[1]["metadata"]["name"] = "second"
+    second[1]["spec"]["template"]["spec"]["containers"][0]["securityContext"]["privileged"] = True
+    objects["second"] = second
+    results = judge(given_of(objects))
+    assert "pods-privileged" in results.tripped
+    assert "pods-privileged" in results.unevaluated
+    unsure = next(one for one in results if one.status == "unevaluated")
+    assert "Deployment shop/web" in unsure.message
+
+
+def test_levels_follow_the_environment(judge: Callable[..., Results]) -> None:
+    objects = changed(raw.good(), (*FIRST, "image"), "registry.example/web:1")
+    here = given("berth:stacks:Environment", "environment", {"environment": "development", "findings": []})
+    assert judge(given_of(objects)).tripped == {"images-digest"}
+    assert judge([here, *given_of(objects)]) == ()
+    assert judge(given_of(objects), config={"environment": {"environment": "local"}}) == ()
+    odd = judge(given_of(objects), config={"environment": {"environment": "prod"}})
+    assert odd.tripped == {"environment", "images-digest"}
+
+
+def test_pod_security_is_made_of_rules_that_are_there() -> None:
+    assert set(POD_SECURITY) <= {rule.name for rule in pack.rules()}
+
+
+WRONG: list[Any] = [None, "x", 3, [], {}, True, [1], {"a": 1}, [None], "", [{"name": None}]]
+
+
+def _places(value: Any, path: Path_ = ()) -> list[Path_]:
+    found = [path] if path else []
+    if isinstance(value, dict):
+        found += [one for key, item in value.items() for one in _places(item, (*path, key))]
+    if isinstance(value, list):
+        found += [one for number, item in enumerate(value) for one in _places(item, (*path, number))]
+    return found
+
+
+def test_no_rule_raises_whatever_a_program_writes() -> None:
+    """Every value of the good program, one after the other, as something of another type."""
+    policies = pack.policies(__import__("berth_policy.run", fromlist=["Run"]).Run())
+    assert policies
+    objects = raw.good()
+    from berth_policy.testing.trial import Trial  # noqa: PLC0415 - here, not above, since it is no public name
+
+    trial = Trial(pack.rules(), given_of(objects))
+    tried = 0
+    for name, (token, inputs) in objects.items():
+        for path in _places(inputs):
+            for value in WRONG:
+                spoiled = changed(objects, (name, *path), value)
+                trial.trips(given(token, name, spoiled[name][1]))
+                tried += 1
+    assert tried > 2000
+    assert check
