@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pulumi_policy.proxy import UnknownValueError
+
 from berth_policy.checks import Said, of_each, of_stack
 from berth_policy.kubernetes import KUBERNETES, Container, Pod, objects
 from berth_policy.rule import Finding, Rule
@@ -38,7 +40,11 @@ def look(_pod: Pod, container: Container) -> Iterator[Said]:
 
 
 def _is_secret(holder: Mapping[str, Any], key: str) -> bool:
-    return bool(_VALUE.match(str(holder.get(key) or "")))
+    """Whether a value looks like a token; one that a preview does not know is nobody's literal."""
+    try:
+        return bool(_VALUE.match(str(holder.get(key) or "")))
+    except UnknownValueError:
+        return False
 
 
 def check(stack: Stack) -> Iterator[Finding]:

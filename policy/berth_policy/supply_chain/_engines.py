@@ -153,5 +153,5 @@ def _variables(
         for key in data:
             yield key, (data, key)
     for entry in map(mapping, sequence(one.body.get("env"))):
-        if entry.get("name") and "value" in entry:
+        if entry.get("name") and "value" in list(entry):
             yield str(entry["name"]), (entry, "value")

@@ -30,7 +30,7 @@ def _look(thing: Object) -> Iterator[Finding]:
 def _target(stack: Stack, scaler: Object) -> Iterator[Finding]:
     target = at(scaler.spec, "scaleTargetRef", "name")
     named = {pod.object.name for pod in all_pods(stack) if pod.namespace == scaler.namespace}
-    if named and "" not in named and target not in named:
+    if named and "" not in named and str(target) not in named:
         found = f"{scaler.path}spec.scaleTargetRef names {target}, which is no workload of the stack there"
         yield Finding(found, f"one of {', '.join(sorted(named))}", scaler.resource)
     if scaler.kind == "HorizontalPodAutoscaler":

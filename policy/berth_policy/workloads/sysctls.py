@@ -21,7 +21,7 @@ def look(pod: Pod) -> Iterator[Said]:
     """Look at one pod."""
     for number, sysctl in enumerate(sequence(at(pod.spec, "securityContext", "sysctls"))):
         name = mapping(sysctl).get("name")
-        if name not in SAFE:
+        if str(name) not in SAFE:
             yield f"{pod.path}.securityContext.sysctls[{number}] is {name}", "a safe sysctl, or none"
 
 
