@@ -157,13 +157,45 @@ def test_a_value_by_hand_does_what_it_says(
     assert text["ConfigMap", "app-slim", "settings"]["data"]["number"] == "007"
 
 
-def test_what_has_another_shape_is_refused_by_name(
-    stacks: tuple[Collected, Collected], plan: Callable[..., Report]
+def test_what_only_some_stacks_have_is_switched_on_by_a_value(
+    plan: Callable[..., Report],
+    helm: Callable[..., str],
+    by_key: Callable[[str], Objects],
+    wanted: Callable[[Collected], Objects],
+    chart: Path,
 ) -> None:
-    other = collect(plan(PROGRAM + 'k8s.core.v1.ConfigMap("more", metadata={"name": "more", **at})', "more",
-                         {"key": CANARY}, **SLIM))  # fmt: skip
-    with pytest.raises(RenderError, match="only in more: ConfigMap more/ConfigMap"):
-        rendered(stacks[0], other)
+    more = """
+k8s.core.v1.ConfigMap("more", metadata={"name": "more", **at}, data={"b": "{{ more }}"})
+class Whole(pulumi.ComponentResource):
+    def __init__(self):
+        super().__init__("x:y:Whole", "whole")
+        below = pulumi.ResourceOptions(parent=self)
+        own = k8s.core.v1.Namespace("whole-space", metadata={"name": "whole"}, opts=below)
+        for part in ("a", "b"):
+            k8s.core.v1.ConfigMap(f"whole-{part}", metadata={"name": part, "namespace": "whole"}, opts=below)
+Whole()
+"""
+    small = collect(plan(PROGRAM, "slim", {"key": CANARY}, **SLIM))
+    large = collect(plan(PROGRAM + more, "large", {"key": CANARY}, **SLIM))
+    for first, second in ((small, large), (large, small)):
+        files = rendered(first, second)
+        write(chart, files)
+        assert "0 chart(s) failed" in helm("lint", "--strict", chart)
+        made = by_key(helm("template", "x", chart))
+        assert without_empty_annotations(made) == wanted(first)
+        made = by_key(helm("template", "x", chart, "-f", chart / f"values-{second.stack}.yaml"))
+        assert without_empty_annotations(made) == wanted(second)
+        flags = yaml.safe_load(files["values.yaml"])
+        is_large = first is large
+        assert flags["whole"]["enabled"] is is_large
+        assert flags["more"]["enabled"] is is_large
+        assert flags["namespaces"]["whole"]["create"] is is_large
+    nothing = collect(plan('k8s.core.v1.Namespace("else", metadata={"name": "else"})', "other"))
+    with pytest.raises(RenderError, match="slim and other have no object in common"):
+        rendered(small, nothing)
+
+
+def test_wrong_names_of_charts_are_refused() -> None:
     with pytest.raises(RenderError, match="--chart-name My_Chart"):
         Chart("My_Chart")
     with pytest.raises(RenderError, match="semantic version"):
@@ -179,7 +211,8 @@ def test_every_shipped_stack_is_a_chart(
 ) -> None:
     collected = {name: collect(report) for name, report in shipped.items()}
     for name, one in collected.items():
-        others = [collected["local"]] if name == "onprem" else []
+        pairs = {"onprem": "local", "gcp-dev": "gcp-prod", "aws-prod": "aws-dev"}
+        others = [collected[pairs[name]]] if name in pairs else []
         files = rendered(one, *others)
         write(tmp_path / name, files)
         values = yaml.safe_load(files["values.yaml"])
@@ -188,10 +221,10 @@ def test_every_shipped_stack_is_a_chart(
         made = by_key(helm("template", "x", tmp_path / name))
         assert without_empty_annotations(made) == wanted(one), name
         assert not [key for key in made if key[0] == "Secret"]
-    as_local = by_key(
-        helm("template", "x", tmp_path / "onprem", "-f", tmp_path / "onprem" / "values-local.yaml")
-    )
-    assert without_empty_annotations(as_local) == wanted(collected["local"])
+        for other in others:
+            values_file = tmp_path / name / f"values-{other.stack}.yaml"
+            made = by_key(helm("template", "x", tmp_path / name, "-f", values_file))
+            assert without_empty_annotations(made) == wanted(other), (name, other.stack)
     varied = yaml.safe_load((tmp_path / "onprem" / "values-local.yaml").read_text())
     assert varied["smollm2"]["service"]["type"] == "NodePort"
     assert varied["smollm2Autoscaler"]["hpa"]["maxReplicas"] == 3

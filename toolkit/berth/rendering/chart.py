@@ -114,7 +114,6 @@ def _chart(
         json.dumps(schema_of(shape, everything), indent=2, ensure_ascii=False) + "\n"
     )
     sums = _sums(shape)
-    manifests = first.manifests()
     for item in shape.items:
         name = f"templates/{file_name(item.component, item.part)}.yaml"
         if name in files:
@@ -122,7 +121,12 @@ def _chart(
         if item.kind == "Namespace":
             files[name] = namespace_template(item.manifest, camel(item.component))
         else:
-            files[name] = template(manifests[item.alias], shape.slots[item.alias], sums.get(item.alias, {}))
+            files[name] = template(
+                shape.manifests[item.alias],
+                shape.slots[item.alias],
+                sums.get(item.alias, {}),
+                shape.flags.get(item.alias, ()),
+            )
     return files
 
 
@@ -161,7 +165,7 @@ def _config(shape: Shape) -> dict[str, tuple[tuple[str, str], list[Slot]]]:
     """Per workload: its keys, and the slots of the ConfigMaps that its pods read."""
     keys = keys_of(shape.items)
     maps = {
-        (item.namespace, item.name): slot
+        (_space(shape, item), item.name): slot
         for item in shape.items
         if item.kind == "ConfigMap"
         for slot in shape.slots[item.alias]
@@ -172,21 +176,29 @@ def _config(shape: Shape) -> dict[str, tuple[tuple[str, str], list[Slot]]]:
         slots = shape.slots[item.alias]
         if not any(slot.keys[-1:] == ("podAnnotations",) for slot in slots):
             continue
-        read = [maps[key] for key in sorted(_read_maps(item)) if key in maps]
+        read = [
+            maps[key] for name in sorted(_read_maps(item)) if (key := (_space(shape, item), name)) in maps
+        ]
         if read:
             found[item.alias] = keys[item.alias], read
     return found
 
 
-def _read_maps(item: Item) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
+def _space(shape: Shape, item: Item) -> Any:
+    """The object's namespace: by reference where the chart makes it, since stacks name it differently."""
+    return shape.manifests[item.alias]["metadata"].get("namespace")
+
+
+def _read_maps(item: Item) -> set[str]:
+    """The names of the ConfigMaps that a workload's pods read."""
+    found: set[str] = set()
 
     def look(value: Any, under: str) -> None:
         if isinstance(value, Mapping):
             if under in {"configMapRef", "configMapKeyRef", "configMap"} and isinstance(
                 value.get("name"), str
             ):
-                found.add((item.namespace, value["name"]))
+                found.add(value["name"])
             for key, inner in value.items():
                 look(inner, key)
         elif isinstance(value, list):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .shape import MISSING, value_at
+from .slots import Slot
 
 if TYPE_CHECKING:
     from berth.deployer.values import Path
 
     from .shape import Shape
-    from .slots import Slot
 
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _QUANTITY = {"type": ["string", "number"]}
@@ -82,6 +82,9 @@ def schema_of(shape: Shape, everything: list[dict[str, Any]]) -> dict[str, Any]:
         spaces = _map(dict.fromkeys(shape.spaces, space), list(shape.spaces))
         root["properties"]["namespaces"] = spaces
         root["required"].append("namespaces")
+    for flag in sorted(set(shape.flags.values())):
+        said = {"type": "boolean", "description": "whether it is there"}
+        _put(root, Slot((), flag, optional=False), said)
     for alias, slots in shape.slots.items():
         for slot in slots:
             _put(root, slot, {**_type(slot.path, slot, everything), "description": _said(alias, slot.path)})

@@ -20,28 +20,13 @@ from .slots import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from berth.deployer.values import Path
 
     from .collect import Item
 
 MISSING = object()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What all stacks that a chart serves have in common.
-
-    Attributes:
-        items: the objects of the first stack, with a `NamespaceRef` for each of its own namespaces.
-        slots: per alias of an object, what of it is a value.
-        spaces: the keys of the namespaces that the chart makes.
-    """
-
-    items: tuple[Item, ...]
-    slots: Mapping[str, tuple[Slot, ...]]
-    spaces: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,30 +46,73 @@ class Stack:
         return {item.alias: referred(item.manifest, self.spaces) for item in self.items}
 
 
-def shape_of(first: Stack, others: Iterable[Stack] = ()) -> Shape:
+@dataclass(frozen=True)
+class Shape:
+    """What a chart that serves several stacks consists of.
+
+    Attributes:
+        items: the objects of all of them, each as the first stack has it that has it.
+        manifests: the same by alias, with a `NamespaceRef` for each namespace that the chart makes.
+        slots: per alias, what of an object is a value.
+        flags: per alias of an object that not every stack has, the keys of the value that says so.
+        spaces: the names of the namespaces that the chart makes, by their keys.
+    """
+
+    items: tuple[Item, ...]
+    manifests: Mapping[str, Any]
+    slots: Mapping[str, tuple[Slot, ...]]
+    flags: Mapping[str, tuple[str, ...]]
+    spaces: Mapping[str, str]
+
+
+def shape_of(first: Stack, others: Sequence[Stack] = ()) -> Shape:
     """The shape of a chart that serves all of these stacks.
 
     Raises:
-        RenderError: one has objects that another has not; each is named.
+        RenderError: another stack has no object in common with the first.
     """
-    own, keys = first.manifests(), keys_of(first.items)
-    slots = {item.alias: _usual(item, own[item.alias], keys[item.alias]) for item in first.items}
-    for other in others:
-        theirs = other.manifests()
-        _require_same(first, other, own.keys(), theirs.keys())
-        for item in first.items:
-            if item.kind == "Namespace":
-                continue
-            alias = item.alias
-            one, two = (without(manifests[alias], slots[alias]) for manifests in (own, theirs))
-            # Indices count in what is left, but lists become one value as a whole, so they do not matter.
-            found = [joined(path, keys[alias]) for path in differing(one, two)]
-            slots[alias] = _merged(slots[alias], found)
+    stacks = [first, *others]
+    everything = [stack.manifests() for stack in stacks]
+    for other, theirs in zip(others, everything[1:], strict=True):
+        if not everything[0].keys() & theirs.keys():
+            raise RenderError(
+                f"one chart cannot serve both stacks: {first.name} and {other.name} have no object in common"
+            )
+    items = {item.alias: item for stack in reversed(stacks) for item in stack.items}
+    items = {alias: items[alias] for stack in stacks for item in stack.items for alias in [item.alias]}
+    manifests = {alias: next(one[alias] for one in everything if alias in one) for alias in items}
+    keys = keys_of(tuple(items.values()))
+    slots: dict[str, tuple[Slot, ...]] = {}
+    for alias, item in items.items():
+        found = _usual(item, manifests[alias], keys[alias])
+        for theirs in everything:
+            if alias in theirs and item.kind != "Namespace":
+                # Indices count in what is left, but lists become one value as a whole: they do not matter.
+                one, two = (without(manifest, found) for manifest in (manifests[alias], theirs[alias]))
+                found = _merged(found, [joined(path, keys[alias]) for path in differing(one, two)])
+        slots[alias] = tuple(found)
+    spaces = {key: name for stack in reversed(stacks) for name, key in stack.spaces.items()}
     return Shape(
-        first.items,
-        {alias: tuple(found) for alias, found in slots.items()},
-        tuple(sorted(set(first.spaces.values()))),
+        tuple(items.values()), manifests, slots, _flags(keys, items, everything), dict(sorted(spaces.items()))
     )
+
+
+def _flags(
+    keys: Mapping[str, tuple[str, str]], items: Mapping[str, Item], everything: list[dict[str, Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Which value says whether an object is there: one of the component where all its objects go together."""
+    flags: dict[str, tuple[str, ...]] = {}
+    for alias, (component, part) in keys.items():
+        if items[alias].kind == "Namespace" or all(alias in theirs for theirs in everything):
+            continue
+        whole = {
+            other
+            for other, (name, _) in keys.items()
+            if name == component and items[other].kind != "Namespace"
+        }
+        together = all(len(whole & theirs.keys()) in {0, len(whole)} for theirs in everything)
+        flags[alias] = (component, "enabled") if together else (component, part, "enabled")
+    return flags
 
 
 def _usual(item: Item, manifest: Any, keys: tuple[str, str]) -> list[Slot]:
@@ -111,29 +139,21 @@ def _merged(known: list[Slot], found: list[Slot]) -> list[Slot]:
     return list(named.values())
 
 
-def _require_same(first: Stack, other: Stack, own: Iterable[str], theirs: Iterable[str]) -> None:
-    lacks, more = sorted(set(own) - set(theirs)), sorted(set(theirs) - set(own))
-    if not lacks and not more:
-        return
-    said = [f"  only in {first.name}: {alias}" for alias in lacks]
-    said += [f"  only in {other.name}: {alias}" for alias in more]
-    raise RenderError(
-        f"one chart cannot serve both stacks, since {first.name} and {other.name} consist of different "
-        "objects; render a chart for each:\n" + "\n".join(said)
-    )
-
-
 def values_of(shape: Shape, stack: Stack) -> dict[str, Any]:
-    """The values with which the chart gives a stack's objects."""
+    """The values with which the chart gives a stack's objects; of what it lacks, those of who has it."""
     manifests = stack.manifests()
-    names = {key: name for name, key in stack.spaces.items()}
+    own = {key: name for name, key in stack.spaces.items()}
+    names = {**shape.spaces, **own}
     values: dict[str, Any] = {}
     if shape.spaces:
-        values["namespaces"] = {key: {"create": True, "name": names[key]} for key in shape.spaces}
+        values["namespaces"] = {key: {"create": key in own, "name": names[key]} for key in shape.spaces}
     for alias, slots in shape.slots.items():
+        if alias in shape.flags:
+            *above, last = shape.flags[alias]
+            _level(values, tuple(above))[last] = alias in manifests
         for slot in slots:
             level = _level(values, slot.keys[:-1])
-            value = value_at(manifests[alias], slot.path)
+            value = value_at(manifests.get(alias, shape.manifests[alias]), slot.path)
             if value is not MISSING:
                 level[slot.keys[-1]] = plain_names(value, names)
     return values

@@ -75,20 +75,24 @@ def _value(slot: Slot) -> str:
     return f"{{{{ {reference(slot.keys)} | toJson }}}}"
 
 
-def template(manifest: Any, slots: tuple[Slot, ...], extra: Mapping[Path, str]) -> str:
+def template(
+    manifest: Any, slots: tuple[Slot, ...], extra: Mapping[Path, str], flag: tuple[str, ...] = ()
+) -> str:
     """The object's template.
 
     Args:
         manifest: the object, with `NamespaceRef`s.
         slots: what of it is a value.
         extra: whole expressions instead of the value's own, by path.
+        flag: the keys of the value that says whether the object is there; always without it.
     """
     marks = _Marks(manifest)
     document = manifest
     for slot in slots:
         document = _marked(document, slot.path, slot, marks, extra)
     text = dump(_with_namespaces(document, marks))
-    return marks.resolved(literal(text))
+    text = marks.resolved(literal(text))
+    return f"{{{{- if {reference(flag)} }}}}\n{text}{{{{- end }}}}\n" if flag else text
 
 
 def _marked(value: Any, path: Path, slot: Slot, marks: _Marks, extra: Mapping[Path, str]) -> Any:
