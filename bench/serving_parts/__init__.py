@@ -1,0 +1,1 @@
+"""The processes of `bench/serving.py`."""
