@@ -156,7 +156,7 @@ async def test_everybody_can_read_it(browser: Browser, reviewed: Path, dark: boo
     rules = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
     async with shown(browser, reviewed / "review.html", dark=dark, size=PHONE) as opened:
         await opened.select_option("#stack", "gcp-dev")
-        await opened.wait_for_function("document.getElementById('stack-aws-dev').hidden")
+        await opened.wait_for_function("() => document.getElementById('stack-aws-dev').hidden")
         await opened.click("#expand")
         width = await opened.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE["width"]

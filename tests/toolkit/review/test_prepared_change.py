@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from berth.cli import revisions
 from berth.cli.errors import UserError
 from berth.cli.previews import preview
@@ -167,8 +168,10 @@ def test_a_killed_review_leaves_what_the_next_one_removes_and_says_the_same(
 def test_new_and_gone_stacks_exceptions_and_a_limit(copy: Copy, tmp_path: Path) -> None:
     file = copy.folder / "stacks" / "Pulumi.onprem.yaml"
     file.rename(file.with_name("Pulumi.fresh.yaml"))
-    entry = "{rule: pods-readiness, stack: fresh, object: 'urn:x', reason: r, owner: me, expires: 2099-01-01}"
-    (copy.folder / "policy" / "exceptions.yaml").write_text(f"- {entry}\n")
+    entry = {"rule": "pods-readiness", "stack": "fresh", "object": "urn:x", "reason": "r", "owner": "me"}
+    exceptions = copy.folder / "policy" / "exceptions.yaml"
+    there = yaml.safe_load(exceptions.read_text()) or []
+    exceptions.write_text(yaml.safe_dump([*there, {**entry, "expires": "2099-01-01"}]))
     words = ("preview", "fresh", "onprem", "--base", "main", "--report", str(tmp_path))
     copy.berth(*words, "--fail-on", "create", expect=1)
     copy.reset()
