@@ -93,6 +93,8 @@ def render(
     if stack in others:
         raise UserError(f"--values-for {stack}: that is the stack whose values are the chart's own")
 
+    rendering.check(folder)
+
     def referring(collected: Collected) -> Secrets:
         if secrets != "external":
             return rendering.Secrets(stand_ins=STAND_INS)

@@ -7,7 +7,7 @@ written, only a reference to it; what cannot be written is named.
 from .chart import Chart, helm
 from .collect import Collected, Item, LeftOut, collect
 from .errors import RenderError
-from .files import write
+from .files import check, write
 from .plain import plain
 from .secrets import STORE_KINDS, Needed, Secrets, refer
 
@@ -20,6 +20,7 @@ __all__ = [
     "Needed",
     "RenderError",
     "Secrets",
+    "check",
     "collect",
     "helm",
     "plain",

@@ -29,6 +29,15 @@ def file_name(*parts: str) -> str:
     return f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
 
 
+def check(folder: Path) -> None:
+    """Refuse a folder that `write` would refuse.
+
+    Raises:
+        RenderError: it holds what was not rendered, or is a file.
+    """
+    _known(folder)
+
+
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Make the folder hold these files, by path in it; returns those that were written or removed.
 
