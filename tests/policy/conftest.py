@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from berth_policy.rule import Rule
 
 STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod")
+_LOCAL = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
 _PRELOAD = (
     *("pydantic", "pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1", "pulumi_kubernetes.rbac.v1"),
     *("pulumi_aws.ec2", "pulumi_aws.eks", "pulumi_aws.iam", "pulumi_gcp.compute", "pulumi_gcp.container"),
@@ -34,7 +35,9 @@ def _planned(
         config, secret = load_config(root, stack)
         if stack == "local":  # what the command lays over it, as fixtures
             connections = {"local": {"kubeconfig": "fixture.kubeconfig", "nodeAddress": "198.18.0.2"}}
-            config = {**config, "berth:connections": json.dumps(connections)}
+            refs = {role: f"berth.local/{role}:fixture" for role in _LOCAL}
+            given = {"connections": connections, "images": {"refs": refs}, "apiKeys": {"fixture": "0" * 24}}
+            config |= {f"berth:{key}": json.dumps(value) for key, value in given.items()}
         return RunRequest(
             program=program,
             project="berth",
