@@ -115,7 +115,7 @@ async def at_rate(request: Request, rate: float, seconds: float, *, warm_up: flo
     idle = [await connect(request.port) for _ in range(16)]
     loop = asyncio.get_running_loop()
     running: set[asyncio.Task[None]] = set()
-    start = loop.time()
+    start = time.monotonic()
 
     async def one(planned: float) -> None:
         connection = idle.pop() if idle else await connect(request.port)
@@ -124,7 +124,7 @@ async def at_rate(request: Request, rate: float, seconds: float, *, warm_up: flo
         except ConnectionError:
             found.failed += 1
             return
-        took = loop.time() - planned
+        took = time.monotonic() - planned
         if connection.open:
             idle.append(connection)
         if b" 200" not in status:
@@ -134,7 +134,7 @@ async def at_rate(request: Request, rate: float, seconds: float, *, warm_up: flo
 
     for number in range(int(rate * (seconds + warm_up))):
         planned = start + number / rate
-        while (wait := planned - loop.time()) > 0:  # noqa: ASYNC110 - time itself is waited for
+        while (wait := planned - time.monotonic()) > 0:  # noqa: ASYNC110 - time itself is waited for
             # Timers are late by up to a millisecond; the last one is waited for without sleeping.
             await asyncio.sleep(max(0.0, wait - 0.001))
         found.late = max(found.late, -wait if number else 0.0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -61,6 +62,17 @@ class Capped:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class _GenAi:
+    """The series of one operation."""
+
+    duration: Histogram
+    first: Histogram
+    per_token: Histogram
+    input: Histogram
+    output: Histogram
+
+
 class GatewayMetrics:
     """The registry and its metrics. Queue and slot gauges are read from `admission` when scraped."""
 
@@ -71,6 +83,7 @@ class GatewayMetrics:
         self._tgi = _TgiCounters()
         self._settings = settings
         self._key = Capped(_MOST_KEYS)
+        self._gen_ai_series: dict[str, _GenAi] = {}
         self._price = settings.cost_per_hour / _SECONDS_PER_HOUR / settings.engine_slots
         registry.register(_Load(admission, settings))
         registry.register(SystemCollector())
@@ -164,15 +177,14 @@ class GatewayMetrics:
         self.tgi_generated.observe(tokens)
         self.tgi_input.observe(finished.input_tokens)
         self.tgi_max_new.observe(max_new_tokens)
-        labels = self._gen_ai(call)
-        self.gen_ai_duration.labels(*labels, "").observe(total)
+        gen_ai = self._gen_ai(call.operation)
+        gen_ai.duration.observe(total)
         if timing.first_token:
-            self.gen_ai_first.labels(*labels).observe(timing.first_token - timing.received)
+            gen_ai.first.observe(timing.first_token - timing.received)
         if tokens > 1 and timing.first_token:
-            per_token = (timing.ended - timing.first_token) / (tokens - 1)
-            self.gen_ai_per_token.labels(*labels).observe(per_token)
-        self.gen_ai_usage.labels(*labels, "input").observe(finished.input_tokens)
-        self.gen_ai_usage.labels(*labels, "output").observe(tokens)
+            gen_ai.per_token.observe((timing.ended - timing.first_token) / (tokens - 1))
+        gen_ai.input.observe(finished.input_tokens)
+        gen_ai.output.observe(tokens)
         key = self._key(call.key.name)
         self.key_tokens.labels(key, "input").inc(finished.input_tokens)
         self.key_tokens.labels(key, "output").inc(tokens)
@@ -182,10 +194,24 @@ class GatewayMetrics:
     def failed(self, call: Call, kind: str) -> None:
         """Count a generation that was not finished; `kind` is the class of its error."""
         seconds = time.monotonic() - call.received
-        self.gen_ai_duration.labels(*self._gen_ai(call), kind).observe(seconds)
+        self.gen_ai_duration.labels(*self._gen_ai_labels(call.operation), kind).observe(seconds)
 
-    def _gen_ai(self, call: Call) -> tuple[str, str, str, str]:
-        return call.operation, self._settings.engine, self._settings.model_id, self._settings.variant
+    def _gen_ai_labels(self, operation: str) -> tuple[str, str, str, str]:
+        return operation, self._settings.engine, self._settings.model_id, self._settings.variant
+
+    def _gen_ai(self, operation: str) -> _GenAi:
+        """The series of an operation; looking them up by their labels costs more than counting."""
+        found = self._gen_ai_series.get(operation)
+        if found is None:
+            labels = self._gen_ai_labels(operation)
+            found = self._gen_ai_series[operation] = _GenAi(
+                self.gen_ai_duration.labels(*labels, ""),
+                self.gen_ai_first.labels(*labels),
+                self.gen_ai_per_token.labels(*labels),
+                self.gen_ai_usage.labels(*labels, "input"),
+                self.gen_ai_usage.labels(*labels, "output"),
+            )
+        return found
 
     def export(self, name: str, value: Callable[[], float]) -> None:
         """Export a counter of the table that is read from somewhere when scraped."""

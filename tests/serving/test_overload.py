@@ -140,7 +140,8 @@ async def test_bodies_that_would_fill_the_memory_are_turned_away() -> None:
             piece = pieces.pop(0)
             return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
-        scope = {"method": "POST", "path": "/", "headers": []}
+        never = {"berth.waits": lambda: False}
+        scope = {"method": "POST", "path": "/", "headers": [], "extensions": never}
         return Exchange(scope, receive, receive, write_timeout=1)
 
     budget = BodyBudget(100)

@@ -46,7 +46,10 @@ def protocol_class(header_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            extensions: dict[str, Callable[[], None]] = {"berth.abort": self.transport.abort}
+            extensions: dict[str, Callable[[], object]] = {
+                "berth.abort": self.transport.abort,
+                "berth.waits": self._waits,
+            }
             self.scope["extensions"] = extensions  # type: ignore[typeddict-item]
             self._expect_headers()
 
@@ -59,6 +62,10 @@ def protocol_class(header_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C
             if self.transport.get_write_buffer_size():
                 self.transport.abort()
             super().timeout_keep_alive_handler()
+
+        def _waits(self) -> bool:
+            """Whether sending would wait for the client to read."""
+            return self.flow.write_paused
 
         def _expect_headers(self) -> None:
             if self._header_timer is None:
