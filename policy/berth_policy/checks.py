@@ -68,7 +68,7 @@ def agent_namespaces(stack: Stack) -> frozenset[str]:
     """Namespaces that admit privileged pods and say why."""
     if "agents" not in stack.memory:
         stack.memory["agents"] = frozenset(
-            one.name for one in declared(stack, "Namespace", "kubernetes:core/") if admits_privileged(one)
+            one.name for one in declared(stack, "Namespace") if admits_privileged(one)
         )
     found: frozenset[str] = stack.memory["agents"]
     return found
@@ -85,16 +85,24 @@ def said(thing: Object, annotation: str) -> str:
     return str(at(thing.metadata, "annotations", annotation) or "").strip()
 
 
-def declared(stack: Stack, kind: str, *tokens: str) -> list[Object]:
-    """Every object of a kind that the stack declares; `tokens` are beginnings of its types."""
+_GROUPS = {
+    **dict.fromkeys(("ConfigMap", "Namespace", "Service", "ServiceAccount"), "kubernetes:core/"),
+    "HorizontalPodAutoscaler": "kubernetes:autoscaling/",
+    "NetworkPolicy": "kubernetes:networking.k8s.io/",
+    "PodDisruptionBudget": "kubernetes:policy/",
+    "RoleBinding": "kubernetes:rbac.authorization.k8s.io/",
+    "ClusterRoleBinding": "kubernetes:rbac.authorization.k8s.io/",
+    "ScaledObject": "kubernetes:keda.sh/",
+}
+"""Where kinds are Kubernetes' own: others have a Service, too."""
+
+
+def declared(stack: Stack, kind: str) -> list[Object]:
+    """Every object of a kind that the stack declares."""
     key = f"declared {kind}"
     if key not in stack.memory:
-        stack.memory[key] = [
-            one
-            for resource in stack.of(*(tokens or KUBERNETES))
-            for one in objects(resource)
-            if one.kind == kind
-        ]
+        resources = stack.of(_GROUPS[kind])
+        stack.memory[key] = [one for resource in resources for one in objects(resource) if one.kind == kind]
     found: list[Object] = stack.memory[key]
     return found
 

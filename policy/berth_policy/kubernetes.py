@@ -198,7 +198,7 @@ _WITHOUT_PODS = tuple(
         "apiextensions.k8s.io", "apiregistration.k8s.io", "admissionregistration.k8s.io", "scheduling.k8s.io",
         "coordination.k8s.io", "discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "node.k8s.io",
         "events.k8s.io", "certificates.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
-        "resource.k8s.io",
+        "resource.k8s.io", "helm.sh",
     )
 )  # fmt: skip
 """Groups of Kubernetes' own whose kinds, but those of _TEMPLATES, make no pods."""

@@ -1,8 +1,9 @@
 """One run of the pack: what it has seen so far, and how rules are applied to it."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 from pulumi_policy import PolicyResource, ReportViolation, ResourceValidationArgs, StackValidationArgs
@@ -35,6 +36,7 @@ class Run:
         used: exceptions that something matched.
         open: rule and URN of what could not be judged; URN "" is the whole stack.
         configured: the environment that the pack's configuration names, or "".
+        given: the configuration of each rule that has one.
     """
 
     exemptions: tuple[Exemption, ...] = ()
@@ -44,6 +46,7 @@ class Run:
     used: set[Exemption] = field(default_factory=set)
     open: set[tuple[str, str]] = field(default_factory=set)
     configured: str = ""
+    given: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _stack: Stack | None = None
 
     def resource(self, rule: Rule, args: ResourceValidationArgs, report: ReportViolation) -> None:
@@ -65,7 +68,11 @@ class Run:
 
     def stack(self, rule: Rule, level: str, args: StackValidationArgs, report: ReportViolation) -> None:
         """Check the stack by a rule, if that is its level in the stack's environment."""
-        config = settings.read(rule.name, rule.settings, args.get_config())
+        given = args.get_config()
+        if given:
+            self.given[rule.name] = given
+        # A rule's advice is configured with the rule.
+        config = settings.read(rule.name, rule.settings, given or self.given.get(rule.name, {}))
         if isinstance(config, EnvironmentSettings):
             self.configured = config.environment
         stack = self._view(args)

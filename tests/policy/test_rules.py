@@ -145,6 +145,7 @@ BAD: list[tuple[str, Path_, Any]] = [
     ("gateways-need-keys", (*FIRST, "env"), [{"name": "BERTH_ALLOW_ANONYMOUS", "value": "true"}]),
     ("accelerators-requested", (*FIRST, "image"), f"docker.io/vllm/vllm-openai@{raw.DIGEST}"),
     ("accelerators-placement", (*FIRST, "resources", "limits", "nvidia.com/gpu"), 1),
+    ("charts-unseen", ("chart",), ("kubernetes:helm.sh/v3:Release", {"chart": "any"})),
 ]
 BESIDE = {  # what a case breaks besides its rule, and rightly
     "images-version": {"images-digest"},

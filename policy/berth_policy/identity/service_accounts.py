@@ -28,7 +28,7 @@ def _look(pod: Pod, accounts: set[tuple[str, str]], users: dict[tuple[str, str],
         return
     account = (pod.namespace, name)
     here = {one for one in accounts if one[0] == pod.namespace}
-    if here and account not in here:
+    if here and account not in here and (pod.namespace, "") not in here:
         known = ", ".join(sorted(one[1] for one in here))
         yield Finding(f"{path} is {name}, which the stack declares there under another name", known, resource)
     other = users.setdefault(account, pod)

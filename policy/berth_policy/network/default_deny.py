@@ -8,6 +8,8 @@ from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Stack, mapping, sequence, survey
 
 DIRECTIONS = ("Ingress", "Egress")
+_SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
+"""Namespaces of the cluster itself: who denies everything there ends it."""
 
 
 def check(stack: Stack) -> Iterator[Finding]:
@@ -27,7 +29,7 @@ def check(stack: Stack) -> Iterator[Finding]:
 
 
 def _use(pod: Pod, used: dict[str, Object]) -> Iterator[Finding]:
-    if not pod.spec.get("hostNetwork"):
+    if not pod.spec.get("hostNetwork") and pod.namespace not in _SYSTEM:
         used.setdefault(pod.namespace, pod.object)
     yield from ()
 

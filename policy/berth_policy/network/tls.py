@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from berth_policy.kubernetes import Object, objects
 from berth_policy.network.load_balancers import is_public
-from berth_policy.rule import Finding, Rule
+from berth_policy.rule import IN_CLOUDS, Finding, Rule
 from berth_policy.subject import Resource, at, mapping, sequence
 
 CERTIFICATES = (
@@ -67,6 +67,7 @@ RULE = Rule(
     title="What the internet reaches speaks TLS.",
     why="Prompts, completions and API keys would cross the internet in clear.",
     fix="Terminate TLS at the load balancer, the Ingress or the Gateway.",
+    levels=IN_CLOUDS,
     types=("kubernetes:core/", "kubernetes:networking.k8s.io/", "kubernetes:gateway.networking.k8s.io/"),
     check=check,
 )

@@ -92,11 +92,12 @@ def servers(stack: Stack) -> list[Server]:
 
 def containers(stack: Stack) -> list[Server]:
     """Every container of the stack, with its words and variables."""
+    every = all_pods(stack)
     if "words" not in stack.memory:
         maps = config_maps(stack)
         stack.memory["words"] = [
             Server(pod, one, Variables(dict(_variables(pod, one, maps))))
-            for pod in all_pods(stack)
+            for pod in every
             for one in pod.containers()
         ]
     found: list[Server] = stack.memory["words"]
