@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from berth import judges
+from berth.judges.agreement import Pod, compare
 from berth_policy import pack, workloads
-from berth_policy.run import Run
-from berth_policy.testing import Given, check, given, mutate
-from berth_policy.testing.resources import PROJECT, STACK
+from berth_policy.testing import given, mutate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 Json = dict[str, Any]
 # Since 1.35 a pod in a user namespace may run as root; 1.34 refuses it, so our rules do.
 CLUSTERS = ("v1.34", "v1.35")
 SECURITY = frozenset({"securityContext", "volumes", "ports", "hostNetwork", "hostPID", "hostIPC"})
-
-
-@dataclass(frozen=True)
-class Pod:
-    name: str
-    metadata: Json
-    spec: Json
-
-    def alone(self, name: str) -> Given:
-        body = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "x", **self.metadata},
-            "spec": self.spec,
-        }
-        return given("kubernetes:core/v1:Pod", name, body)
-
-    def in_a_deployment(self, name: str) -> Given:
-        labels = {**(self.metadata.get("labels") or {}), "app": "x"}
-        template = {"metadata": {**self.metadata, "labels": labels}, "spec": self.spec}
-        body = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name},
-            "spec": {"selector": {"matchLabels": {"app": "x"}}, "template": template},
-        }
-        return given("kubernetes:apps/v1:Deployment", name, body)
-
-
-def refused(resources: Sequence[Given]) -> Iterator[frozenset[str]]:
-    """Which of our rules of "restricted" each resource breaks."""
-    rules = tuple(rule for rule in pack.rules() if rule.name in workloads.POD_SECURITY)
-    for start in range(0, len(resources), 40):
-        some = resources[start : start + 40]
-        results = check(pack.policies(Run(), rules), some)
-        assert results.broken == results.unevaluated == frozenset()
-        broken: dict[str, set[str]] = {one.urn_in(STACK, PROJECT): set() for one in some}
-        assert len(broken) == len(some)
-        for result in results:
-            if result.urn in broken:
-                broken[result.urn].add(result.policy)
-        yield from map(frozenset, broken.values())
-
-
-def disagreements(
-    program: Path, pods: Sequence[Pod], *, deployed: bool, versions: Sequence[str] = ("",)
-) -> tuple[int, list[str]]:
-    """How many pods both judged, and on which they differ; the reference is strict where a version is."""
-    wrong = []
-    judged = 0
-    asked = [(one.metadata, one.spec) for one in pods]
-    answers = [judges.reference(program, asked, version) for version in versions]
-    resources = [
-        pod.in_a_deployment(str(number)) if deployed else pod.alone(str(number))
-        for number, pod in enumerate(pods)
-    ]
-    for pod, ours, *verdicts in zip(pods, refused(resources), *answers, strict=True):
-        if any(verdict.error for verdict in verdicts):
-            continue  # the API server would not take it: nothing to agree about
-        judged += 1
-        reasons = {reason for verdict in verdicts for reason in verdict.restricted}
-        if bool(ours) != bool(reasons):
-            wrong.append(f"{pod.name}: ours {sorted(ours)}, the reference {sorted(reasons)}")
-    return judged, wrong
 
 
 def test_there_is_a_rule_for_every_control() -> None:
@@ -106,9 +40,22 @@ def test_the_evaluator_agrees_with_its_own_fixtures(program: Path) -> None:
 @pytest.mark.parametrize("deployed", [False, True], ids=["pods", "deployments"])
 def test_our_rules_agree_with_every_fixture(program: Path, deployed: bool) -> None:
     pods = [Pod(one.name, one.metadata, one.spec) for one in judges.fixtures(program)]
-    judged, wrong = disagreements(program, pods, deployed=deployed)
-    assert wrong == []
-    assert judged == 99
+    found = compare(program, pods, deployed=deployed)
+    assert found.differences == ()
+    assert found.judged == 99
+
+
+def test_a_difference_is_found_both_ways(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixtures = {one.name: one for one in judges.fixtures(program)}
+    bad, good = fixtures["fail/sysctls0"], fixtures["pass/sysctls0"]
+    pods = [Pod(one.name, one.metadata, one.spec) for one in (bad, good)]
+    monkeypatch.setattr(workloads, "POD_SECURITY", ("pods-privileged",))
+    [difference] = compare(program, pods).differences
+    assert difference.startswith("fail/sysctls0: ours [], the reference ['forbidden sysctls")
+    # A rule that is none of "restricted" refuses what the reference lets pass.
+    monkeypatch.setattr(workloads, "POD_SECURITY", ("pods-sysctls", "pods-resources"))
+    [difference] = compare(program, pods).differences
+    assert difference.startswith("pass/sysctls0: ours ['pods-resources'], the reference []")
 
 
 def mutants(name: str, metadata: Json, spec: Json, *, about: frozenset[str] = frozenset()) -> Iterator[Pod]:
@@ -129,9 +76,9 @@ def test_our_rules_agree_on_mutants_of_the_fixtures(program: Path) -> None:
         if one.passes
         for pod in mutants(one.name, one.metadata, one.spec)
     ]
-    judged, wrong = disagreements(program, pods, deployed=True, versions=CLUSTERS)
-    assert wrong == []
-    assert judged > 1000
+    found = compare(program, pods, deployed=True, versions=CLUSTERS)
+    assert found.differences == ()
+    assert found.judged > 1000
 
 
 def test_our_rules_agree_on_mutants_of_what_we_ship(program: Path, manifests: list[judges.Manifest]) -> None:
@@ -142,6 +89,6 @@ def test_our_rules_agree_on_mutants_of_what_we_ship(program: Path, manifests: li
     pods = [
         pod for one in shapes.values() for pod in mutants(one.object, one.metadata, one.spec, about=SECURITY)
     ]
-    judged, wrong = disagreements(program, pods, deployed=False, versions=CLUSTERS)
-    assert wrong == []
-    assert judged > 150
+    found = compare(program, pods, versions=CLUSTERS)
+    assert found.differences == ()
+    assert found.judged > 150
