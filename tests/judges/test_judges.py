@@ -217,6 +217,50 @@ def test_what_is_printed_for_reading_is_what_is_read(
     assert judges.read_expected(file).connections == expected.connections == allowed.connections
 
 
+def test_ports_by_name_and_range_and_types_left_out_mean_what_they_mean_in_a_cluster(program: Path) -> None:
+    def labelled(kind: str, name: str, spec: Json, api: str = "v1") -> judges.Manifest:
+        metadata = {"name": name, "namespace": "a"}
+        return judges.Manifest("s", {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
+
+    def pod(app: str, **ports: int) -> judges.Manifest:
+        listed = [{"name": name, "containerPort": number} for name, number in ports.items()]
+        template = {
+            "metadata": {"labels": {"app": app}},
+            "spec": {"containers": [{"name": "c", "ports": listed}]},
+        }
+        return labelled("Deployment", app, {"template": template})
+
+    of_cli = {"key": "app", "operator": "In", "values": ["cli"]}
+    policy = labelled(
+        "NetworkPolicy",
+        "web",
+        {
+            "podSelector": {"matchLabels": {"app": "web"}},
+            "ingress": [
+                {
+                    "from": [{"podSelector": {"matchExpressions": [of_cli]}}],
+                    "ports": [{"port": "http"}, {"port": 7000, "endPort": 7002}],
+                }
+            ],
+        },
+    )
+    expected = judges.Expected("10.244.0.0/16", dict(judges.OUTSIDE), frozenset())
+    given = [pod("web", http=8081), pod("cli", http=9999), policy]
+    allowed = judges.allowed_connections(given, expected, program).connections
+    into = {(one.source, one.port) for one in allowed if one.destination == "a/web"}
+    assert into == {("a/cli", "8081"), ("a/cli", "7000"), ("a/cli", "7002")}
+    # No rule for the way out, so the policy is about the way in alone.
+    assert judges.Connection("a/web", "metadata", "80") in allowed
+
+
+def test_a_pod_on_its_nodes_network_is_no_matter_of_policies(program: Path) -> None:
+    spec = {"hostNetwork": True, "containers": [{"name": "c"}]}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "a"}, "spec": spec}
+    expected = judges.Expected("10.244.0.0/16", {}, frozenset())
+    with pytest.raises(judges.JudgeError, match="node's network"):
+        judges.allowed_connections([judges.Manifest("s", body)], expected, program)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

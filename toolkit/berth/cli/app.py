@@ -56,6 +56,7 @@ EXPECTED = frozenset(
 # Of those, what is no wrong input and no lack of this machine, but work that failed.
 FAILURES = frozenset(
     {
+        "berth.judges.errors.JudgeFailedError",
         "berth.localcluster.errors.ApiError",
         "berth.localcluster.errors.BuildError",
         "berth.localcluster.errors.BusyError",

@@ -17,7 +17,7 @@ from .connections import (
     read_expected,
     write_expected,
 )
-from .errors import JudgeError
+from .errors import JudgeError, JudgeFailedError
 from .exceptions import Excepted, Exceptions, read_exceptions
 from .manifests import Manifest, PodTemplate, manifests_of, pod_templates
 from .podsecurity import Fixture, PodVerdict, fixtures, judge_pods, reference
@@ -34,6 +34,7 @@ __all__ = [
     "Finding",
     "Fixture",
     "JudgeError",
+    "JudgeFailedError",
     "Manifest",
     "PodTemplate",
     "PodVerdict",

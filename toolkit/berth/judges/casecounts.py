@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import JudgeError
+from .errors import JudgeFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +27,8 @@ PER_RULE = {
     ),
 }
 WHOLE = {
-    "bad programs of raw resources, each with exactly its rules": (
-        "test_bad_programs.py::test_it_breaks_exactly_its_rules"
-    ),
-    "ways to make a pod (controllers, lists, kinds of others), each looked into": (
+    "bad programs, each with exactly its rules": ("test_bad_programs.py::test_it_breaks_exactly_its_rules"),
+    "makers of pods (controllers, lists, others' kinds) that are seen": (
         "test_rules.py::test_pods_are_found_in_whatever_makes_them"
     ),
     "unknown values that no rule needs, which stop none": (
@@ -56,7 +54,7 @@ def count_cases(root: Path, rules: Mapping[str, str]) -> Cases:
     """Count the cases of ``rules`` (name → group) in the tests of the checkout at ``root``.
 
     Raises:
-        JudgeError: pytest could not collect them, or a test that is counted is not there any more.
+        JudgeFailedError: pytest could not collect them, or a test that is counted is not there any more.
     """
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/policy"],
@@ -68,13 +66,13 @@ def count_cases(root: Path, rules: Mapping[str, str]) -> Cases:
     )
     found = re.findall(r"^tests/policy/([^\s\[]+)(?:\[(.*)\])?$", done.stdout, flags=re.MULTILINE)
     if done.returncode or not found:
-        raise JudgeError(
+        raise JudgeFailedError(
             f"the tests of the policies cannot be counted: {done.stdout[-500:]}{done.stderr[-500:]}"
         )
     counted = Counter(test for test, _ in found)
     wanted = [*(test for tests in PER_RULE.values() for test in tests), *WHOLE.values()]
     if gone := [test for test in wanted if not counted[test]]:
-        raise JudgeError(f"tests that are counted are not there any more: {', '.join(gone)}")
+        raise JudgeFailedError(f"tests that are counted are not there any more: {', '.join(gone)}")
     cases: dict[str, Counter[str]] = {kind: Counter() for kind in PER_RULE}
     for test, case in found:
         for kind, tests in PER_RULE.items():
@@ -97,5 +95,5 @@ def _rule(case: str, rules: Mapping[str, str]) -> str:
     while found and found not in rules:
         found = found.rpartition("-")[0]
     if not found:
-        raise JudgeError(f"the case {case!r} of tests/policy does not begin with the name of a rule")
+        raise JudgeFailedError(f"the case {case!r} of tests/policy does not begin with the name of a rule")
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from berth.localcluster import SILENT, Progress, tool_venv
 
-from .errors import JudgeError
+from .errors import JudgeFailedError
 from .verdict import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def judge_by_checkov(
 
     Raises:
         DownloadError: of `berth.localcluster`: it could not be installed.
-        JudgeError: it did not run, or did not read what it was given.
+        JudgeFailedError: it did not run, or did not read what it was given.
     """
     manifests = list(manifests)
     venv = tool_venv("checkov", lock, expected_seconds=30, progress=progress)
@@ -56,7 +56,7 @@ def judge_by_checkov(
     for report in reports:
         summary = report.get("summary", report)
         if summary["parsing_errors"] or not summary["resource_count"]:
-            raise JudgeError(f"checkov could not read what it was given: {summary}")
+            raise JudgeFailedError(f"checkov could not read what it was given: {summary}")
         checks += summary["passed"] + summary["failed"]
         for failed in report["results"]["failed_checks"]:
             manifest = files[Path(failed["file_path"]).name]
@@ -86,7 +86,7 @@ def _run(venv: Path, folder: Path) -> dict[str, Any]:
     try:
         said: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
-        raise JudgeError(
+        raise JudgeFailedError(
             f"checkov ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-800:]}"
         ) from None
     return said

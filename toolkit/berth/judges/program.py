@@ -9,7 +9,7 @@ from typing import Any
 
 from berth.localcluster import SILENT, Progress, build_tool
 
-from .errors import JudgeError
+from .errors import JudgeFailedError
 
 MODULE = Path(__file__).parent / "go"
 POD_SECURITY = "k8s.io/pod-security-admission"
@@ -39,7 +39,7 @@ def ask(program: Path, command: str, question: Any) -> dict[str, Any]:
     """Ask `judge` in ``program``; the answer has `version` and `answers`, one per thing asked.
 
     Raises:
-        JudgeError: it could not read the question.
+        JudgeFailedError: it could not read the question.
     """
     done = subprocess.run(
         [program / "judge", command],
@@ -50,6 +50,6 @@ def ask(program: Path, command: str, question: Any) -> dict[str, Any]:
         timeout=120,
     )
     if done.returncode:
-        raise JudgeError(done.stderr.strip() or f"judge {command} ended with {done.returncode}")
+        raise JudgeFailedError(done.stderr.strip() or f"judge {command} ended with {done.returncode}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

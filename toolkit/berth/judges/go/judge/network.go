@@ -56,9 +56,12 @@ func network() error {
 		if policy.Namespace == "" {
 			return fmt.Errorf("NetworkPolicy %s names no namespace", policy.Name)
 		}
-		// The API server's default: who writes no types means ingress, and egress where there are such rules.
+		// As the API server's defaults: ingress, and egress where there are rules for it; TCP.
 		if len(policy.Spec.PolicyTypes) == 0 {
-			return fmt.Errorf("NetworkPolicy %s/%s names no policyTypes", policy.Namespace, policy.Name)
+			policy.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+			if len(policy.Spec.Egress) > 0 {
+				policy.Spec.PolicyTypes = append(policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
+			}
 		}
 	}
 	policies := matcher.BuildNetworkPolicies(true, input.Policies)
