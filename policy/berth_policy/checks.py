@@ -41,7 +41,7 @@ def of_resource(look: Look) -> Callable[[Resource], Iterator[Finding]]:
 
 
 def of_stack(look: Look, *, agents: bool = False) -> Callable[[Stack], Iterator[Finding]]:
-    """A check of all pods of a stack; node agents are left out unless `agents`.
+    """A check of all pods of a stack; node agents are left out, unless `agents`.
 
     Node agents are pods of a DaemonSet in a namespace of their own, declared by the same stack, that admits
     privileged pods and says why.

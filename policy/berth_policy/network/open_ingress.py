@@ -23,6 +23,8 @@ def _look(policy: Object, number: int, rule: object) -> Iterator[Finding]:
     path = f"{policy.path}spec.ingress[{number}]"
     body = mapping(rule)
     peers = sequence(body.get("from"))
+    if not mapping(policy.spec.get("podSelector")):
+        yield Finding(f"{path} opens every pod of the namespace", "a podSelector of the pods that are meant")
     if not peers:
         yield Finding(f"{path} lets everybody in", WANTED)
     for place, peer in enumerate(peers):

@@ -9,9 +9,11 @@ from berth_policy.kubernetes import KUBERNETES, Pod
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Stack, at, mapping, sequence, survey
 from berth_policy.supply_chain._engines import Server, config_maps, containers
+from berth_policy.units import number
 
 SOURCE, DIGEST, MANIFEST = "BERTH_WEIGHTS_SOURCE", "BERTH_WEIGHTS_SHA256", "BERTH_WEIGHTS_MANIFEST"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAFE = (
     ".safetensors",
     ".gguf",
@@ -51,16 +53,21 @@ def _look(one: Server, maps: Mapping[tuple[str, str], Mapping[str, Any]]) -> Ite
 
 def _wrong(text: str) -> Iterator[str]:
     try:
-        files = sequence(json.loads(text).get("files"))
+        manifest = json.loads(text)
+        files, revision = sequence(manifest.get("files")), manifest.get("revision")
     except (ValueError, AttributeError):
         yield "is no JSON object"
         return
     if not files:
         yield "names no file"
+    if not _COMMIT.fullmatch(str(revision)) or not manifest.get("repo"):
+        yield "names no repository at a revision of 40 hexadecimal digits"
     for entry in map(mapping, files):
         name = str(entry.get("path"))
         if not _SHA256.fullmatch(str(entry.get("sha256"))):
             yield f"has no SHA-256 of {name}"
+        if number(entry.get("size"), 0) <= 1:
+            yield f"has no size of {name}"
         if not name.endswith(_SAFE):
             yield f"has {name}, which is neither safetensors nor GGUF nor text"
 

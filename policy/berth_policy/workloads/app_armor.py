@@ -32,5 +32,5 @@ RULE = Rule(
     fix="Remove appArmorProfile, or make its type RuntimeDefault.",
     types=KUBERNETES,
     answers=("CIS Kubernetes 2.0.1 5.6.3",),
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

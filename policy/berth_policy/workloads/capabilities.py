@@ -35,5 +35,5 @@ RULE = Rule(
         "CKV_K8S_28",
         "CKV_K8S_37",
     ),
-    check_stack=of_stack(of_each(look)),
+    check_stack=of_stack(of_each(look), agents=True),
 )

@@ -9,6 +9,8 @@ from berth_policy.subject import Stack, at, mapping, sequence, survey
 from berth_policy.units import number
 
 VARIABLE = "BERTH_DRAIN_SECONDS"
+LEAST_PAUSE = 2.0
+"""Seconds in which every proxy of a small cluster learns that a pod ends."""
 MARGIN = 5.0
 """Seconds for the process to end after its drain."""
 DEFAULT_GRACE = 30.0
@@ -42,9 +44,9 @@ def _look(pod: Pod, one: Container, drain: float) -> Iterator[Finding]:
     grace = number(pod.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE)
     pause = number(at(one.body, "lifecycle", "preStop", "sleep", "seconds"), 0)
     resource = pod.object.resource
-    if pause <= 0:
+    if pause < LEAST_PAUSE:
         wanted = "a preStop hook that sleeps until every proxy knows that the pod ends"
-        yield Finding(f"{one.path}.lifecycle.preStop.sleep.seconds is absent", wanted, resource)
+        yield Finding(f"{one.path}.lifecycle.preStop.sleep.seconds is {pause:g}", wanted, resource)
     least = pause + drain + MARGIN
     if grace < least:
         found = f"{pod.path}.terminationGracePeriodSeconds is {grace:g}"

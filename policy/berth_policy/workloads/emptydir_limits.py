@@ -23,5 +23,5 @@ RULE = Rule(
     why="A full emptyDir fills the node's disk, or its memory, and evicts its neighbours.",
     fix="Set emptyDir.sizeLimit.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

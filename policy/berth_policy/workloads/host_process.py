@@ -24,5 +24,5 @@ RULE = Rule(
     why="A HostProcess container is administrator of its node.",
     fix="Remove windowsOptions.hostProcess.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

@@ -31,5 +31,5 @@ RULE = Rule(
     why="The API server refuses the pod, so the controller never makes one.",
     fix="Raise the limit or lower the request.",
     types=KUBERNETES,
-    check_stack=of_stack(of_each(look)),
+    check_stack=of_stack(of_each(look), agents=True),
 )

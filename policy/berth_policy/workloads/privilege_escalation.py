@@ -26,5 +26,5 @@ RULE = Rule(
     fix="Set securityContext.allowPrivilegeEscalation to false.",
     types=KUBERNETES,
     answers=("CIS Kubernetes 2.0.1 5.2.6", "CKV_K8S_20"),
-    check_stack=of_stack(of_each(look)),
+    check_stack=of_stack(of_each(look), agents=True),
 )

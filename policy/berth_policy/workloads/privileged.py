@@ -22,5 +22,5 @@ RULE = Rule(
     fix="Remove securityContext.privileged; ask for a device by its device plugin instead.",
     types=KUBERNETES,
     answers=("CIS Kubernetes 2.0.1 5.2.2", "CKV_K8S_16"),
-    check_stack=of_stack(of_each(look)),
+    check_stack=of_stack(of_each(look), agents=True),
 )

@@ -22,5 +22,5 @@ RULE = Rule(
     why="An unmasked /proc shows and changes settings of the node's kernel.",
     fix="Remove securityContext.procMount.",
     types=KUBERNETES,
-    check_stack=of_stack(of_each(look)),
+    check_stack=of_stack(of_each(look), agents=True),
 )

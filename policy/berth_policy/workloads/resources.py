@@ -30,5 +30,5 @@ RULE = Rule(
     fix="Set resources.requests.cpu, resources.requests.memory and resources.limits.memory.",
     types=KUBERNETES,
     answers=("CKV_K8S_10", "CKV_K8S_12", "CKV_K8S_13"),
-    check_stack=of_stack(of_each(look, "initContainers", "containers")),
+    check_stack=of_stack(of_each(look, "initContainers", "containers"), agents=True),
 )

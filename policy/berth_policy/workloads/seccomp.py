@@ -33,5 +33,5 @@ RULE = Rule(
     fix="Set securityContext.seccompProfile.type of the pod to RuntimeDefault.",
     types=KUBERNETES,
     answers=("CIS Kubernetes 2.0.1 5.6.2", "CKV_K8S_31"),
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

@@ -31,5 +31,5 @@ RULE = Rule(
     why="Another SELinux type takes the container out of its confinement.",
     fix="Remove seLinuxOptions, or use the type container_t.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

@@ -20,5 +20,5 @@ RULE = Rule(
     why="Every Service of the namespace becomes variables, which leak names and may overwrite a setting.",
     fix="Set enableServiceLinks to false.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

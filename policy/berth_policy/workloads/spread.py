@@ -6,6 +6,9 @@ from berth_policy.kubernetes import KUBERNETES, Pod
 from berth_policy.rule import IN_CLOUDS, Finding, Rule
 from berth_policy.scaling import most, replicated, selects
 from berth_policy.subject import Stack, at, mapping, sequence, survey
+from berth_policy.units import number
+
+MOST_SKEW = 2
 
 
 def check(stack: Stack) -> Iterator[Finding]:
@@ -30,10 +33,17 @@ def _look(pod: Pod) -> Iterator[Finding]:
         found = f"{pod.path} spreads its replicas by nothing that selects them"
         wanted = "topologySpreadConstraints by kubernetes.io/hostname with the pod's own labels"
         yield Finding(found, wanted, pod.object.resource)
-    for number, one in enumerate(spread):
-        if one.get("labelSelector") is not None and not selects(one["labelSelector"], pod.labels):
-            found = f"{pod.path}.topologySpreadConstraints[{number}] selects other pods"
-            yield Finding(found, "the pod's own labels", pod.object.resource)
+    for index, one in enumerate(spread):
+        path = f"{pod.path}.topologySpreadConstraints[{index}]"
+        if not one.get("topologyKey"):
+            yield Finding(f"{path}.topologyKey is absent", "kubernetes.io/hostname", pod.object.resource)
+        if not mapping(one.get("labelSelector")) or not selects(one["labelSelector"], pod.labels):
+            yield Finding(f"{path} selects other pods", "the pod's own labels", pod.object.resource)
+        elif len(mapping(at(one, "labelSelector", "matchLabels"))) == 0:
+            yield Finding(f"{path} selects every pod", "the pod's own labels", pod.object.resource)
+        if not 1 <= number(one.get("maxSkew"), 0) <= MOST_SKEW:
+            found = f"{path}.maxSkew is {one.get('maxSkew')}"
+            yield Finding(found, f"1 to {MOST_SKEW}", pod.object.resource)
 
 
 RULE = Rule(

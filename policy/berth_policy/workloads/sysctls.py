@@ -32,5 +32,5 @@ RULE = Rule(
     why="Others act on the whole node, or let a pod harm it.",
     fix="Remove the sysctl from securityContext.sysctls.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

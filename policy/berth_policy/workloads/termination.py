@@ -32,5 +32,5 @@ RULE = Rule(
     why="A pod whose time is up is killed in the middle of its requests.",
     fix="Raise terminationGracePeriodSeconds above the preStop hook and what follows it.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

@@ -31,5 +31,5 @@ RULE = Rule(
     why="Types such as nfs or gcePersistentDisk bypass storage classes and reach other machines.",
     fix="Use a volume claim, or configMap, secret, projected, downwardAPI, emptyDir, ephemeral, csi.",
     types=KUBERNETES,
-    check_stack=of_stack(look),
+    check_stack=of_stack(look, agents=True),
 )

@@ -151,7 +151,7 @@ def all_on_one_node(objects: Objects) -> None:
     constraint["labelSelector"]["matchLabels"] = {"app": "webb"}
 
 
-@bad("network-default-deny", "network-metadata")
+@bad("network-default-deny", "network-metadata", "network-ports")
 def goes_anywhere(objects: Objects) -> None:
     """No default, and a rule that allows everything, the metadata server too."""
     del objects["deny"]
