@@ -12,6 +12,7 @@ from berth_policy.supply_chain._engines import Server, config_maps, containers
 from berth_policy.units import number
 
 SOURCE, DIGEST, MANIFEST = "BERTH_WEIGHTS_SOURCE", "BERTH_WEIGHTS_SHA256", "BERTH_WEIGHTS_MANIFEST"
+MODULE = "berth_serving.weights"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAFE = (
@@ -32,12 +33,14 @@ WANTED = "a SHA-256 of each file"
 def check(stack: Stack) -> Iterator[Finding]:
     """Look at every container that fetches weights."""
     maps = config_maps(stack)
-    fetchers = [one for one in containers(stack) if SOURCE in one.variables]
+    fetchers = [one for one in containers(stack) if SOURCE in one.variables or MODULE in one.words]
     yield from survey(fetchers, lambda one: _look(one, maps))
 
 
 def _look(one: Server, maps: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[Finding]:
     path, resource = one.container.path, one.pod.object.resource
+    if not one.variables.get(SOURCE):
+        yield Finding(f"{path} fetches weights, and {SOURCE} is absent", "hub, or a package", resource)
     if MANIFEST not in one.variables:
         if not _SHA256.fullmatch(one.variables.get(DIGEST, "")):
             yield Finding(f"{path} has neither {MANIFEST} nor a SHA-256 in {DIGEST}", WANTED, resource)
