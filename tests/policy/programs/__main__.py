@@ -46,7 +46,7 @@ def declare(name: str, token: str, inputs: dict[str, Any]) -> None:
             api_version=inputs["apiVersion"],
             kind=inputs["kind"],
             metadata=inputs["metadata"],
-            others=rest,
+            **rest,
         )
     else:
         import pulumi_gcp  # noqa: PLC0415 - 135 MB that other cases do not need
