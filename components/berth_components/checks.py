@@ -1,6 +1,7 @@
 """Checks of single values: each gives the value back, or raises `Refusal` with what is allowed."""
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -24,6 +25,7 @@ _FACTORS: dict[str, Decimal] = {
     **{f"{unit}i": Decimal(1024 ** (power + 1)) for power, unit in enumerate("KMGTP")},
 }
 MIN_API_KEY = 16
+KEY_SCOPES = ("admin", "feedback", "generate", "read")
 
 
 def whole_number(minimum: int, maximum: int, unit: str = "") -> Check[int]:
@@ -215,7 +217,25 @@ def _api_key(value: Any) -> str:
             f"keys of at least {MIN_API_KEY} printable ASCII characters",
             "make one with: openssl rand -hex 24",
         )
+    if value.startswith("{"):
+        _check_key_file(value)
     return value
+
+
+def _check_key_file(value: str) -> None:
+    """A key with scopes and limits, as the gateway reads it."""
+    allowed = 'a word, or JSON such as {"key": "…", "scopes": ["generate"], "requests_per_minute": 60}'
+    try:
+        given = json.loads(value)
+        key, scopes = given["key"], given.get("scopes", ["generate"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Refusal(allowed) from None
+    if unknown := set(given) - {"key", "scopes", "requests_per_minute", "max_concurrent"}:
+        raise Refusal(f"{allowed}; not {', '.join(sorted(unknown))}")
+    if not isinstance(scopes, list) or not scopes or not set(scopes) <= set(KEY_SCOPES):
+        raise Refusal(f"scopes of {', '.join(KEY_SCOPES)}")
+    if not isinstance(key, str) or len(key) < MIN_API_KEY or len(key.split()) != 1:
+        raise Refusal(f"keys of one word of at least {MIN_API_KEY} characters")
 
 
 def api_keys(value: Any) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from pulumi_kubernetes.policy import v1 as policy
 from berth_components import network, pods
 from berth_components.arguments import Arguments, combine, filled
 from berth_components.model_server_args import ModelServerArgs
+from berth_components.model_server_gateway import FILTERS
 from berth_components.model_server_pod import (
     API_KEYS_DIR,
     HTTP_PORT,
@@ -77,6 +78,7 @@ class ModelServer(pulumi.ComponentResource):
             self._config("gateway", self._gateway_config()),
             self._config("engine", settings.engine.environment),
             *self._manifest(),
+            *self._filters(),
             *self._api_keys(),
             *self._weights_claim(),
             self._network_policy(),
@@ -93,7 +95,11 @@ class ModelServer(pulumi.ComponentResource):
         self.deployment = pulumi.Output.all(settings.name, deployment.urn).apply(lambda known: str(known[0]))
         self.service = pulumi.Output.all(settings.name, service.urn).apply(lambda known: str(known[0]))
         self.url = pulumi.Output.format(
-            "http://{0}.{1}.svc:{2}", settings.name, settings.namespace, pods.whole(settings.access.port)
+            "{0}://{1}.{2}.svc:{3}",
+            "http" if settings.extras.tls_secret is None else "https",
+            settings.name,
+            settings.namespace,
+            pods.whole(settings.access.port),
         )
         self.node_port = service.spec.apply(_node_port)
         self.address = service.status.apply(_address)
@@ -150,6 +156,19 @@ class ModelServer(pulumi.ComponentResource):
                 f"{self._prefix}-weights-manifest",
                 metadata=self._metadata("-weights"),
                 data={MANIFEST: manifest},
+                opts=self._child(),
+            )
+        ]
+
+    def _filters(self) -> list[core.ConfigMap]:
+        filters = self._settings.extras.filters
+        if filters is None:
+            return []
+        return [
+            core.ConfigMap(
+                f"{self._prefix}-filters",
+                metadata=self._metadata("-filters"),
+                data={FILTERS: filters},
                 opts=self._child(),
             )
         ]
@@ -211,6 +230,7 @@ class ModelServer(pulumi.ComponentResource):
                 if allowed
             ]
 
+        beside = self._settings.extras.egress
         # No way out at all, for the engine is on loopback; where weights come from a hub, only there.
         return networking.NetworkPolicy(
             f"{self._prefix}-network",
@@ -219,7 +239,7 @@ class ModelServer(pulumi.ComponentResource):
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
                 ingress=combine(rules, access.cidrs, access.namespaces, access.metrics_namespaces),
-                egress=filled(self._settings.weights.egress),
+                egress=filled(combine(lambda known: [*known, *beside], self._settings.weights.egress)),
             ),
             opts=self._child(),
         )
@@ -261,7 +281,7 @@ class ModelServer(pulumi.ComponentResource):
                         target_port="http",
                         node_port=access.node_port,
                         protocol="TCP",
-                        app_protocol="http",
+                        app_protocol="http" if self._settings.extras.tls_secret is None else "https",
                     )
                 ],
             ),
@@ -315,12 +335,13 @@ class ModelServer(pulumi.ComponentResource):
         # Environment variables are read once, so changed settings need new pods. Keys are files that are read
         # again.
         settings = self._settings
-        manifest = settings.weights.manifest
+        manifest, filters = settings.weights.manifest, settings.extras.filters
         checksum = combine(
             pods.checksum,
             self._gateway_config(),
             settings.engine.environment,
             *([] if manifest is None else [{MANIFEST: manifest}]),
+            *([] if filters is None else [{FILTERS: filters}]),
         )
         return {
             f"{pods.PREFIX}config-checksum": checksum,

@@ -5,7 +5,7 @@ since it decides which objects there are.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
@@ -147,6 +147,17 @@ class EngineArgs(TypedDict):
     """Size of its writable /scratch: compiled kernels. Default: by engine. Not llama.cpp."""
 
 
+class EgressArgs(TypedDict):
+    """A place outside the pod that it may go to."""
+
+    namespace: NotRequired[pulumi.Input[str]]
+    """All pods of this namespace. Either this or cidr."""
+    cidr: NotRequired[pulumi.Input[str]]
+    """An address range, without the clouds' metadata addresses."""
+    port: pulumi.Input[int]
+    """TCP port."""
+
+
 class GatewayArgs(TypedDict):
     """The gateway, which speaks to clients."""
 
@@ -159,7 +170,22 @@ class GatewayArgs(TypedDict):
     max_stop_sequences: NotRequired[pulumi.Input[int]]
     """Most stop sequences in one request. Default: 4, as TGI's."""
     log_level: NotRequired[pulumi.Input[str]]
-    """debug, info (default), warning or error. Prompts are never logged."""
+    """debug, info (default), warning or error."""
+    log_content: NotRequired[pulumi.Input[bool]]
+    """Whether prompts and answers are in logs and traces, redacted. Default: no."""
+    cost_per_hour: NotRequired[pulumi.Input[float]]
+    """What a replica costs, in US dollars per hour, for the metrics of cost. Default: not told."""
+    filters: NotRequired[pulumi.Input[Sequence[Mapping[str, Any]]]]
+    """What may not come in or go out; see "Filters" in serving/README.md. Default: none."""
+    otlp_endpoint: NotRequired[pulumi.Input[str]]
+    """Collector of traces: its base URL, OTLP over HTTP. Needs egress. Default: no traces."""
+    trace_sample: NotRequired[pulumi.Input[float]]
+    """Share of the traces that begin here and are recorded, above 0, at most 1. Default: 1."""
+    egress: NotRequired[Sequence[EgressArgs]]
+    """Where the pod may go beside its weights: a collector, a moderation service. Default: nowhere."""
+    tls_secret: NotRequired[pulumi.Input[str]]
+    """A Secret that exists, of type kubernetes.io/tls: clients and probes speak HTTPS then; a new certificate
+    counts without a restart. Metrics stay plain, behind the network policy. Default: HTTP."""
 
 
 class ConcurrencyArgs(TypedDict):

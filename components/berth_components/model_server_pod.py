@@ -8,6 +8,7 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from berth_components import pods
 from berth_components.arguments import combine, filled
+from berth_components.model_server_gateway import FILTERS_DIR, TLS_DIR
 from berth_components.model_server_settings import ServerSettings
 from berth_components.model_server_weights import MANIFEST_DIR, MODELS_DIR, TOKEN_DIR
 
@@ -91,7 +92,14 @@ def _volumes(settings: ServerSettings, labels: Mapping[str, pulumi.Input[str]]) 
     if weights.manifest is not None:
         source = core.ConfigMapVolumeSourceArgs(name=combine(lambda name: f"{name}-weights", settings.name))
         volumes.append(core.VolumeArgs(name="manifest", config_map=source))
-    secrets = {"hub-token": weights.token_secret, "api-keys": api_keys_secret(settings)}
+    if settings.extras.filters is not None:
+        source = core.ConfigMapVolumeSourceArgs(name=combine(lambda name: f"{name}-filters", settings.name))
+        volumes.append(core.VolumeArgs(name="filters", config_map=source))
+    secrets = {
+        "hub-token": weights.token_secret,
+        "api-keys": api_keys_secret(settings),
+        "tls": settings.extras.tls_secret,
+    }
     volumes += [
         core.VolumeArgs(
             name=name,
@@ -194,6 +202,11 @@ def _gateway(settings: ServerSettings) -> core.ContainerArgs:
     mounts = [pods.tmp_mount("gateway")]
     if api_keys_secret(settings):
         mounts += _mounts(api_keys=API_KEYS_DIR)
+    if settings.extras.filters is not None:
+        mounts += _mounts(filters=FILTERS_DIR)
+    if settings.extras.tls_secret is not None:
+        mounts += _mounts(tls=TLS_DIR)
+    tls = settings.extras.tls_secret is not None
     return core.ContainerArgs(
         name="gateway",
         image=settings.gateway_image,
@@ -206,9 +219,9 @@ def _gateway(settings: ServerSettings) -> core.ContainerArgs:
         ],
         resources=settings.gateway_resources,
         security_context=pods.restricted_container(),
-        startup_probe=pods.startup_probe(settings.startup, path="/ready"),
-        readiness_probe=pods.http_probe("/ready", settings.readiness_period, failures=2),
-        liveness_probe=pods.http_probe("/health", settings.liveness_period, failures=3, grace=5),
+        startup_probe=pods.startup_probe(settings.startup, path="/ready", tls=tls),
+        readiness_probe=pods.http_probe("/ready", settings.readiness_period, failures=2, tls=tls),
+        liveness_probe=pods.http_probe("/health", settings.liveness_period, failures=3, grace=5, tls=tls),
         lifecycle=combine(pods.pre_stop, settings.pre_stop),
         volume_mounts=mounts,
     )

@@ -12,6 +12,7 @@ from berth_components import checks
 from berth_components import model_server_args as declared
 from berth_components.arguments import ArgumentError, Arguments, combine
 from berth_components.model_server_engine import EngineSpec, read_engine, read_name, read_startup
+from berth_components.model_server_gateway import GatewayExtras, read_extras
 from berth_components.model_server_resources import read_resources
 from berth_components.model_server_surroundings import (
     NOBODY,
@@ -50,6 +51,7 @@ class ServerSettings:
     gateway_image: pulumi.Input[str]
     gateway_resources: core.ResourceRequirementsArgs
     gateway_config: Mapping[str, pulumi.Input[str]]
+    extras: GatewayExtras
     weights: Weights
     access: Access
     placement: Placement
@@ -77,6 +79,7 @@ def read(given: Arguments, name: str) -> ServerSettings:
         ArgumentError: one is unknown, missing, not allowed, or contradicts another.
     """
     gateway = given.group("gateway", declared.GatewayArgs)
+    extras = read_extras(gateway)
     engine = read_name(given)
     replicas = _replicas(given)
     weights = read_weights(given, engine, replicas)
@@ -139,7 +142,9 @@ def read(given: Arguments, name: str) -> ServerSettings:
                     "payload_limit_bytes", checks.whole_number(1024, 1_000_000_000, "bytes"), 2_000_000
                 )
             ),
+            **extras.config,
         },
+        extras=extras,
         weights=weights,
         access=read_access(given),
         placement=read_placement(given, spec.gpu_count, spec.gpu_resource),

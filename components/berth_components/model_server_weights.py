@@ -245,18 +245,23 @@ def _egress(
     def rules(cidrs: Sequence[str], url: str) -> list[networking.NetworkPolicyEgressRuleArgs]:
         port = re.search(r":(\d+)/?$", url)
         peers = network.ranges(cidrs) if cidrs else _public()
-        names = networking.NetworkPolicyPortArgs
         return [
-            networking.NetworkPolicyEgressRuleArgs(
-                to=[*network.namespaces(["kube-system"]), *network.ranges(_DNS_ADDRESSES)],
-                ports=[names(port=53, protocol="UDP"), names(port=53, protocol="TCP")],
-            ),
+            dns_egress(),
             networking.NetworkPolicyEgressRuleArgs(
                 to=peers, ports=[network.port(int(port[1]) if port else 443)]
             ),
         ]
 
-    return combine(rules, args.read("hub_cidrs", checks.list_of(_hub_range), []), hub)
+    return combine(rules, args.read("hub_cidrs", checks.list_of(range_without_metadata), []), hub)
+
+
+def dns_egress() -> networking.NetworkPolicyEgressRuleArgs:
+    """Where names are looked up."""
+    names = networking.NetworkPolicyPortArgs
+    return networking.NetworkPolicyEgressRuleArgs(
+        to=[*network.namespaces(["kube-system"]), *network.ranges(_DNS_ADDRESSES)],
+        ports=[names(port=53, protocol="UDP"), names(port=53, protocol="TCP")],
+    )
 
 
 def _public() -> list[networking.NetworkPolicyPeerArgs]:
@@ -271,7 +276,8 @@ def _public() -> list[networking.NetworkPolicyPeerArgs]:
     ]
 
 
-def _hub_range(value: Any) -> str:
+def range_without_metadata(value: Any) -> str:
+    """An address range in which no cloud hands out credentials."""
     known = checks.cidr(value)
     if any(ipaddress.ip_address(one) in ipaddress.ip_network(known) for one in _METADATA):
         raise Refusal("ranges without the clouds' metadata addresses (169.254.169.254 among them)")

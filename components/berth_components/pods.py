@@ -84,12 +84,13 @@ def startup_probe(
     command: Sequence[str] | None = None,
     path: str | None = None,
     timeout: int = 5,
+    tls: bool = False,
 ) -> core.ProbeArgs:
     """Gives a container the whole budget (seconds) to start: asked often where it is short."""
     period = combine(lambda seconds: 1 if seconds <= OFTEN_UP_TO else 5, budget)
     return core.ProbeArgs(
         exec_=core.ExecActionArgs(command=[*command]) if command else None,
-        http_get=core.HTTPGetActionArgs(path=path, port="http") if path else None,
+        http_get=_http_get(path, tls=tls) if path else None,
         period_seconds=period,
         timeout_seconds=timeout,
         failure_threshold=combine(lambda seconds, every: -(-int(seconds) // every), budget, period),
@@ -97,19 +98,24 @@ def startup_probe(
 
 
 def http_probe(
-    path: str, period: pulumi.Input[int], *, failures: int, grace: int | None = None
+    path: str, period: pulumi.Input[int], *, failures: int, grace: int | None = None, tls: bool = False
 ) -> core.ProbeArgs:
     """Asks a path of the port named http; the container fails after so many failures in a row.
 
     A container that is killed for it gets the grace (seconds), by default the pod's.
     """
     return core.ProbeArgs(
-        http_get=core.HTTPGetActionArgs(path=path, port="http"),
+        http_get=_http_get(path, tls=tls),
         period_seconds=period,
         timeout_seconds=5,
         failure_threshold=failures,
         termination_grace_period_seconds=grace,
     )
+
+
+def _http_get(path: str, *, tls: bool) -> core.HTTPGetActionArgs:
+    # The kubelet does not look at who signed a certificate.
+    return core.HTTPGetActionArgs(path=path, port="http", scheme="HTTPS" if tls else None)
 
 
 def pre_stop(seconds: int) -> core.LifecycleArgs | None:

@@ -5,7 +5,7 @@ A group that a component has too (service, termination, …) has the same keys a
 carry their unit in the name or, as Kubernetes writes them, in the value.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -100,6 +100,17 @@ class Engine(Settings):
     """Size of its writable /scratch, for compiled kernels. Default: the engine's own. Not llama.cpp."""
 
 
+class Egress(Settings):
+    """A place outside the pod that it may go to."""
+
+    namespace: Name | None = None
+    """All pods of this namespace. Either this or cidr."""
+    cidr: Cidr | None = None
+    """An address range, without the clouds' metadata addresses."""
+    port: Annotated[Whole, limits(1, 65_535)]
+    """TCP port."""
+
+
 class Gateway(Settings):
     """The gateway and what it may use."""
 
@@ -110,7 +121,19 @@ class Gateway(Settings):
     max_stop_sequences: Annotated[Whole, limits(0, 64)] | None = None
     """Most stop sequences in one request. Default: 4, as TGI's."""
     log_level: Annotated[Text, words("debug", "info", "warning", "error")] | None = None
-    """How much it logs; prompts are never logged. Default: info."""
+    """How much it logs. Default: info."""
+    log_content: Flag | None = None
+    """Whether prompts and answers are in logs and traces, redacted. Default: false."""
+    cost_per_hour: Annotated[Number, limits(0.0001, 100_000)] | None = None
+    """What a replica costs, in US dollars per hour, for the metrics of cost. Default: not told."""
+    filters: list[dict[str, Any]] | None = None
+    """What may not come in or go out, as serving/README.md describes. Default: nothing is filtered."""
+    otlp_endpoint: Text | None = None
+    """Collector of traces: its base URL, OTLP over HTTP. Needs egress. Default: no traces."""
+    trace_sample: Annotated[Number, limits(0.0001, 1)] | None = None
+    """Share of the traces that begin here and are recorded. Default: 1."""
+    egress: list[Egress] | None = None
+    """Where the pod may go beside its weights: a collector, a moderation service. Default: nowhere."""
 
 
 class Weights(Settings):

@@ -48,6 +48,7 @@ VLLM = {
 }
 
 # Every argument: a value other than the base's or the default, and what else it needs. A list holds several.
+PLACE: Json = {"namespace": "monitoring", "port": 4318}
 OTHER: dict[str, tuple[Any, Json]] = {
     "namespace": ("other", {}),
     "name": ("talk", {}),
@@ -101,6 +102,19 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "gateway.payload_limit_bytes": (4096, {}),
     "gateway.max_stop_sequences": (8, {}),
     "gateway.log_level": ("debug", {}),
+    "gateway.log_content": (True, {}),
+    "gateway.cost_per_hour": (1.5, {}),
+    "gateway.filters": ([{"name": "a", "action": "flag", "stages": ["input"], "length": {"most": 9}}], {}),
+    "gateway.otlp_endpoint": ("http://collector:4318", {"gateway.egress": [PLACE]}),
+    "gateway.trace_sample": (
+        0.5,
+        {"gateway.egress": [PLACE], "gateway.otlp_endpoint": "http://collector:4318"},
+    ),
+    "gateway.egress": ([PLACE], {}),
+    "gateway.egress.namespace": ([PLACE], {}),
+    "gateway.egress.cidr": ([{"cidr": "198.18.0.0/16", "port": 443}], {}),
+    "gateway.egress.port": ([{**PLACE, "port": 444}], {"gateway.egress": [PLACE]}),
+    "gateway.tls_secret": ("tls-b", {"gateway.tls_secret": "tls-a"}),
     "concurrency.slots": (2, {}),
     "concurrency.max_concurrent_requests": (32, {}),
     "concurrency.queue_timeout_seconds": (1.5, {}),
@@ -217,6 +231,8 @@ def test_no_argument_is_without_effect(
     value, needs = OTHER[path]
     if path.endswith((".key", ".value", ".effect")) and path.startswith("placement"):
         path = "placement.tolerations"
+    if path.startswith("gateway.egress"):
+        path = "gateway.egress"
     if path.startswith("weights.files"):
         path = "weights.files"
     group = path.partition(".resources.")[0]

@@ -20,6 +20,9 @@ from effect_frames import (
     stack_of,
 )
 
+PLACE = {"namespace": "monitoring", "port": 4318}
+RANGE = {"cidr": "198.18.5.0/24", "port": 443}
+
 CASES: list[Case] = [
     *cases_of(
         "cpu-model",
@@ -32,6 +35,18 @@ CASES: list[Case] = [
             "gateway.payloadLimitBytes": 4096,
             "gateway.maxStopSequences": 2,
             "gateway.logLevel": "debug",
+            "gateway.logContent": True,
+            "gateway.costPerHour": 1.5,
+            "gateway.filters": [{"name": "b", "action": "flag", "stages": ["input"], "length": {"most": 9}}],
+            "gateway.otlpEndpoint": ("http://b:4318", {"gateway": {"egress": [PLACE]}}),
+            "gateway.traceSample": (
+                0.5,
+                {"gateway": {"egress": [PLACE], "otlpEndpoint": "http://a:4318"}},
+            ),
+            "gateway.egress": [PLACE],
+            "gateway.egress.0.namespace": ("other", {"gateway": {"egress": [PLACE]}}),
+            "gateway.egress.0.cidr": ("198.18.6.0/24", {"gateway": {"egress": [RANGE]}}),
+            "gateway.egress.0.port": (444, {"gateway": {"egress": [PLACE]}}),
             "weights.storage": "new-claim",
             "weights.size": "2Gi",
             "weights.storageClass": "fast",
