@@ -66,24 +66,38 @@ class WeightsArgs(TypedDict):
 
     packaged: an image of ours carries the one file. hub: the fetcher downloads the files of one revision and
     compares each digest; what is there already is not downloaded again. volume: a claim that was filled
-    before; nothing is written, every digest is compared.
+    before; nothing is written, every digest is compared. s3, gcs, oci: as hub, from a folder of a bucket, or
+    from an artifact in a registry with one layer per file.
     """
 
     image: pulumi.Input[str]
     """Image of the fetcher."""
     source: str
-    """packaged:<what>, such as packaged:smollm2-135m-instruct-q4_1; hub; or volume."""
+    """packaged:<what>, such as packaged:smollm2-135m-instruct-q4_1; hub; s3, gcs or oci; or volume."""
     file: NotRequired[pulumi.Input[str]]
     """Name of the weights' file: needed where the format is gguf, refused elsewhere."""
     sha256: NotRequired[pulumi.Input[str]]
     """The file's SHA-256, compared before the engine starts. Only, and needed, with packaged."""
     repo: NotRequired[pulumi.Input[str]]
-    """Repository of the hub, <owner>/<name>. With hub and volume."""
+    """Repository of the hub, <owner>/<name>. Not with packaged."""
     revision: NotRequired[pulumi.Input[str]]
-    """Its commit, 40 hexadecimal digits. With hub and volume."""
+    """Its commit, 40 hexadecimal digits. Not with packaged."""
     files: NotRequired[pulumi.Input[Sequence[WeightsFileArgs]]]
-    """Every file that is served, with size and digest: the keys of stacks/weights/<model>.yaml. With hub and
-    volume."""
+    """Every file that is served, with size and digest: the keys of stacks/weights/<model>.yaml. Not with
+    packaged."""
+    url: NotRequired[pulumi.Input[str]]
+    """s3://<bucket>/<folder>, gs://<bucket>/<folder>, or oci://<host>/<repository>@sha256:<digest>. Only, and
+    needed, with s3, gcs and oci."""
+    endpoint: NotRequired[pulumi.Input[str]]
+    """Another server than the cloud's that speaks its store's API. Only with s3 and gcs."""
+    region: NotRequired[pulumi.Input[str]]
+    """Of the bucket. Only, and needed, with s3."""
+    credentials_secret: NotRequired[pulumi.Input[str]]
+    """A Secret that exists: for s3 with entries AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for gcs with
+    key.json of a service account, for oci of type kubernetes.io/dockerconfigjson. Default: none."""
+    identity: NotRequired[str]
+    """eks or gke: the service account's own identity in the cloud; opens the way to the one address that
+    hands it out. Only with s3 and gcs, without credentials_secret. Default: the bucket is public."""
     path: NotRequired[pulumi.Input[str]]
     """Folder of the files in the volume. Only, and needed, with volume."""
     hub_url: NotRequired[pulumi.Input[str]]
@@ -91,13 +105,13 @@ class WeightsArgs(TypedDict):
     hub_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Where the hub and its storage are. Default: every public address, since a hub tells none of its own. A
     network policy is the whole pod's, so the engine and the gateway may go there too; clouds' metadata
-    servers and private networks stay closed. Only with hub."""
+    servers and private networks stay closed. Not with packaged and volume."""
     token_secret: NotRequired[pulumi.Input[str]]
     """A Secret that exists, whose entry `token` is the hub's token: for models behind a licence. Only with
     hub."""
     fetch_seconds: NotRequired[pulumi.Input[int]]
-    """How long the download may take, 60 to 86400 s; a rollout waits as long. Default: 3600. Only with
-    hub."""
+    """How long the download may take, 60 to 86400 s; a rollout waits as long. Default: 3600. Not with
+    packaged and volume."""
     storage: NotRequired[str]
     """ephemeral (a volume per pod, default), claim (one that exists), or new-claim (made here, shared by the
     pods)."""

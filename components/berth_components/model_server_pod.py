@@ -154,10 +154,15 @@ def _fetcher(settings: ServerSettings) -> core.ContainerArgs:
         image_pull_policy="IfNotPresent",
         command=["python3", "-m", "berth_serving.weights"],
         env=pods.environment(weights.environment),
+        env_from=None if weights.env_secret is None else [_secret_variables(weights.env_secret)],
         resources=weights.resources,
         security_context=pods.restricted_container(),
         volume_mounts=mounts,
     )
+
+
+def _secret_variables(name: pulumi.Input[str]) -> core.EnvFromSourceArgs:
+    return core.EnvFromSourceArgs(secret_ref=core.SecretEnvSourceArgs(name=name))
 
 
 def _engine(settings: ServerSettings) -> core.ContainerArgs:

@@ -42,9 +42,28 @@ _METADATA = ("169.254.169.254", "169.254.170.23", "fd00:ec2::254")
 # request 5538 of archestra-ai/archestra, 2026-06-12, tried it). Cloud DNS for GKE answers at the metadata
 # server's address (issue 4000 of tektoncd/operator, 2026-08); its port 53 gives names, no credentials.
 _DNS_ADDRESSES = ("169.254.20.10/32", "169.254.169.254/32", "10.100.0.10/32", "172.20.0.10/32")
+_STORED = ("repo", "revision", "files", "file", "url", "credentials_secret", "hub_cidrs", "fetch_seconds")
+_URLS = {
+    "s3": (r"s3://[^\s/@?#]+(/[^\s@?#]+)?", "s3://<bucket>/<folder>"),
+    "gcs": (r"gs://[^\s/@?#]+(/[^\s@?#]+)?", "gs://<bucket>/<folder>"),
+    "oci": (r"oci://[^\s/@]+/[^\s@:]+@sha256:[0-9a-f]{64}", "oci://<host>/<repository>@sha256:<digest>"),
+}
+# Where each cloud hands a pod's own identity out: EKS' agent; GKE's metadata server, which network policies
+# see at another address and port on clusters without Dataplane V2.
+_IDENTITIES = {
+    "eks": (("169.254.170.23/32", 80),),
+    "gke": (("169.254.169.254/32", 80), ("169.254.169.252/32", 988)),
+}
+_SECRET_FILES = {
+    "gcs": ("GOOGLE_APPLICATION_CREDENTIALS", "key.json"),
+    "oci": ("BERTH_WEIGHTS_DOCKER_CONFIG", ".dockerconfigjson"),
+}
 _ONLY = {
     "packaged": ("file", "sha256"),
     "hub": ("repo", "revision", "files", "hub_url", "hub_cidrs", "token_secret", "fetch_seconds", "file"),
+    "s3": (*_STORED, "endpoint", "region", "identity"),
+    "gcs": (*_STORED, "endpoint", "identity"),
+    "oci": _STORED,
     "volume": ("repo", "revision", "files", "path", "file"),
 }
 """What each kind of source takes, besides what all of them take."""
@@ -58,7 +77,8 @@ class Weights:
         environment: the fetcher's.
         model_path: what the engine loads.
         manifest: the files with sizes and digests, as JSON; None where one digest says it all.
-        token_secret: Secret with the hub's token.
+        token_secret: Secret with what the fetcher shows, as a file.
+        env_secret: Secret with what it shows, as variables.
         read_only: the volume is filled already and not written to.
         egress: where the pod may go for them; empty is nowhere.
         fetch_seconds: budget of the fetcher.
@@ -69,6 +89,7 @@ class Weights:
     model_path: pulumi.Input[str]
     manifest: pulumi.Input[str] | None
     token_secret: pulumi.Input[str] | None
+    env_secret: pulumi.Input[str] | None = None
     read_only: bool
     egress: pulumi.Input[Sequence[networking.NetworkPolicyEgressRuleArgs]]
     fetch_seconds: pulumi.Input[int]
@@ -98,7 +119,9 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
         return _packaged(args, replicas)
     pins = _pins(args)
     folder = (
-        combine(lambda known: str(known.folder), pins) if kind == "hub" else args.read("path", _relative_path)
+        args.read("path", _relative_path)
+        if kind == "volume"
+        else combine(lambda known: str(known.folder), pins)
     )
     file = _file(args, pins, format_)
     hub = args.read("hub_url", _https, HUB)
@@ -115,7 +138,17 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
             "BERTH_WEIGHTS_HUB": hub,
             "BERTH_WEIGHTS_SECONDS": combine(lambda known: str(int(known)), seconds),
         }
-    if token is not None:
+    env_secret = None
+    if kind in _URLS:
+        environment |= _store(args, kind, seconds)
+        secret = args.maybe("credentials_secret", checks.dns_label)
+        if secret is not None and kind in _SECRET_FILES:
+            variable, file_name = _SECRET_FILES[kind]
+            environment[variable] = f"{TOKEN_DIR}/{file_name}"
+            token = secret
+        else:
+            env_secret = secret
+    elif token is not None:
         environment["BERTH_WEIGHTS_TOKEN_FILE"] = f"{TOKEN_DIR}/{TOKEN_KEY}"
     return Weights(
         image=args.read("image", checks.image),
@@ -123,11 +156,29 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
         model_path=combine(lambda inner, name: "/".join([MODELS_DIR, inner, *name]), folder, file),
         manifest=combine(_manifest, pins),
         token_secret=token,
+        env_secret=env_secret,
         read_only=kind == "volume",
-        egress=_egress(args, hub) if kind == "hub" else [],
-        fetch_seconds=seconds if kind == "hub" else 0,
+        egress=[] if kind == "volume" else _egress(args, kind, hub),
+        fetch_seconds=0 if kind == "volume" else seconds,
         **_storage(args, replicas, pins, filled=kind == "volume"),
     )
+
+
+def _store(args: Arguments, kind: str, seconds: pulumi.Input[int]) -> dict[str, pulumi.Input[str]]:
+    """What the fetcher is told of a bucket or an artifact."""
+    if "identity" in args and "credentials_secret" in args:
+        raise args.refuse("identity", "given beside credentials_secret", "one of the two", "remove one")
+    environment: dict[str, pulumi.Input[str]] = {
+        "BERTH_WEIGHTS_URL": args.read("url", checks.text(*_URLS[kind])),
+        "BERTH_WEIGHTS_SECONDS": combine(lambda known: str(int(known)), seconds),
+    }
+    if "endpoint" in args:
+        environment["BERTH_WEIGHTS_ENDPOINT"] = args.read("endpoint", _https)
+    if kind == "s3":
+        environment["AWS_REGION"] = args.read("region", checks.text(r"[a-z0-9-]{2,40}", "a region"))
+    if kind != "oci" and "credentials_secret" not in args and "identity" not in args:
+        environment["BERTH_WEIGHTS_ANONYMOUS"] = "true"
+    return environment
 
 
 def _packaged(args: Arguments, replicas: pulumi.Input[int] | None) -> Weights:
@@ -240,19 +291,32 @@ def _manifest(pins: Pins) -> str:
 
 
 def _egress(
-    args: Arguments, hub: pulumi.Input[str]
+    args: Arguments, kind: str, hub: pulumi.Input[str]
 ) -> pulumi.Input[list[networking.NetworkPolicyEgressRuleArgs]]:
     def rules(cidrs: Sequence[str], url: str) -> list[networking.NetworkPolicyEgressRuleArgs]:
-        port = re.search(r":(\d+)/?$", url)
+        port = re.search(r":(\d+)(/|$)", url)
         peers = network.ranges(cidrs) if cidrs else _public()
         return [
             dns_egress(),
             networking.NetworkPolicyEgressRuleArgs(
                 to=peers, ports=[network.port(int(port[1]) if port else 443)]
             ),
+            *(
+                networking.NetworkPolicyEgressRuleArgs(
+                    to=network.ranges([cidr]), ports=[network.port(number)]
+                )
+                for cidr, number in identity
+            ),
         ]
 
-    return combine(rules, args.read("hub_cidrs", checks.list_of(range_without_metadata), []), hub)
+    identity: tuple[tuple[str, int], ...] = ()
+    at = hub
+    if kind in _URLS:
+        key = "endpoint" if "endpoint" in args else "url"
+        at = args.read(key, checks.plain_text)
+        if "identity" in args:
+            identity = _IDENTITIES[args.plain("identity", checks.choice(*_IDENTITIES))]
+    return combine(rules, args.read("hub_cidrs", checks.list_of(range_without_metadata), []), at)
 
 
 def dns_egress() -> networking.NetworkPolicyEgressRuleArgs:
@@ -285,8 +349,8 @@ def range_without_metadata(value: Any) -> str:
 
 
 def _source(value: Any) -> str:
-    allowed = "packaged:<what>, such as packaged:smollm2; or hub, or volume"
-    return checks.text(r"packaged:\S+|hub|volume", allowed)(value)
+    allowed = "packaged:<what>, such as packaged:smollm2; or hub, s3, gcs, oci, or volume"
+    return checks.text(r"packaged:\S+|hub|s3|gcs|oci|volume", allowed)(value)
 
 
 def _relative_path(value: Any) -> str:

@@ -48,6 +48,12 @@ VLLM = {
 }
 
 # Every argument: a value other than the base's or the default, and what else it needs. A list holds several.
+S3: Json = {
+    **VLLM,
+    "weights.source": "s3",
+    "weights.url": "s3://weights/tiny",
+    "weights.region": "eu-central-1",
+}
 PLACE: Json = {"namespace": "monitoring", "port": 4318}
 OTHER: dict[str, tuple[Any, Json]] = {
     "namespace": ("other", {}),
@@ -70,6 +76,11 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "weights.hub_cidrs": (["198.51.100.0/24"], VLLM),
     "weights.token_secret": ("hub", VLLM),
     "weights.fetch_seconds": (7200, VLLM),
+    "weights.url": ("s3://other/tiny", S3),
+    "weights.endpoint": ("https://store.example:9000", S3),
+    "weights.region": ("eu-west-1", S3),
+    "weights.credentials_secret": ("bucket", S3),
+    "weights.identity": ("eks", S3),
     "weights.storage": ("new-claim", {}),
     "weights.size": ("20Gi", {}),
     "weights.storage_class": ("fast", {}),
@@ -450,4 +461,39 @@ def test_outputs(render: Callable[..., Any], base_args: Callable[[Json], Json]) 
         "url": "http://chat.room.svc:81",
         "node_port": 30080,
         "address": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "variables", "mounted"),
+    [
+        ("s3", {"url": "s3://b/tiny", "region": "eu-west-1"}, {"BERTH_WEIGHTS_ANONYMOUS": "true"}, False),
+        ("gcs", {"url": "gs://b/tiny", "credentials_secret": "account"},
+         {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/berth/hub-token/key.json"}, True),
+        ("oci", {"url": f"oci://r.example:5000/m/tiny@sha256:{'a' * 64}", "credentials_secret": "login"},
+         {"BERTH_WEIGHTS_DOCKER_CONFIG": "/etc/berth/hub-token/.dockerconfigjson"}, True),
+    ],
+)  # fmt: skip
+def test_weights_come_from_stores_and_registries(
+    serve: Callable[..., Any], source: str, more: Json, variables: Json, mounted: bool
+) -> None:
+    given = {f"weights.{key}": value for key, value in {**more, "source": source}.items()}
+    objects = serve({**VLLM, **given}).objects
+    (deployment,) = [one for one in objects if one["kind"] == "Deployment"]
+    fetcher = deployment["spec"]["template"]["spec"]["initContainers"][0]
+    told = {one["name"]: one.get("value") for one in fetcher["env"]}
+    assert {**told, **variables, "BERTH_WEIGHTS_URL": more["url"]} == told
+    assert any(mount["name"] == "hub-token" for mount in fetcher["volumeMounts"]) == mounted
+    (policy,) = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    ports = [rule["ports"][0]["port"] for rule in policy["spec"]["egress"]]
+    assert ports == [53, 5000 if source == "oci" else 443]
+
+
+def test_an_identity_opens_one_address(serve: Callable[..., Any]) -> None:
+    (policy,) = [
+        one for one in serve({**S3, "weights.identity": "eks"}).objects if one["kind"] == "NetworkPolicy"
+    ]
+    assert policy["spec"]["egress"][-1] == {
+        "to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}],
+        "ports": [{"port": 80, "protocol": "TCP"}],
     }

@@ -72,6 +72,7 @@ SERVER: list[tuple[Json, str, list[str]]] = [
     ({"weights.sha256": "abc"}, "weights.sha256", ["'abc'", "64"]),
     ({"weights.sha256": "A" * 64}, "weights.sha256", ["lower-case"]),
     ({"weights.file": "../etc/passwd"}, "weights.file", ["file name"]),
+    ({"weights.url": "s3://b/x"}, "weights.url", ["nothing where source is packaged"]),
     ({"weights.source": "tiny"}, "weights.source", ["'tiny'", "packaged:"]),
     ({"weights.storage": "hostPath"}, "weights.storage", ["'hostPath'", "ephemeral"]),
     ({"weights.claim_name": "c"}, "weights.claim_name", ["storage is ephemeral"]),
