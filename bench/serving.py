@@ -218,10 +218,11 @@ async def memory(name: str, request: Request, server: Server) -> Row:
     before = server.memory
     made = await idle_streams(request, IDLE)
     grown = server.memory - before
+    began = sum(connection.began.done() for connection in made)
     for connection in made:
         connection.done.cancel()
         connection.transport.abort()
-    total = f"{(before + grown) / 1e6:.0f} MB in all"
+    total = f"{(before + grown) / 1e6:.0f} MB in all, {began:,} began"
     return f"{name}: memory of {IDLE:,} idle streams", f"{grown / 1e6:.1f} MB", total
 
 
@@ -335,12 +336,22 @@ async def measure(arguments: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "keys"
         folder.mkdir()
-        rows = await without_work(folder, arguments.seconds)
-        if not arguments.no_model:
-            rows += await real_model(folder, arguments.rounds)
-        if not arguments.no_peer:
-            rows += await peer(folder, arguments.seconds)
+        parts = [without_work(folder, arguments.seconds)]
+        parts += [] if arguments.no_model else [real_model(folder, arguments.rounds)]
+        parts += [] if arguments.no_peer else [peer(folder, arguments.seconds)]
+        rows = []
+        for part in parts:
+            made = await part
+            rows += made
+            if not arguments.json:
+                print_rows(made)
     return rows
+
+
+def print_rows(rows: list[Row]) -> None:
+    """As a table."""
+    for what, value, detail in rows:
+        print(f"{what:<42} {value:>10}  {detail}", flush=True)
 
 
 def main() -> None:
@@ -357,15 +368,13 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {CORES[-1]})
     load = os.getloadavg()[0]
-    rows = uvloop.run(measure(arguments))
     machine = f"{len(CORES)} cores, {platform.release()}, Python {platform.python_version()}, load {load:.1f}"
+    if not arguments.json:
+        print(machine)
+    rows = uvloop.run(measure(arguments))
     if arguments.json:
         named = [{"what": what, "value": value, "detail": detail} for what, value, detail in rows]
         print(json.dumps({"machine": machine, "rows": named}))
-        return
-    print(machine)
-    for what, value, detail in rows:
-        print(f"{what:<42} {value:>10}  {detail}")
 
 
 if __name__ == "__main__":

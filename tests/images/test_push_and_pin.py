@@ -426,7 +426,7 @@ def test_pins_as_settings_of_a_stack(start_registry: Start, image: BuiltImage) -
 
 def test_the_public_names() -> None:
     assert sorted(berth_images.__all__) == [
-        "BuiltImage", "Credentials", "ImagesError", "Pinned", "Progress", "build", "build_all", "find",
+        "BuiltImage", "Credentials", "ImagesError", "Pinned", "Progress", "bill_of_materials", "build",
         "pin", "prepare", "push", "roles", "stack_settings",
     ]  # fmt: skip
     for name in berth_images.__all__:
