@@ -4,7 +4,8 @@
    the difference of their quantiles. Gateway on one core, load and stand-in on the other.
 2. events: how many server-sent events per second of its own CPU time the gateway passes on.
 3. real model: tokens per second of llama.cpp's server with 1, 4 and 8 streams, alone and through the gateway,
-   in turns, so that what else the machine does falls on both.
+   in turns, so that what else the machine does falls on both. Without log-probabilities, which cost llama.cpp
+   a sort of its vocabulary at every token; TGI's streams always carry them.
 4. memory: of the gateway with 1,000 idle streams.
 5. the same of LiteLLM's proxy, in an environment of its own, at a rate that it keeps up with.
 
@@ -167,6 +168,12 @@ def llama(port: int, prompt: str, tokens: int) -> Request:
     return Request.post(port, "/completion", json.dumps(body).encode(), KEY)
 
 
+def completion(port: int, prompt: str, tokens: int) -> Request:
+    """A completion of OpenAI's contract, which asks the engine for the same as `llama` does."""
+    body = {"prompt": prompt, "max_tokens": tokens, "stream": True, "temperature": 0, "ignore_eos": True}
+    return Request.post(port, "/v1/completions", json.dumps(body).encode(), KEY)
+
+
 def chat(port: int, prompt: str, tokens: int, *, stream: bool) -> Request:
     """A chat of OpenAI's contract."""
     said = [{"role": "user", "content": prompt}]
@@ -275,10 +282,10 @@ async def real_model(folder: Path, rounds: int) -> list[Row]:
         for count in (1, 4, 8):
             bare, through = [], []
             for _ in range(rounds):
-                made, seconds = await streams(llama(engine.port, prompt, tokens), count)
-                bare.append((made - count) / seconds)
-                made, seconds = await streams(tgi(server.port, prompt, tokens, stream=True), count)
-                through.append(made / seconds)
+                _, seconds = await streams(llama(engine.port, prompt, tokens), count)
+                bare.append(count * tokens / seconds)
+                _, seconds = await streams(completion(server.port, prompt, tokens), count)
+                through.append(count * tokens / seconds)
             ratio = statistics.median(through) / statistics.median(bare)
             alone = (
                 f"{statistics.median(through):.0f} tokens/s, alone {statistics.median(bare):.0f}; aim 0.95"
