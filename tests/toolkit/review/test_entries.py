@@ -158,3 +158,13 @@ def test_what_is_lost_and_what_is_protected_is_said() -> None:
     assert lost_with("aws:s3/bucket:Bucket", "delete")
     assert not lost_with("aws:s3/bucketPolicy:BucketPolicy", "delete")
     assert not lost_with("aws:s3/bucket:Bucket", "update")
+
+
+def test_a_provider_that_changes_is_shown() -> None:
+    before, after = (
+        made("pulumi:providers:aws", "here", {"region": region}, custom=False) for region in ("a", "b")
+    )
+    entry = one(before, after)
+    assert (entry.op, entry.is_change, entry.changes[0].path) == ("update", True, "region")
+    assert one(before, before).op == "same"
+    assert one(made("pulumi:providers:aws", "here", custom=False), after).op == "same"

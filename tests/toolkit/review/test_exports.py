@@ -147,3 +147,19 @@ def test_a_program_against_what_is_deployed(copy: Copy, tmp_path: Path) -> None:
     paths = {change["path"] for one in changed for change in one["changes"]}
     assert paths == {"spec.template.spec.terminationGracePeriodSeconds"}
     assert not any(canary in path.read_text() for path in report.iterdir() for canary in CANARIES)
+
+
+def test_odd_exports_break_nothing(tmp_path: Path) -> None:
+    type_ = "kubernetes:core/v1:ConfigMap"
+    odd = [
+        resource(type_, "a", {"kind": "ConfigMap", "metadata": secret(ciphertext=CANARIES[0])}),
+        resource(type_, "b", {"metadata": {"annotations": secret(ciphertext=CANARIES[0])}}),
+        resource(type_, "c", {"metadata": {"annotations": None}}),
+        {**resource(type_, "d", {}), "inputs": [1]},
+        {"urn": "urn:pulumi:dev::demo::x::y"},
+    ]
+    found = {one.name: one for one in read(tmp_path, export(*odd)).resources}
+    assert found["a"].inputs["metadata"] == "[secret]"
+    assert found["b"].inputs["metadata"] == {"annotations": "[secret]"}
+    assert found["d"].inputs == {"metadata": {}}
+    assert not found["y"].custom

@@ -40,6 +40,8 @@ def test_a_new_argument_in_the_middle_is_one_addition() -> None:
     assert told(before, after) == [("args[1]", "add", None, "--new")]
     assert told(after, before) == [("args[1]", "delete", "--new", None)]
     assert told({"args": ["--a", "1"]}, {"args": ["--a", "2"]}) == [("args[1]", "update", "1", "2")]
+    many = [change.path for change in differences({"l": list("abcdefghijkl")}, {"l": list("ABCDEFGHIJKL")})]
+    assert many[1:3] == ["l[1]", "l[2]"]
 
 
 def test_names_that_are_there_twice_name_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from berth.deployer import Report, RunRequest
     from berth.review import Review, StackReview
 
+    Side = tuple[str, Checkout | None]  # a stack, here or in another revision
+
 EXCEPTIONS = Path("policy") / "exceptions.yaml"
 NOTES = ("Secrets are not opened: that there is one is compared, its value is not.",)
+_PLANNED_BY = ("Pulumi.yaml", "stacks/", "components/", "catalogue/")  # what plans are made of
 FILES = ("review.md", "review.html", "review.json", "review.sarif", "review.junit.xml")
 
 
@@ -109,8 +113,7 @@ def _against_revision(wanted: Wanted, old: Checkout, console: Console) -> Review
     for name in names:
         if name not in {*now, *then}:
             find_stack(name)  # says what there is
-    sides = [(name, None) for name in names if name in now] + [(name, old) for name in names if name in then]
-    planned = _plan(sides, wanted, console)
+    planned = _plan_both(wanted, old, [name for name in names if name in now], then, console)
     stacks: list[StackReview] = []
     for name in names:
         after, before = planned.get((name, None)), planned.get((name, old))
@@ -126,6 +129,43 @@ def _against_revision(wanted: Wanted, old: Checkout, console: Console) -> Review
     except ExceptionsError as error:
         raise UserError(f"{EXCEPTIONS}: {error}") from None
     return Review(old.name, this_checkout(), tuple(stacks), exceptions, notes=NOTES)
+
+
+def _plan_both(
+    wanted: Wanted, old: Checkout, now: list[str], then: list[str], console: Console
+) -> dict[Side, Report]:
+    """Plan stacks here and in another revision, there with policies only where they may say something else.
+
+    The same plan has the same results. Where a stack is likely to change, both sides are shown to the packs
+    at once; where one changes against expectation, the other revision is planned again.
+    """
+    names = wanted.names or then
+    before = [(name, old) for name in names if name in then]
+    quick = [side for side in before if side[0] in now and not _is_touched(side[0], old.changed)]
+    sides: list[Side] = [*((name, None) for name in now), *before]
+    planned = dict(_plan(sides, wanted, console, without=quick))
+    again = [side for side in quick if not _take_results(planned[side], planned[side[0], None])]
+    if again:
+        planned |= _plan(again, wanted, console)
+    return planned
+
+
+def _is_touched(stack: str, changed: tuple[str, ...]) -> bool:
+    """Whether a change of these files is likely to change a stack."""
+    own = re.compile(r"stacks/Pulumi\.(.+)\.yaml")
+    for path in changed:
+        found = own.fullmatch(path)
+        if (found and found[1] == stack) or (not found and path.startswith(_PLANNED_BY)):
+            return True
+    return False
+
+
+def _take_results(before: Report, after: Report) -> bool:
+    """Give a plan the policies' results of one that is the same; false where it is not."""
+    if before.steps != after.steps or before.errors:
+        return not after.policy_packs
+    before.policy_packs, before.policy_results = after.policy_packs, after.policy_results
+    return True
 
 
 def _against_exports(wanted: Wanted, place: Path, names: list[str], console: Console) -> Review:
@@ -164,10 +204,17 @@ def _against_exports(wanted: Wanted, place: Path, names: list[str], console: Con
 
 
 def _plan(
-    sides: Sequence[tuple[str, Checkout | None]], wanted: Wanted, console: Console
-) -> Mapping[tuple[str, Checkout | None], Report]:
-    """Plan stacks of this checkout and of another one, all from the same warm processes."""
-    prepared = {side: _request(*side, wanted, console) for side in sides}
+    sides: Sequence[Side], wanted: Wanted, console: Console, without: Sequence[Side] = ()
+) -> Mapping[Side, Report]:
+    """Plan stacks of this checkout and of another one, all from the same warm processes.
+
+    Args:
+        sides: what to plan.
+        wanted: what the review is asked for.
+        console: where progress goes.
+        without: of these, what no policy pack need look at.
+    """
+    prepared = {side: _request(side, wanted, console, judged=side not in without) for side in sides}
     requests = {side: one for side, one in prepared.items() if not isinstance(one, str)}
     with console.step("preview", f"planning {len(requests)} times, {'live' if wanted.live else 'offline'}"):
         done = asyncio.run(_previews(requests))
@@ -176,12 +223,13 @@ def _plan(
     }
 
 
-def _request(name: str, old: Checkout | None, wanted: Wanted, console: Console) -> RunRequest | str:
+def _request(side: Side, wanted: Wanted, console: Console, *, judged: bool) -> RunRequest | str:
     """How a stack is planned, or why it cannot be: a wrong file is its own stack's failure."""
     from berth_stacks.errors import SettingsError
 
     from berth.deployer import DeployError
 
+    name, old = side
     quiet = console if wanted.live else Console(quiet=True)
     try:
         request = prepare(
@@ -195,7 +243,8 @@ def _request(name: str, old: Checkout | None, wanted: Wanted, console: Console) 
     except (SettingsError, DeployError) as error:
         return _relative(str(error), old)
     path = old.rooms if old else ()
-    return wanted.judged(dataclasses.replace(request, path=path))
+    request = dataclasses.replace(request, path=path)
+    return wanted.judged(request) if judged else request
 
 
 def _relative(text: str, old: Checkout | None) -> str:
@@ -210,8 +259,8 @@ def _refused(name: str, why: str) -> Report:
 
 
 async def _previews(
-    requests: Mapping[tuple[str, Checkout | None], RunRequest],
-) -> dict[tuple[str, Checkout | None], Report]:
+    requests: Mapping[Side, RunRequest],
+) -> dict[Side, Report]:
     from berth.cli.planning import ground_of, plan_all
     from berth.deployer import Diagnostic
 

@@ -30,6 +30,7 @@ class Checkout:
 
     root: Path
     name: str
+    changed: tuple[str, ...] = ()  # paths that differ here, new files that git does not know yet included
 
     @property
     def rooms(self) -> tuple[Path, ...]:
@@ -89,9 +90,12 @@ def checked_out(revision: str) -> Iterator[Checkout]:
             made = _git("worktree", "add", "--detach", "--force", str(folder), commit)
             if made.returncode:
                 raise UserError(f"--base {revision}: git could not check it out: {made.stderr.strip()}")
+            listed = _git("diff", "--name-only", "--relative", "-z", commit, "--", ".").stdout
+            listed += _git("ls-files", "--others", "--exclude-standard", "-z", "--", ".").stdout
             short = commit[:_SHORT]
             name = short if commit.startswith(revision) else f"{revision} ({short})"
-            yield Checkout(folder / inside.stdout.strip(), name)
+            changed = tuple(path for path in listed.split("\0") if path)
+            yield Checkout(folder / inside.stdout.strip(), name, changed)
         finally:
             _remove(folder)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _NAMES = frozenset({"name", "namePrefix", "accountId", "displayName", "namespace"})
+_PROVIDERS = "pulumi:providers:"
 _REFUSED = "it is protected: `up` refuses this until protect=False was deployed"
 
 
@@ -92,7 +93,7 @@ def _kept(before: Resource, after: Resource) -> Entry:
     if before.urn != after.urn:
         notes = (f"was {before.name}, kept by an alias",)
     if not after.custom:
-        return _entry(after, "same", notes=notes)
+        return _structure(before, after, notes)
     changes = tuple(
         change
         for change in differences(before.inputs, after.inputs)
@@ -107,6 +108,15 @@ def _kept(before: Resource, after: Resource) -> Entry:
         notes += (_REFUSED,) if before.protect and after.protect else ()
         why = tuple(reason for reason in why if reason.certain)
     return _entry(after, "replace" if replaced else "update", changes=changes, reasons=why, notes=notes)
+
+
+def _structure(before: Resource, after: Resource, notes: tuple[str, ...]) -> Entry:
+    """A component changes through what is in it; a provider's configuration counts like a resource's."""
+    changes = differences(before.inputs, after.inputs) if after.type.startswith(_PROVIDERS) else ()
+    if not changes or not before.inputs:  # an export tells no inputs that could be compared
+        return _entry(after, "same", notes=notes)
+    told = (*notes, "what it makes may be replaced: another region or account is another place")
+    return dataclasses.replace(_entry(after, "update", changes=changes, notes=told), custom=True)
 
 
 def _covers(root: str, path: str) -> bool:

@@ -74,17 +74,18 @@ def read_export(path: Path, project: str, stack: str) -> Deployed:
 
 def _resource(entry: Mapping[str, Any]) -> Resource:
     urn, type_ = str(entry["urn"]), str(entry.get("type", ""))
-    inputs = _shown(entry.get("inputs") or {})
-    inputs = _without_defaults(inputs)
+    given = entry.get("inputs")
+    managed = bool(entry.get("custom")) and not type_.startswith("pulumi:")  # no provider, and not the stack
+    inputs = _without_defaults(_shown(given)) if managed and isinstance(given, Mapping) else {}
     ignore: tuple[str, ...] = ()
-    if type_.startswith("kubernetes:"):
+    if managed and type_.startswith("kubernetes:") and isinstance(inputs.get("metadata") or {}, Mapping):
         inputs, ignore = _kubernetes(inputs)
     return Resource(
         urn=urn,
         type=type_,
         name=urn.rpartition("::")[2],
         parent=str(entry.get("parent") or ""),
-        custom=bool(entry.get("custom")) and not type_.startswith("pulumi:"),
+        custom=managed,
         inputs=inputs,
         object=_object(inputs) if type_.startswith("kubernetes:") else "",
         protect=bool(entry.get("protect")),
@@ -125,16 +126,17 @@ def _kubernetes(inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
         data = inputs.pop("stringData", None) or inputs.get("data")
         inputs |= {"data": HIDDEN} if data else {}
     metadata = dict(inputs.get("metadata") or {})
-    annotations = dict(metadata.get("annotations") or {}) if metadata.get("annotations") != HIDDEN else {}
-    autonamed = annotations.pop(_AUTONAMED, None) is not None
-    if annotations:
-        metadata["annotations"] = annotations
-    elif metadata.get("annotations") != HIDDEN:
-        metadata.pop("annotations", None)
-    return {**inputs, "metadata": metadata}, ("metadata.name",) if autonamed else ()
+    annotations = metadata.get("annotations") or {}
+    if not isinstance(annotations, Mapping):  # a secret as a whole
+        return {**inputs, "metadata": metadata}, ()
+    kept = {key: value for key, value in annotations.items() if key != _AUTONAMED}
+    metadata = {key: value for key, value in metadata.items() if key != "annotations"}
+    metadata |= {"annotations": kept} if kept else {}
+    return {**inputs, "metadata": metadata}, ("metadata.name",) if _AUTONAMED in annotations else ()
 
 
 def _object(inputs: Mapping[str, Any]) -> str:
-    metadata = inputs.get("metadata") or {}
+    metadata = inputs.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
     name = "/".join(str(metadata[key]) for key in ("namespace", "name") if metadata.get(key))
     return f"{inputs.get('kind', '')} {name}".strip()

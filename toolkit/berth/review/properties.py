@@ -44,12 +44,18 @@ _LONGEST_LIST = 2_000  # items of a list that are aligned
 
 def differences(before: Any, after: Any, path: str = "") -> tuple[Change, ...]:
     """Every property that differs, by path; items of a list are matched by what names them."""
-    return tuple(sorted(_differ(before, after, path), key=lambda change: change.path))
+    return tuple(sorted(_differ(before, after, path), key=_order))
 
 
 def added(inputs: Any) -> tuple[Change, ...]:
     """Every leaf of something new, as an addition."""
-    return tuple(sorted(_leaves(inputs, ""), key=lambda change: change.path))
+    return tuple(sorted(_leaves(inputs, ""), key=_order))
+
+
+def _order(change: Change) -> list[tuple[bool, int, str]]:
+    """By path, with the numbers in it as numbers: `args[2]` comes before `args[10]`."""
+    parts = re.split(r"(\d+)", change.path)
+    return [(False, int(part), "") if index % 2 else (True, 0, part) for index, part in enumerate(parts)]
 
 
 def _leaves(value: Any, path: str) -> Iterator[Change]:
