@@ -206,7 +206,7 @@ def test_the_api_server_refuses_exactly_what_the_table_says(cluster: Cluster) ->
     objects = []
     for kind, (version, content, _) in CASES.items():
         called = "things.example.invalid" if kind == "CustomResourceDefinition" else name
-        metadata = {"name": called, "labels": LABELS}
+        metadata: dict[str, Any] = {"name": called}  # no labels: a ReplicaSet would adopt the pod
         if kind not in CLUSTER_WIDE:
             metadata["namespace"] = name
         objects.append({"apiVersion": version, "kind": kind, "metadata": metadata, **content})
