@@ -217,6 +217,7 @@ def test_a_base_whose_program_fails_is_no_empty_base(copy: Copy, tmp_path: Path)
         (("local", "--base", "main", "--diff"), "a review goes without"),
         (("local", "--base", "main", "--context", "x"), "--context names the cluster of --live"),
         (("local", "--base", "main", "--fail-on", "explode"), "--fail-on explode"),
+        (("local", "--base", "main", "--report", "Pulumi.yaml/x"), "name a folder that can be written"),
         (("local", "--against", "nowhere.json"), "no such file"),
         (("local", "onprem", "--against", "Pulumi.yaml"), "is one file"),
         (("local", "--against", "Pulumi.yaml"), "is not JSON"),

@@ -97,9 +97,8 @@ def preview(
             raise UserError(
                 "a review goes without --offline, --summary, --diff, --layout and --engine pulumi"
             )
-        ops = reviews.ops_of(fail_on)
         wanted = reviews.Wanted(_named(stacks, every=every), base, against, live, judged, context)
-        reviews.tell(reviews.make_review(wanted, console), folder, as_json=as_json, fail_on=ops)
+        reviews.run(wanted, console, folder, as_json=as_json, fail_on=reviews.ops_of(fail_on))
         return
     if len(stacks) > 1:
         raise UserError("several stacks at once make a review: add --base, --against, --live or --report")

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -277,8 +278,22 @@ async def _previews(
     return reports
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, if need be: before anything is planned, so that nobody waits for nothing.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"--report {folder}: {error.strerror}; name a folder that can be written") from None
+
+
 def write_files(review: Review, folder: Path) -> list[Path]:
-    """Write every form of a review into a folder, which is made if need be; return the files.
+    """Write every form of a review into a folder; return the files.
 
     Raises:
         UserError: it cannot be written.
@@ -293,18 +308,22 @@ def write_files(review: Review, folder: Path) -> list[Path]:
         as_junit(review),
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in zip(FILES, texts, strict=True):
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"--report {folder}: {error.strerror}: {error.filename}") from None
     return [folder / name for name in FILES]
 
 
-def tell(review: Review, folder: Path | None, *, as_json: bool, fail_on: frozenset[str]) -> None:
-    """Print a review, and end with exit code 1 where a stack fails or something of `fail_on` happens."""
+def run(
+    wanted: Wanted, console: Console, folder: Path | None, *, as_json: bool, fail_on: frozenset[str]
+) -> None:
+    """Make a review, write and print it; exit code 1 where a stack fails, or at something of `fail_on`."""
     from berth import review as reviewing
 
+    if folder is not None:
+        make_folder(folder)
+    review = make_review(wanted, console)
     if folder is not None:
         write_files(review, folder)
     if as_json:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import jsonschema  # type: ignore[import-untyped]  # it ships no types
 from google.protobuf import json_format
 
 from .config import read_yaml
@@ -158,7 +157,12 @@ def reconcile(info: Any, given: Mapping[str, Setting], path: Path | None) -> dic
 
 
 def _validate(policy: Any, schema: Mapping[str, Any], setting: Setting, where: str) -> None:
-    """Check a policy's properties against its own JSON schema."""
+    """Check a policy's properties against its own JSON schema, where there is more than its own defaults."""
+    defaults = {key: one["default"] for key, one in schema.items() if "default" in one}
+    if setting.properties == defaults and defaults.keys() >= set(policy.configSchema.required):
+        return
+    import jsonschema  # type: ignore[import-untyped] # noqa: PLC0415 - it has no types, and takes a second
+
     whole = {"type": "object", "properties": schema, "required": list(policy.configSchema.required)}
     try:
         jsonschema.Draft7Validator.check_schema(whole)
