@@ -392,7 +392,7 @@ def _nothing_there(command: Command, report: DriftReport) -> None:
     clusters = command.context.clusters.all
     if clusters and not any(cluster.state.record for cluster in clusters):
         where = ", ".join(cluster.label for cluster in clusters)
-        report.drift = []
+        report.drift, report.expected, report.checked = [], [], 0
         command.context.complain(
             ClusterError(f"{command.what} is not deployed on {where}: there is nothing to compare")
         )

@@ -114,15 +114,11 @@ def _has_keys(item: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def topmost(paths: Iterable[Path], kept: Iterable[Path]) -> list[Path]:
     """The paths without those below another one of them; none that has a kept path at or below it counts."""
-    others = list(kept)
-    alone = sorted(
-        {path for path in paths if not any(other[: len(path)] == path for other in others)},
-        key=lambda path: (len(path), [str(part) for part in path]),
-    )
-    found: list[Path] = []
-    for path in alone:
-        if not any(path[: len(above)] == above for above in found):
-            found.append(path)
+    above = {other[:length] for other in kept for length in range(len(other) + 1)}
+    found: set[Path] = set()
+    for path in sorted(set(paths) - above, key=len):
+        if not any(path[:length] in found for length in range(len(path))):
+            found.add(path)
     return sorted(found, key=lambda path: [str(part) for part in path])
 
 
