@@ -195,6 +195,52 @@ Whole()
         rendered(small, nothing)
 
 
+KINDS = """
+big = pulumi.get_stack() == "big"
+at = {"namespace": "elsewhere"}
+def pod(name):
+    return {"containers": [{"name": name, "image": f"example.org/{name}:{2 if big else 1}",
+                            "resources": {"limits": {"cpu": 2 if big else "500m", "example.org/x": 1}}}]}
+k8s.apps.v1.StatefulSet("set", metadata={"name": "set", **at}, spec={
+    "service_name": "set", "selector": {"match_labels": {"a": "b"}},
+    "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod("one")},
+    "volume_claim_templates": [{"metadata": {"name": "v"}, "spec": {
+        "access_modes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "2Gi" if big else "1Gi"}}}}]})
+k8s.batch.v1.CronJob("nightly", metadata={"name": "nightly", **at}, spec={
+    "schedule": "@daily" if big else "*/5 * * * *",
+    "job_template": {"spec": {"template": {"spec": {**pod("two"), "restart_policy": "Never"}}}}})
+k8s.core.v1.Pod("bare", metadata={"name": "bare", **at}, spec=pod("three"))
+k8s.core.v1.PersistentVolumeClaim("claim", metadata={"name": "claim", **at}, spec={
+    "access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi" if big else "1Gi"}},
+    "storage_class_name": "fast" if big else None})
+k8s.networking.v1.Ingress("way", metadata={"name": "way", **at, "annotations": {"a/b": "c"} if big else None},
+    spec={"rules": [{"host": f"{pulumi.get_stack()}.example.org"}]})
+k8s.autoscaling.v2.HorizontalPodAutoscaler("scale", metadata={"name": "scale", **at}, spec={
+    "min_replicas": 0 if big else 1, "max_replicas": 9000000 if big else 2,
+    "scale_target_ref": {"api_version": "apps/v1", "kind": "StatefulSet", "name": "set"}})
+k8s.rbac.v1.ClusterRole("odd", metadata={"name": "system:odd:{{x}}"},
+    rules=[{"api_groups": [""], "resources": ["pods"], "verbs": ["get", "list"] if big else ["get"]}])
+"""
+
+
+def test_every_kind_of_workload_varies(
+    plan: Callable[..., Report],
+    helm: Callable[..., str],
+    by_key: Callable[[str], Objects],
+    wanted: Callable[[Collected], Objects],
+    chart: Path,
+) -> None:
+    small, big = (collect(plan(KINDS, name)) for name in ("small", "big"))
+    write(chart, rendered(small, big))
+    assert "0 chart(s) failed" in helm("lint", "--strict", chart)
+    made = by_key(helm("template", "x", chart))
+    assert without_empty_annotations(made) == wanted(small)
+    made = by_key(helm("template", "x", chart, "-f", chart / "values-big.yaml"))
+    assert without_empty_annotations(made) == wanted(big)
+    assert made["HorizontalPodAutoscaler", "elsewhere", "scale"]["spec"]["maxReplicas"] == 9000000
+
+
 def test_wrong_names_of_charts_are_refused() -> None:
     with pytest.raises(RenderError, match="--chart-name My_Chart"):
         Chart("My_Chart")
