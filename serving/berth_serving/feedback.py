@@ -13,14 +13,15 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from berth_serving.contracts.fields import Fields
 from berth_serving.errors import Overloaded, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from berth_serving.contracts.fields import Fields
     from berth_serving.metrics import GatewayMetrics
 
 CONVERTED, REPORTED = "converted", "reported"
@@ -31,6 +32,37 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _REMEMBERED = 50_000
 _PER_SECOND = 200.0
 _MOST_VALUE = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One event; "" and 0 where nothing is said."""
+
+    request_id: str
+    event: str
+    category: str
+    value: float
+    variant: str
+
+
+def parse(read: Fields) -> Said:
+    """Read and check an event.
+
+    Raises:
+        ValidationError: naming field, value and what is allowed.
+    """
+    request_id = read.required("request_id", pattern=_REQUEST_ID.pattern)
+    event = read.choice("event", EVENTS)
+    category = read.raw("category", {"enum": [*CATEGORIES, "", None]}) or ""
+    if (event == REPORTED) != (category in CATEGORIES):
+        allowed = "one of " + ", ".join(CATEGORIES) if event == REPORTED else f"absent but for {REPORTED}"
+        raise read.wrong("category", allowed)
+    value = read.number("value", 0.0, low=0, high=_MOST_VALUE)
+    if value and event != CONVERTED:
+        raise ValidationError(f"`value` is only for event {CONVERTED}", param="value")
+    variant = read.text("variant")
+    read.finish()
+    return Said(request_id, event, category, value, variant)
 
 
 class Feedback:
@@ -52,7 +84,7 @@ class Feedback:
         self._left = _PER_SECOND
         self._at = clock()
 
-    def take(self, data: dict[str, Any]) -> bool:
+    def take(self, read: Fields) -> bool:
         """Count one event; False where it was counted before.
 
         Raises:
@@ -60,26 +92,11 @@ class Feedback:
             Overloaded: more than 200 per second come.
         """
         self._charge()
-        read = Fields(data)
-        request_id = read.text("request_id")
-        if not request_id or not _REQUEST_ID.fullmatch(request_id):
-            raise read.wrong("request_id", "the x-request-id of an answer")
-        event = read.text("event")
-        if event not in EVENTS:
-            raise read.wrong("event", "one of " + ", ".join(EVENTS))
-        category = read.text("category")
-        if event == REPORTED and category not in CATEGORIES:
-            raise read.wrong("category", "one of " + ", ".join(CATEGORIES))
-        if event != REPORTED and category:
-            raise ValidationError(f"`category` is only for event {REPORTED}", param="category")
-        value = read.number("value", 0.0, low=0, high=_MOST_VALUE)
-        if value and event != CONVERTED:
-            raise ValidationError(f"`value` is only for event {CONVERTED}", param="value")
-        variant = read.text("variant") or self._variant
-        read.finish()
-        if not self._is_new(request_id, event):
+        said = parse(read)
+        if not self._is_new(said.request_id, said.event):
             return False
-        self._count(event, category or "", value, variant if variant == self._variant else "other")
+        variant = self._variant if said.variant in ("", self._variant) else "other"
+        self._count(said.event, said.category, said.value, variant)
         return True
 
     def _count(self, event: str, category: str, value: float, variant: str) -> None:

@@ -317,7 +317,7 @@ class Gateway:
 
     async def _feedback(self, exchange: Exchange) -> None:
         body = await exchange.body(feedback.MOST_BODY, self.settings.body_timeout, self._budget)
-        counted = self._feedbacks.take(parse_object(body))
+        counted = self._feedbacks.take(Fields(parse_object(body)))
         await exchange.respond(202, b'{"counted":true}' if counted else b'{"counted":false}', [JSON])
 
     # -- tokens of a text ----------------------------------------------------------------------------

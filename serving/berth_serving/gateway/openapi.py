@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berth_serving import errors
+from berth_serving import errors, feedback
 from berth_serving.contracts import openai as openai_contract
 from berth_serving.contracts import plain, tgi, tokenize
 from berth_serving.contracts.declared import schema_of
@@ -52,6 +52,7 @@ _NEUTRAL: dict[str, dict[str, Schema]] = {
 }
 _FAILURES = (
     errors.Unauthenticated,
+    errors.Forbidden,
     errors.RequestTimeout,
     errors.PayloadTooLarge,
     errors.WrongMediaType,
@@ -108,6 +109,11 @@ def document(settings: GatewaySettings, limits: Limits) -> Schema:
         "required": ["tokenize_response", "templated_text"],
     }
     add("/chat_tokenize", _operation("chatTokenize", chat, templated))
+    counted = _object(counted={"type": "boolean"})
+    say = _operation("feedback", _request(limits, feedback.parse), counted)
+    answers = say["responses"]
+    answers["202"] = answers.pop("200")
+    add("/feedback", say)
     add("/v1/models", _look("models", _ref("Models")), "get")
     add("/info", _look("info", _ref("Info")), "get")
     add("/openapi.json", _look("openapi", {"type": "object"}), "get")
@@ -220,6 +226,7 @@ def _look(name: str, answer: Schema) -> Schema:
         "responses": {
             "200": {"description": "so it is", "headers": _headers(), "content": content},
             "401": refused,
+            "403": {"description": "the key lacks the scope", "content": refused["content"]},
             "503": drained,
         },
     }
