@@ -14,7 +14,7 @@ import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from berth_serving.errors import Overloaded, ValidationError
 
@@ -29,6 +29,21 @@ EVENTS = ("liked", "disliked", "copied", "regenerated", CONVERTED, REPORTED)
 CATEGORIES = ("harmful", "hateful", "sexual", "privacy", "copyright", "incorrect", "other")
 MOST_BODY = 4096
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_NO_CATEGORY, _NO_VALUE = {"enum": ["", None]}, {"enum": [0, None]}
+_KINDS: tuple[dict[str, Any], ...] = (
+    {"properties": {"event": {"const": CONVERTED}, "category": _NO_CATEGORY}},
+    {
+        "properties": {"event": {"const": REPORTED}, "category": {"enum": CATEGORIES}, "value": _NO_VALUE},
+        "required": ["category"],
+    },
+    {
+        "properties": {
+            "event": {"enum": [one for one in EVENTS if one not in (CONVERTED, REPORTED)]},
+            "category": _NO_CATEGORY,
+            "value": _NO_VALUE,
+        }
+    },
+)
 _REMEMBERED = 50_000
 _PER_SECOND = 200.0
 _MOST_VALUE = 1e9
@@ -53,16 +68,17 @@ def parse(read: Fields) -> Said:
     """
     request_id = read.required("request_id", pattern=_REQUEST_ID.pattern)
     event = read.choice("event", EVENTS)
-    category = read.raw("category", {"enum": [*CATEGORIES, "", None]}) or ""
-    if (event == REPORTED) != (category in CATEGORIES):
+    category = read.raw("category", {"enum": [*CATEGORIES, "", None]})
+    if category not in (CATEGORIES if event == REPORTED else ("", None)):
         allowed = "one of " + ", ".join(CATEGORIES) if event == REPORTED else f"absent but for {REPORTED}"
         raise read.wrong("category", allowed)
     value = read.number("value", 0.0, low=0, high=_MOST_VALUE)
+    read.variants(*_KINDS)
     if value and event != CONVERTED:
         raise ValidationError(f"`value` is only for event {CONVERTED}", param="value")
     variant = read.text("variant")
     read.finish()
-    return Said(request_id, event, category, value, variant)
+    return Said(request_id, event, category or "", value, variant)
 
 
 class Feedback:

@@ -24,6 +24,7 @@ class Declared(Fields):
         self._properties: dict[str, Any] = {}
         self._required: list[str] = []
         self._closed = False
+        self._variants: Sequence[Mapping[str, Any]] = ()
 
     def schema(self) -> dict[str, Any]:
         """What was read, as JSON schema."""
@@ -32,6 +33,8 @@ class Declared(Fields):
             made["required"] = self._required
         if self._closed:
             made["additionalProperties"] = False
+        if self._variants:
+            return {"anyOf": [_merged(made, one) for one in self._variants]}
         return made
 
     def has(self, name: str) -> bool:
@@ -120,6 +123,12 @@ class Declared(Fields):
         self._note(name, _Later(below, nullable=True))
         return below
 
+    def needed(self, name: str) -> Fields:
+        """Fields that note, too."""
+        below = Declared(f"{self._path}{name}.")
+        self._note(name, _Later(below, nullable=False), required=True)
+        return below
+
     def items(self, name: str, read: Callable[[Fields], T], *, most: int, optional: bool = False) -> list[T]:
         """One, of fields that note."""
         below = Declared(f"{self._path}{name}[].")
@@ -130,6 +139,10 @@ class Declared(Fields):
             return []
         self._note(name, {**listed, "minItems": 1}, required=True)
         return [one]
+
+    def variants(self, *kinds: Mapping[str, Any]) -> None:
+        """Note them."""
+        self._variants = kinds
 
     def finish(self) -> None:
         """Note that there are no others."""
@@ -154,12 +167,23 @@ class _Later:
         return {**found, "type": ["object", "null"]} if self._nullable else found
 
 
+def _merged(schema: Mapping[str, Any], kind: Mapping[str, Any]) -> dict[str, Any]:
+    required = [*schema.get("required", []), *kind.get("required", [])]
+    return {
+        **schema,
+        "properties": {**schema["properties"], **kind["properties"]},
+        "required": [*dict.fromkeys(required)],
+    }
+
+
 def resolved(schema: Any) -> Any:
     """A schema with every part that was read meanwhile."""
     if isinstance(schema, _Later):
         return schema.resolve()
     if isinstance(schema, dict):
         return {key: resolved(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [resolved(one) for one in schema]
     return schema
 
 

@@ -52,6 +52,11 @@ def show(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
+def whole(value: Any) -> Any:
+    """The value; an int where it is a float without a fraction, which JSON does not tell from one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Fields:
     """The fields of one object; each is read once, and what nobody read is refused.
 
@@ -114,7 +119,7 @@ class Fields:
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """A whole number in low..high."""
-        value = self._value(name)
+        value = whole(self._value(name))
         if value is None:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -181,13 +186,21 @@ class Fields:
             must: how a message says that.
         """
         value = self._value(name)
-        if value is not None and value not in values:
+        # 0 equals false in Python, in JSON it does not.
+        if value is not None and not any(value == one and type(value) is type(one) for one in values):
             raise self.wrong(name, must)
 
     def inner(self, name: str) -> Fields | None:
         """The fields of an object within, or None where absent."""
         value = self.mapping(name)
         return None if value is None else Fields(value, f"{self._path}{name}.")
+
+    def needed(self, name: str) -> Fields:
+        """The fields of an object within, which must be there."""
+        found = self.inner(name)
+        if found is None:
+            raise self.wrong(name, "an object")
+        return found
 
     def items(self, name: str, read: Callable[[Fields], T], *, most: int, optional: bool = False) -> list[T]:
         """A list of at least one object, each read by `read`; none of it where it is optional and absent."""
@@ -213,6 +226,12 @@ class Fields:
         if value is not None and not isinstance(value, dict):
             raise self.wrong(name, "an object")
         return value
+
+    def variants(self, *kinds: Mapping[str, Any]) -> None:
+        """The kinds of object that there are: what each says otherwise than the fields as they are read.
+
+        The caller checks it; `declared.Declared` publishes it.
+        """
 
     def finish(self) -> None:
         """Refuse what nobody read: a field without effect would be a lie.

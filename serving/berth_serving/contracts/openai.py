@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from berth_serving.contracts import tools
-from berth_serving.contracts.fields import Fields, show
+from berth_serving.contracts.fields import Fields, show, whole
 from berth_serving.contracts.model import SEED_LIMIT, VERSION, Asked
 from berth_serving.contracts.openai_answers import OpenAiOptions
 from berth_serving.contracts.tgi import LARGEST, SMALLEST, fold_seed, refuse_unsupported, unsupported
@@ -31,7 +31,7 @@ _ANY_MODEL = frozenset({"tgi", "dummy", ""})
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _MOST_MESSAGES = 2048
 _CONTENT = {
-    "type": ["string", "array", "null"],
+    "type": ["string", "array"],
     "items": {
         "type": "object",
         "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
@@ -73,7 +73,7 @@ def parse_chat(read: Fields, limits: Limits) -> tuple[Asked, OpenAiOptions]:
     top = read.integer("top_logprobs", 0, low=0, high=_MOST_TOP_LOGPROBS)
     if top and not logprobs:
         raise ValidationError("`top_logprobs` needs `logprobs` to be true", param="top_logprobs")
-    most = limits.max_total_tokens
+    most = limits.max_total_tokens - 1
     new = read.optional_integer("max_completion_tokens", low=1, high=most)
     old = read.optional_integer("max_tokens", low=1, high=most)
     asked, options = _common(read, limits, kind="chat")
@@ -126,7 +126,10 @@ def parse_completion(read: Fields, limits: Limits) -> tuple[Asked, OpenAiOptions
     asked, options = _common(read, limits, kind="completion")
     asked.prompt = prompt
     asked.max_new_tokens = read.integer(
-        "max_tokens", DEFAULT_COMPLETION_TOKENS, low=1, high=limits.max_total_tokens
+        "max_tokens",
+        min(DEFAULT_COMPLETION_TOKENS, limits.max_total_tokens - 1),
+        low=1,
+        high=limits.max_total_tokens - 1,
     )
     asked.logprobs = 0 if logprobs is None else max(logprobs, 1)
     asked.characters = len(prompt)
@@ -194,6 +197,17 @@ def _message(read: Fields) -> dict[str, str]:
     # What an assistant's earlier answer carries when it is sent back; empty ones mean nothing.
     for empty in ("refusal", "function_call", "audio", "annotations", "reasoning_content"):
         read.fixed(empty, ["", [], {}], "absent: only text is served")
+    read.variants(
+        {"properties": {"tool_calls": {"enum": [[], None]}}, "required": ["content"]},
+        {
+            "properties": {
+                "role": {"const": "assistant"},
+                "content": {**_CONTENT, "type": ["string", "array", "null"]},
+                "tool_calls": tools.calls_schema(),
+            },
+            "required": ["tool_calls"],
+        },
+    )
     read.finish()
     if calls and role != "assistant":
         raise read.wrong("tool_calls", "absent where role is not assistant")
@@ -232,9 +246,9 @@ def _prompt(read: Fields) -> str | list[int]:
         value = value[0]
     if isinstance(value, str) and value:
         return value
-    ids = isinstance(value, list) and bool(value)
-    if ids and all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**31 for one in value):
-        return value  # type: ignore[no-any-return]
+    ids = [whole(one) for one in value] if isinstance(value, list) else []
+    if ids and all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**31 for one in ids):
+        return ids
     raise read.wrong("prompt", "one string that is not empty, or one array of token ids")
 
 
@@ -251,10 +265,10 @@ def _stop(read: Fields, limits: Limits) -> tuple[str, ...]:
 
 def _logit_bias(read: Fields) -> dict[int, float] | None:
     value = read.raw("logit_bias", _BIASES)
+    if value is not None and not isinstance(value, dict):
+        raise read.wrong("logit_bias", "an object")
     if not value:
         return None
-    if not isinstance(value, dict):
-        raise read.wrong("logit_bias", "an object")
     if len(value) > _MOST_BIASES:
         raise ValidationError(f"`logit_bias` must name at most {_MOST_BIASES} tokens", param="logit_bias")
     inner = Fields(value, "logit_bias.")

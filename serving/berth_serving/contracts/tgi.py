@@ -199,9 +199,10 @@ def refuse_unsupported(asked: Asked, limits: Limits, prefix: str, *, seeded: boo
 
 
 def _max_new_tokens(read: Fields, limits: Limits) -> int | None:
-    if not read.has("max_new_tokens"):
-        return DEFAULT_NEW_TOKENS
-    return read.optional_integer("max_new_tokens", low=1, high=limits.max_total_tokens)
+    most = limits.max_total_tokens - 1
+    found = read.optional_integer("max_new_tokens", low=1, high=most)
+    # Null is as many as fit.
+    return found if read.has("max_new_tokens") else min(DEFAULT_NEW_TOKENS, most)
 
 
 def _refuse_unsupported(read: Fields, limits: Limits, *, stream: bool) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from berth_serving.contracts.declared import schema_of
 from berth_serving.contracts.fields import show
 from berth_serving.contracts.tgi import unsupported
 from berth_serving.errors import ValidationError
@@ -115,10 +116,8 @@ def parse(read: Fields, limits: Limits) -> Offered | None:
 
 def _tool(read: Fields) -> Tool:
     read.choice("type", ("function",))
-    function = read.inner("function")
+    function = read.needed("function")
     read.finish()
-    if function is None:
-        raise read.wrong("function", "an object with a name")
     name = function.required("name", pattern=_NAME.pattern)
     description = function.text("description")
     parameters = function.mapping("parameters") or {"type": "object", "properties": {}}
@@ -151,14 +150,17 @@ def parse_calls(read: Fields) -> list[dict[str, str]]:
     return read.items("tool_calls", _call, most=_MOST_TOOLS, optional=True)
 
 
+def calls_schema() -> dict[str, Any]:
+    """What `parse_calls` takes where there has to be one."""
+    return {"type": "array", "items": schema_of(_call), "minItems": 1, "maxItems": _MOST_TOOLS}
+
+
 def _call(read: Fields) -> dict[str, str]:
     read.text("id")
     read.choice("type", ("function",))
-    function = read.inner("function")
-    read.raw("index", {"type": ["integer", "null"]})
+    function = read.needed("function")
+    read.optional_integer("index", low=0, high=_MOST_TOOLS)
     read.finish()
-    if function is None:
-        raise read.wrong("function", "an object with name and arguments")
     made = {"name": function.required("name"), "arguments": function.text("arguments")}
     function.finish()
     return made

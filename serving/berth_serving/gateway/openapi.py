@@ -163,6 +163,8 @@ def _request(limits: Limits, *reads: Any) -> Schema:
 
 def _honoured(schema: Schema, limits: Limits) -> Schema:
     """A request's schema without what the engine cannot honour."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_honoured(one, limits) for one in schema["anyOf"]]}
     properties: Schema = {}
     neutral = {key: value for name in limits.unsupported for key, value in _NEUTRAL.get(name, {}).items()}
     for name, one in schema["properties"].items():
@@ -188,7 +190,7 @@ def _operation(
 ) -> Schema:
     content: Schema = {} if answer is None else {"application/json": {"schema": answer}}
     if streams or answer is None:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {"schema": _events(openai=openai)}
     return {
         "operationId": name,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
@@ -197,6 +199,15 @@ def _operation(
             **_failures(openai=openai),
         },
     }
+
+
+def _events(*, openai: bool) -> Schema:
+    """An event of a stream: JSON in its data, and for OpenAI at last [DONE]."""
+    shape = {"anyOf": [_ref("StreamEvent"), _ref("Failure")]}
+    if openai:
+        shape = {"anyOf": [_ref("Chunk"), _ref("OpenAiFailure")]}
+    data = {**_TEXT, "contentMediaType": "application/json", "contentSchema": shape}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _failures(*, openai: bool) -> Schema:
@@ -299,6 +310,16 @@ def _schemas(settings: GatewaySettings) -> Schema:
             object={"const": "chat.completion"}, choices={**one, "items": said}, **head
         ),
         "Completion": _object(object={"const": "text_completion"}, choices={**one, "items": wrote}, **head),
+        "Chunk": _object(
+            ("usage",),
+            id=_TEXT,
+            object={"enum": ["chat.completion.chunk", "text_completion"]},
+            created=_COUNT,
+            model=model,
+            system_fingerprint=_TEXT,
+            choices={"type": "array", "maxItems": 1},
+            usage={"anyOf": [{"type": "null"}, _ref("Usage")]},
+        ),
         "Models": _object(object={"const": "list"}, data={**one, "items": card}),
         "Info": _object(
             model_id=model,
