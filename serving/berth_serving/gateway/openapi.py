@@ -202,11 +202,12 @@ def _operation(
 
 
 def _events(*, openai: bool) -> Schema:
-    """An event of a stream: JSON in its data, and for OpenAI at last [DONE]."""
-    shape = {"anyOf": [_ref("StreamEvent"), _ref("Failure")]}
+    """An event of a stream: JSON in its data."""
+    data = {**_TEXT, "contentMediaType": "application/json"}
+    data["contentSchema"] = {"anyOf": [_ref("StreamEvent"), _ref("Failure")]}
     if openai:
-        shape = {"anyOf": [_ref("Chunk"), _ref("OpenAiFailure")]}
-    data = {**_TEXT, "contentMediaType": "application/json", "contentSchema": shape}
+        # The last one is [DONE], which is no JSON.
+        data = {**_TEXT, "description": "JSON of Chunk or OpenAiFailure, and at last [DONE]"}
     return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
