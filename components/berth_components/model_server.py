@@ -22,6 +22,7 @@ from berth_components.model_server_args import ModelServerArgs
 from berth_components.model_server_gateway import FILTERS
 from berth_components.model_server_pod import (
     API_KEYS_DIR,
+    GRPC_PORT,
     HTTP_PORT,
     METRICS_PORT,
     claim_spec,
@@ -144,6 +145,7 @@ class ModelServer(pulumi.ComponentResource):
             "BERTH_HOST": "0.0.0.0",  # noqa: S104 - the pod's address; a network policy guards it
             "BERTH_PORT": str(HTTP_PORT),
             "BERTH_METRICS_PORT": str(METRICS_PORT),
+            **({} if self._settings.access.grpc_port is None else {"BERTH_GRPC_PORT": str(GRPC_PORT)}),
             **({} if anonymous else {"BERTH_API_KEYS_DIR": API_KEYS_DIR}),
         }
 
@@ -220,13 +222,16 @@ class ModelServer(pulumi.ComponentResource):
             cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str]
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
             # A rule without peers would let everybody in, so there is none where nobody is named.
-            peers = {
-                HTTP_PORT: [*network.ranges(cidrs), *network.namespaces(clients)],
-                METRICS_PORT: network.namespaces(readers),
-            }
+            clients_ports = [HTTP_PORT, *([] if access.grpc_port is None else [GRPC_PORT])]
+            peers = [
+                (clients_ports, [*network.ranges(cidrs), *network.namespaces(clients)]),
+                ([METRICS_PORT], network.namespaces(readers)),
+            ]
             return [
-                networking.NetworkPolicyIngressRuleArgs(from_=allowed, ports=[network.port(port)])
-                for port, allowed in peers.items()
+                networking.NetworkPolicyIngressRuleArgs(
+                    from_=allowed, ports=[network.port(port) for port in ports]
+                )
+                for ports, allowed in peers
                 if allowed
             ]
 
@@ -256,6 +261,26 @@ class ModelServer(pulumi.ComponentResource):
         annotations = access.annotations
         if (said := self._public_reason()) is not None:
             annotations = combine(lambda given, reason: {**given, **reason}, access.annotations, said)
+        ports = [
+            core.ServicePortArgs(
+                name="http",
+                port=access.port,
+                target_port="http",
+                node_port=access.node_port,
+                protocol="TCP",
+                app_protocol="http" if self._settings.extras.tls_secret is None else "https",
+            )
+        ]
+        if access.grpc_port is not None:
+            ports.append(
+                core.ServicePortArgs(
+                    name="grpc",
+                    port=access.grpc_port,
+                    target_port="grpc",
+                    protocol="TCP",
+                    app_protocol="grpc",
+                )
+            )
         return core.Service(
             f"{self._prefix}-service",
             metadata=self._metadata(
@@ -274,16 +299,7 @@ class ModelServer(pulumi.ComponentResource):
                 load_balancer_source_ranges=(
                     filled(access.cidrs) if access.service_type == "LoadBalancer" else None
                 ),
-                ports=[
-                    core.ServicePortArgs(
-                        name="http",
-                        port=access.port,
-                        target_port="http",
-                        node_port=access.node_port,
-                        protocol="TCP",
-                        app_protocol="http" if self._settings.extras.tls_secret is None else "https",
-                    )
-                ],
+                ports=ports,
             ),
             opts=self._child(),
         )

@@ -302,6 +302,8 @@ class ServiceArgs(TypedDict):
     """ClusterIP (default), NodePort or LoadBalancer."""
     port: NotRequired[pulumi.Input[int]]
     """The Service's port. Default: 80."""
+    grpc_port: NotRequired[int]
+    """The Service's port for gRPC (Open Inference Protocol). Default: none, and gRPC is not served."""
     node_port: NotRequired[pulumi.Input[int]]
     """Port on every node, 30000 to 32767. Only with NodePort. Default: the API server picks one."""
     external_traffic_policy: NotRequired[pulumi.Input[str]]

@@ -14,6 +14,7 @@ from berth_components.model_server_weights import MANIFEST_DIR, MODELS_DIR, TOKE
 
 HTTP_PORT = 8000
 METRICS_PORT = 9000
+GRPC_PORT = 8033
 API_KEYS_DIR = "/etc/berth/api-keys"
 SCRATCH_DIR = "/scratch"
 _READABLE = 0o440
@@ -204,6 +205,9 @@ def _words(args: pulumi.Input[Sequence[str]]) -> pulumi.Input[list[str]]:
 
 
 def _gateway(settings: ServerSettings) -> core.ContainerArgs:
+    ports = {"http": HTTP_PORT, "metrics": METRICS_PORT}
+    if settings.access.grpc_port is not None:
+        ports["grpc"] = GRPC_PORT
     mounts = [pods.tmp_mount("gateway")]
     if api_keys_secret(settings):
         mounts += _mounts(api_keys=API_KEYS_DIR)
@@ -219,8 +223,8 @@ def _gateway(settings: ServerSettings) -> core.ContainerArgs:
         command=["python3", "-m", "berth_serving.gateway"],
         env_from=[_env_from(settings, "gateway")],
         ports=[
-            core.ContainerPortArgs(name="http", container_port=HTTP_PORT, protocol="TCP"),
-            core.ContainerPortArgs(name="metrics", container_port=METRICS_PORT, protocol="TCP"),
+            core.ContainerPortArgs(name=name, container_port=port, protocol="TCP")
+            for name, port in ports.items()
         ],
         resources=settings.gateway_resources,
         security_context=pods.restricted_container(),

@@ -19,6 +19,7 @@ class Access:
 
     service_type: str
     port: pulumi.Input[int]
+    grpc_port: int | None
     node_port: pulumi.Input[int] | None
     external_traffic_policy: pulumi.Input[str] | None
     annotations: pulumi.Input[Mapping[str, pulumi.Input[str]]]
@@ -82,9 +83,16 @@ def read_access(given: Arguments) -> Access:
         return cidrs
 
     namespaces = access.read("client_namespaces", names, NOBODY)
+    port = service.read("port", checks.whole_number(1, 65535), 80)
+    grpc_port = None
+    if "grpc_port" in service:
+        grpc_port = int(service.plain("grpc_port", checks.whole_number(1, 65535)))
+        if grpc_port == port:
+            raise service.refuse("grpc_port", grpc_port, f"another port than port, which is {port}")
     return Access(
         service_type=kind,
-        port=service.read("port", checks.whole_number(1, 65535), 80),
+        port=port,
+        grpc_port=grpc_port,
         node_port=service.maybe("node_port", checks.whole_number(30000, 32767)),
         external_traffic_policy=policy,
         annotations=service.read(

@@ -256,6 +256,8 @@ class Service(Settings):
     """Kind of Service. Default: ClusterIP: clients in the cluster only."""
     port: Annotated[Whole, limits(1, 65535)] | None = None
     """The Service's port. Default: 80."""
+    grpc_port: Annotated[Whole, limits(1, 65535)] | None = None
+    """The Service's port for gRPC (Open Inference Protocol). Default: none, and gRPC is not served."""
     node_port: Annotated[Whole, limits(30000, 32767)] | None = None
     """Port on every node. Only with NodePort. Default: the API server picks one."""
     external_traffic_policy: Annotated[Text, words("Local", "Cluster")] | None = None

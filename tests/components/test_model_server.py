@@ -156,6 +156,7 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "placement.spread": ("required", {}),
     "service.type": ("LoadBalancer", {}),
     "service.port": (8080, {}),
+    "service.grpc_port": (8033, {}),
     "service.node_port": (30080, NODE_PORT),
     "service.external_traffic_policy": ("Cluster", NODE_PORT),
     "service.annotations": ({"example.com/internal": "true"}, {}),

@@ -132,6 +132,7 @@ SERVER: list[tuple[Json, str, list[str]]] = [
     ({"placement.spread": "maybe"}, "placement.spread", ["'maybe'", "preferred", "required"]),
     ({"service.type": "ExternalName"}, "service.type", ["'ExternalName'", "ClusterIP"]),
     ({"service.node_port": 30080}, "service.node_port", ["type is ClusterIP"]),
+    ({"service.grpc_port": 80}, "service.grpc_port", ["is 80", "another port"]),
     ({"service": {"type": "NodePort", "node_port": 80}}, "service.node_port", ["is 80", "30000"]),
     ({"service.external_traffic_policy": "Local"}, "service.external_traffic_policy", ["NodePort"]),
     ({"service.port": 70000}, "service.port", ["is 70000", "65535"]),

@@ -62,6 +62,7 @@ CASES: list[Case] = [
             "placement.spread": "required",
             "service.type": "LoadBalancer",
             "service.port": 8080,
+            "service.grpcPort": 8033,
             "service.nodePort": (30081, NODE_PORT),
             "service.externalTrafficPolicy": ("Cluster", NODE_PORT),
             "termination.preStopSeconds": 3,
