@@ -52,7 +52,9 @@ class Service:
         self.engine = engine
         self.admission = admission
         self.metrics = metrics
-        self.monitor = EngineMonitor(engine, settings, on_ready=self._on_ready, on_lost=self._on_lost)
+        self.monitor = EngineMonitor(
+            engine, settings, on_ready=self._on_ready, on_lost=self._on_lost, has_place=self._has_place
+        )
         self.limits = Limits(
             model_id=settings.model_id,
             max_input_tokens=settings.max_input_tokens,
@@ -251,6 +253,10 @@ class Service:
                 code="context_length_exceeded",
             )
         return asked.max_new_tokens
+
+    def _has_place(self) -> bool:
+        running = self.admission.running
+        return not running or (self.engine.answers_beside and running < self.admission.slots)
 
     def _on_ready(self) -> None:
         self.metrics.engine_ready.set(1)

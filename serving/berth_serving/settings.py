@@ -72,6 +72,7 @@ class GatewaySettings:
         write_timeout: BERTH_WRITE_TIMEOUT_SECONDS; a client that reads nothing for so long is cut off.
         keep_alive: BERTH_KEEP_ALIVE_SECONDS; longer than proxies' usual 60, so that they close first.
         engine_stall: BERTH_ENGINE_STALL_SECONDS; silent for so long within a request, it counts as lost.
+        engine_proof: BERTH_ENGINE_PROOF_SECONDS; without any token for so long, it is asked for one.
         managed_cloud: BERTH_MANAGED_CLOUD; whose routes need no key, because it asks for its own.
         vertex_health_route: AIP_HEALTH_ROUTE, which Vertex AI sets; heeded in its mode only.
         vertex_predict_route: AIP_PREDICT_ROUTE, the same.
@@ -104,6 +105,7 @@ class GatewaySettings:
     write_timeout: float
     keep_alive: float
     engine_stall: float
+    engine_proof: float
     managed_cloud: str
     vertex_health_route: str
     vertex_predict_route: str
@@ -159,6 +161,7 @@ class GatewaySettings:
             write_timeout=read.seconds("BERTH_WRITE_TIMEOUT_SECONDS", 30, 0.1, 600),
             keep_alive=read.seconds("BERTH_KEEP_ALIVE_SECONDS", 75, 1, 3600),
             engine_stall=read.seconds("BERTH_ENGINE_STALL_SECONDS", 60, 0.1, 3600),
+            engine_proof=read.seconds("BERTH_ENGINE_PROOF_SECONDS", 10, 0.1, 3600),
             managed_cloud=managed,
             vertex_health_route=_route(read, "AIP_HEALTH_ROUTE", "/ping", managed),
             vertex_predict_route=_route(read, "AIP_PREDICT_ROUTE", "/vertex", managed),

@@ -281,6 +281,8 @@ class StandIn:
         # Prompts that it answers with status 500, and whether it answers every one so.
         self.poison = "poison"
         self.broken = False
+        # Whether it says that it is well and answers no prompt.
+        self.hangs = False
         self.port = 0
 
     @property
@@ -335,6 +337,8 @@ class StandIn:
             self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if self.broken or asked["prompt"] == self.poison:
             return web.json_response({"error": {"message": "internal"}}, status=500)
+        while self.hangs:  # noqa: ASYNC110 - a test sets it
+            await asyncio.sleep(0.05)
         work = Work(str(asked["prompt"]))
         if count > 1:
             self.begun.append(work)

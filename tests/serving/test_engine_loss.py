@@ -9,14 +9,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import httpx
 import pytest
 from berth_serving.engines import llama_cpp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import aiohttp
 
 
 @pytest.fixture(scope="module")
@@ -290,3 +289,33 @@ def test_an_engine_that_never_comes_round_ends_itself(monkeypatch: pytest.Monkey
     environment = {"BERTH_WEIGHTS": str(tmp_path), "BERTH_ENGINE_STALL_SECONDS": "1"}
     with pytest.raises(Ended):
         llama_cpp.watch(llama_cpp.EngineSettings.from_environment(environment))
+
+
+async def test_an_engine_that_hangs_is_noticed_though_nobody_asks(
+    stand_in: Any, before_stand_in: Any
+) -> None:
+    """It says that it is well all the time; the probe of its container asks the gateway's metrics port."""
+    gateway = await before_stand_in(BERTH_ENGINE_PROOF_SECONDS="0.2")
+    engine = f"http://127.0.0.1:{gateway.metrics_port}/engine"
+
+    async def until(status: int) -> dict[str, Any]:
+        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(engine) as response:
+                    if response.status == status:
+                        return dict(await response.json())
+                await asyncio.sleep(0.02)
+
+    assert await until(200) == {"wedged": False}
+    stand_in.hangs = True
+    assert await until(503) == {"wedged": True}
+    async with gateway.session() as session:
+        assert await _status(session, "x") == 503
+    stand_in.hangs = False
+    assert await until(200) == {"wedged": False}
+    async with gateway.session() as session:
+        async with asyncio.timeout(30):
+            while not await _is_ready(session):  # noqa: ASYNC110 - another process's state
+                await asyncio.sleep(0.02)
+        stand_in.free_running = True
+        assert await _status(session, "x") == 200

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from berth_serving.admission import Admission
+from berth_serving.contracts.fields import Fields
 from berth_serving.errors import Overloaded, ValidationError
 from berth_serving.feedback import CATEGORIES, EVENTS, Feedback
 from berth_serving.metric_table import ABSENT, BY_NAME, GROUPS, TABLE
@@ -324,16 +325,16 @@ def test_a_flood_of_feedback_is_refused_and_forgotten(tmp_path: Path) -> None:
     metrics = GatewayMetrics(everything_on(tmp_path), Admission(4, 16))
     feedback = Feedback(metrics, "arm-b", clock=lambda: now[0])
     for number in range(200):
-        feedback.take({"request_id": f"r{number}", "event": "liked"})
+        feedback.take(Fields({"request_id": f"r{number}", "event": "liked"}))
     with pytest.raises(Overloaded):
-        feedback.take({"request_id": "r-more", "event": "liked"})
+        feedback.take(Fields({"request_id": "r-more", "event": "liked"}))
     for number in range(60_000):
         now[0] += 0.01
-        assert feedback.take({"request_id": f"s{number}", "event": "liked"})
+        assert feedback.take(Fields({"request_id": f"s{number}", "event": "liked"}))
     assert len(feedback._seen) == 50_000
-    assert feedback.take({"request_id": "s59999", "event": "liked"}) is False
+    assert feedback.take(Fields({"request_id": "s59999", "event": "liked"})) is False
     with pytest.raises(ValidationError):
-        feedback.take({"request_id": "x", "event": "x" * 10_000})
+        feedback.take(Fields({"request_id": "x", "event": "x" * 10_000}))
     assert {"converted", "reported"} < set(EVENTS)
     assert "other" in CATEGORIES
     assert "content_filter" in OUTCOMES

@@ -99,8 +99,9 @@ def test_llm_comply_finds_only_what_is_meant(tool: Any, served: Any, waivers: An
 
 
 @pytest.mark.parametrize(
-    ("total", "which"),
-    [("6", "--exclude-path-regex"), ("36", "--include-path-regex")],
+    ("total", "which", "paths"),
+    # `/` takes and answers what the routes beside it do.
+    [("6", "--exclude-path-regex", "chat|^/$"), ("36", "--include-path-regex", "chat")],
     ids=["texts", "chats"],
 )
 def test_schemathesis_finds_the_document_true(  # noqa: PLR0917 - pytest's fixtures, by name
@@ -111,6 +112,7 @@ def test_schemathesis_finds_the_document_true(  # noqa: PLR0917 - pytest's fixtu
     tmp_path: Path,
     total: str,
     which: str,
+    paths: str,
 ) -> None:
     """Answers are a few tokens: what is judged is the document. It asks the same each time."""
     gateway = make_gateway(engine.url, MAX_TOTAL_TOKENS=total, MAX_CONCURRENT_REQUESTS="64")
@@ -118,7 +120,7 @@ def test_schemathesis_finds_the_document_true(  # noqa: PLR0917 - pytest's fixtu
     outside = root / "tests/serving/outside"
     done = run(
         tool("schemathesis", "schemathesis"), "run", f"{gateway.url}/openapi.json",
-        "--header", f"Authorization: Bearer {gateway.key}", "--phases", "coverage,fuzzing", which, "chat",
+        "--header", f"Authorization: Bearer {gateway.key}", "--phases", "coverage,fuzzing", which, paths,
         "--max-examples", "4", "--seed", "1", "--workers", "1", "--generation-deterministic",
         "--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure",
         "--request-timeout", "60", "--no-color", "--report", "json",

@@ -163,6 +163,10 @@ class Engine(Protocol):
     def takes_token_ids(self) -> bool:
         """Whether a prompt may be token ids."""
 
+    @property
+    def answers_beside(self) -> bool:
+        """Whether a short prompt is answered in seconds beside long ones, which are read in pieces."""
+
     def check_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The schema as `generate` wants it; raises `EngineRefused` for one that cannot be followed."""
 

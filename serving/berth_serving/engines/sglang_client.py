@@ -103,6 +103,7 @@ class SglangEngine:
     name = "sglang"
     unsupported = UNSUPPORTED
     takes_token_ids = True
+    answers_beside = True
 
     def __init__(self, url: str, *, stall: float, slots: int) -> None:
         self._server = Loopback(url, stall=stall, refuse=raise_refusal)

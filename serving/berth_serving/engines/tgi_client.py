@@ -107,6 +107,7 @@ class TgiEngine:
     name = "tgi"
     unsupported = UNSUPPORTED
     takes_token_ids = False
+    answers_beside = True
 
     def __init__(self, url: str, *, stall: float) -> None:
         self._server = Loopback(url, stall=stall, refuse=_raise_refusal)

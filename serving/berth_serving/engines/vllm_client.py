@@ -127,6 +127,8 @@ class VllmEngine:
         self._server = Loopback(url, stall=stall, refuse=raise_refusal)
         self._slots = slots
         self._device = device
+        # NxD Inference reads a prompt whole.
+        self.answers_beside = device != "neuron"
         self._special: dict[int, str] = {}
         self.unsupported: Mapping[str, str] = MappingProxyType({**_EVERYWHERE, **_BY_DEVICE[device]})
 

@@ -157,6 +157,11 @@ class Gateway:
         """What validation has to know."""
         return self._service.limits
 
+    @property
+    def wedged(self) -> bool:
+        """Whether the engine says that it is well and answers no prompt."""
+        return self._service.monitor.wedged
+
     def start_draining(self) -> None:
         """From now on not ready, and no connection is used twice."""
         self.draining = True

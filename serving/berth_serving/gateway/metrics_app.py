@@ -49,4 +49,8 @@ class MetricsApp:
                 "draining": self._gateway.draining,
             }
             return 200, b"application/json", msgspec.json.encode(load)
-        return 404, b"text/plain", b"served: /metrics, /load, /admin/...\n"
+        if path == "/engine":
+            # What the liveness probe of an engine asks that cannot tell by itself that its core hangs.
+            wedged = self._gateway.wedged
+            return (503 if wedged else 200), b"application/json", msgspec.json.encode({"wedged": wedged})
+        return 404, b"text/plain", b"served: /metrics, /load, /engine, /admin/...\n"
