@@ -141,12 +141,12 @@ def test_the_document_is_served_with_this_servers_limits(server: Any) -> None:
         "schema"
     ]
     parameters = body["properties"]["parameters"]["properties"]
-    assert parameters["max_new_tokens"]["maximum"] == 512
+    assert parameters["max_new_tokens"]["maximum"] == 511
     assert parameters["watermark"] == {"enum": [False, None]}, "what the engine lacks is not offered"
     assert parameters["grammar"]["properties"]["type"] == {"enum": ["json", "json_schema"]}
     assert set(document["paths"]) == {
         "/", "/generate", "/generate_stream", "/v1/chat/completions", "/v1/completions", "/v1/models",
-        "/tokenize", "/chat_tokenize", "/info", "/openapi.json", "/health", "/ready",
+        "/tokenize", "/chat_tokenize", "/feedback", "/info", "/openapi.json", "/health", "/ready",
     }  # fmt: skip
 
 
