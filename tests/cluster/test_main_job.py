@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
+from tests.cluster.streams import stream_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +180,29 @@ def test_load_over_capacity_scales_up_and_back(berth: Berth, deployed: dict[str,
     assert all(pod["ready"] is not None for pod in scaling["new_replicas"])
     assert scaling["scale_down"]["complete"]
     assert berth.json("drift", "local")["drift"] == []
+
+
+def test_fifty_streams_survive_a_rolling_update_of_three_replicas(
+    berth: Berth, cluster: Cluster, deployed: dict[str, Any]
+) -> None:
+    file = berth.checkout / "stacks" / "Pulumi.local.yaml"
+    before = file.read_text()
+    assert "min: 1" in before
+    file.write_text(before.replace("min: 1", "min: 3"))
+    try:
+        berth.json("up", "local")
+        deployment = ["deployment/smollm2", "-n", "berth-local", "--timeout=300s"]
+        cluster.kubectl("wait", *deployment, "--for=jsonpath={.status.readyReplicas}=3", timeout=310)
+
+        def update() -> None:
+            cluster.kubectl("rollout", "restart", *deployment[:-1])
+            cluster.kubectl("rollout", "status", *deployment, timeout=310)
+
+        seen = asyncio.run(stream_through(endpoint(deployed), key(berth), 50, update))
+    finally:
+        file.write_text(before)
+    assert seen.failed == []
+    assert seen.whole >= 50
 
 
 def test_down_leaves_nothing(berth: Berth, cluster: Cluster, deployed: dict[str, Any]) -> None:
