@@ -54,7 +54,7 @@ async def _one(session: aiohttp.ClientSession, body: object, seen: Streams) -> N
             seen.again += 1
             await asyncio.sleep(float(wait))
             return
-        if response.status != 200:  # noqa: PLR2004 - HTTP's OK
+        if response.status != 200:
             seen.failed.append(f"status {response.status}: {(await response.text())[:200]}")
             return
         last = {}
