@@ -129,6 +129,14 @@ def test_get_on_the_root_is_a_probe_and_wrong_media_are_refused(server: Any) -> 
             headers={**server.headers, "content-type": "text/plain"},
         )
         assert wrong.status_code == found
+    packed = httpx.post(
+        server.url + "/generate", content=b"{}", headers={**server.headers, "content-encoding": "gzip"}
+    )
+    assert packed.status_code == 415
+    huge = b'{"inputs": "a", "parameters": {"temperature": %s}}' % (b"9" * 400)
+    named = httpx.post(server.url + "/generate", content=huge, headers=server.headers)
+    assert named.status_code == 422
+    assert "parameters.temperature" in named.json()["error"]
     allowed = httpx.options(server.url + "/", headers=server.headers)
     assert (allowed.status_code, allowed.headers["allow"]) == (405, "GET, POST")
 

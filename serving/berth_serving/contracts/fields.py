@@ -112,10 +112,14 @@ class Fields:
         value = self._value(name)
         if value is None:
             return default
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # Compared before it becomes a float: a whole number may be larger than any.
         if not fits or not (above < value < below and low <= value <= high):
             raise self.wrong(name, "a number" + _bounds(above, below, low, high))
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise self.wrong(name, "a number that a computer has") from None
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """A whole number in low..high."""

@@ -354,6 +354,8 @@ class Gateway:
         media = (exchange.header(b"content-type") or _JSON).partition(";")[0].strip().lower()
         if media != _JSON and not (media.startswith("application/") and media.endswith("+json")):
             raise WrongMediaType(f"`content-type` must be {_JSON}, got {media[:60]}")
+        if (exchange.header(b"content-encoding") or "identity").strip().lower() != "identity":
+            raise WrongMediaType("`content-encoding` must be identity: bodies are read as they are")
         settings = self.settings
         body = await exchange.body(settings.payload_limit, settings.body_timeout, self._budget)
         return Fields(parse_object(body))
