@@ -141,6 +141,8 @@ TABLE: tuple[Row, ...] = (
     Row("berth_running_requests", GAUGE, OPERATIONAL, "1", "Requests in an engine slot"),
     Row("berth_engine_slots", GAUGE, OPERATIONAL, "1", "Engine slots"),
     Row("berth_max_concurrent_requests", GAUGE, OPERATIONAL, "1", "Requests that may be in flight"),
+    Row("berth_drain_limit_seconds", GAUGE, OPERATIONAL, "seconds",
+        "Longest time from SIGTERM to the end, which the pod's grace is computed from"),
     Row("berth_engine_ready", GAUGE, OPERATIONAL, "1", "1 while the engine has proven that it answers"),
     Row("berth_engine_losses_total", COUNTER, OPERATIONAL, "1", "Times that a ready engine was lost"),
     Row("berth_draining", GAUGE, OPERATIONAL, "1", "1 from SIGTERM on"),

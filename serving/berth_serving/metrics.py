@@ -246,6 +246,7 @@ class _Load:
             "berth_running_requests": admission.running,
             "berth_engine_slots": admission.slots,
             "berth_max_concurrent_requests": admission.capacity,
+            "berth_drain_limit_seconds": of.drain_seconds,
             "llm_active_requests": admission.in_flight,
             "tgi_queue_size": admission.queue_depth,
             "tgi_batch_current_size": admission.running,

@@ -35,7 +35,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "prompt": {"prompt": "Hello", "max_tokens": 1, "logit_bias": {"5": 1}},
 }
 WRONG: tuple[Any, ...] = (
-    -1, 10**400, -(10**400), 0.5, -(2**70), 10**30, 1e308, True, "x" * 300, [], [[]], {}, {"a": 1}, [None], "\ud83d\ude00",
+    -1, 10**400, -(10**400), 0.5,
+    -(2**70), 10**30, 1e308, True, "x" * 300, [], [[]], {}, {"a": 1}, [None], "\ud83d\ude00",
 )  # fmt: skip
 FRAMES = (
     b"GET / HTTP/9.9\r\n\r\n",

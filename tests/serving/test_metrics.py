@@ -54,6 +54,7 @@ OURS = (
     "berth_engine_ready",
     "berth_draining",
     "berth_max_concurrent_requests",
+    "berth_drain_limit_seconds",
     "berth_inter_token_latency_seconds_count",
     "berth_prompt_tokens_total",
     "berth_generated_tokens_total",
