@@ -35,11 +35,11 @@ def waivers(root: Path) -> Any:
     return yaml.safe_load((root / "tests/serving/outside/waivers.yaml").read_text())
 
 
-def run(*words: object, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(*words: object, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
         [str(word) for word in words], env={**clean, **environ}, capture_output=True, text=True, check=False,
-        timeout=300,
+        timeout=300, cwd=cwd,
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def test_schemathesis_finds_the_document_true(  # noqa: PLR0917 - pytest's fixtu
         "--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure",
         "--request-timeout", "60", "--no-color", "--report", "json",
         "--report-json-path", tmp_path / "report.json",
-        PYTHONPATH=str(outside), SCHEMATHESIS_HOOKS="schemathesis_hooks",
+        cwd=tmp_path, PYTHONPATH=str(outside), SCHEMATHESIS_HOOKS="schemathesis_hooks",
         BERTH_WAIVERS=str(outside / "waivers.yaml"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
