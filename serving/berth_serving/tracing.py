@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from berth_serving.environment import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -116,7 +118,13 @@ def _headers(settings: GatewaySettings) -> dict[str, str]:
     """The collector's authorization, from its file."""
     if settings.otlp_token_file is None:
         return {}
-    return {"authorization": f"Bearer {settings.otlp_token_file.read_text('ascii').strip()}"}
+    try:
+        token = settings.otlp_token_file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"BERTH_OTLP_TOKEN_FILE={str(settings.otlp_token_file)!r}: cannot be read: {type(error).__name__}"
+        ) from None
+    return {"authorization": f"Bearer {token}"}
 
 
 def _bounded(exporter: Any) -> Any:
