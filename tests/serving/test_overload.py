@@ -134,6 +134,33 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_slot_freed(
         assert gateway.metrics()[outcome] == 1
 
 
+async def test_a_client_that_reads_a_little_at_a_time_keeps_no_slot_for_ever(
+    stand_in: Any, before_stand_in: Any
+) -> None:
+    """What it keeps the server waiting adds up, though each piece is taken in time."""
+    gateway = await before_stand_in(
+        BERTH_ENGINE_SLOTS="1", BERTH_WRITE_TIMEOUT_SECONDS="1", MAX_TOTAL_TOKENS="500"
+    )
+    stand_in.free_running = True
+    wide = json.dumps({"content": "x" * 40_000, "tokens": [1], "stop": False, "tokens_predicted": 1}).encode()
+    stand_in.garbage = b"".join(b"data: " + wide + b"\n\n" for _ in range(400))
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", gateway.port))
+        slow.setblocking(False)
+        payload = json.dumps(body("slow", tokens=400)).encode()
+        head = f"POST /generate_stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gateway.key}\r\n"
+        slow.sendall(f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload)
+        await stand_in.until(lambda one: len(one.begun) == 1)
+        async with asyncio.timeout(60):
+            while (await gateway.load_now())["berth_running_requests"]:
+                with contextlib.suppress(BlockingIOError, ConnectionResetError):
+                    slow.recv(2000)
+                await asyncio.sleep(0.02)
+    outcome = 'berth_requests_total{outcome="client_gone",route="/generate_stream"}'
+    assert gateway.metrics()[outcome] == 1
+
+
 async def test_bodies_that_would_fill_the_memory_are_turned_away() -> None:
     def exchange(pieces: list[bytes]) -> Exchange:
         async def receive() -> dict[str, Any]:
