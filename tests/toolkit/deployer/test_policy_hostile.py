@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from berth.deployer import render
+from berth.deployer import Event, Interpreter, RunRequest, previews, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -360,3 +361,28 @@ def test_a_pack_ends_with_a_killed_deployer(write: Callable[[str], Path], pack: 
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
     wait_for(lambda: not alive(pid))
+
+
+async def test_previews_that_are_cancelled_leave_nothing_running(
+    write: Callable[[str], Path], pack: Pack, interpreter: Interpreter
+) -> None:
+    rules = pack(f"{PIDS}\ndef quiet(args, report):\n    pass\n", "each(quiet)")
+    program = write(THREE)
+    requests = [RunRequest(program, "demo", f"dev{n}", offline=True, policy_packs=(rules,)) for n in range(4)]
+    before = asyncio.all_tasks()
+    for moment in range(4):
+        begun = asyncio.Event()
+        seen: list[str] = []
+
+        def told(_: RunRequest, event: Event, seen: list[str] = seen, begun: asyncio.Event = begun) -> None:
+            seen.append(event.message)
+            if len(seen) > moment:  # noqa: B023 - called while this round lasts
+                begun.set()
+
+        work = asyncio.create_task(previews(requests, interpreter=interpreter, parallel=2, on_event=told))
+        await begun.wait()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert not {task for task in asyncio.all_tasks() - before if not task.done()}
+        assert not [pid for pid in pids(rules) if alive(pid)]

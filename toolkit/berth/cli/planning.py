@@ -90,8 +90,11 @@ async def plan_all(
             *(
                 deployer.previews(list(by_ground[ground].values()), interpreter=one, parallel=parallel)
                 for ground, one in warm.items()
-            )
+            ),
+            return_exceptions=True,  # so that all have ended, also where this is cancelled
         )
         for ground, reports in zip(warm, done, strict=True):
+            if isinstance(reports, BaseException):
+                raise reports
             found |= zip(by_ground[ground], reports, strict=True)
     return {key: found[key] for key in requests}

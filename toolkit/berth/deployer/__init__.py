@@ -175,10 +175,18 @@ async def previews(
                 return Report("preview", request.project, request.stack, diagnostics=[said], ok=False)
 
     try:
-        return list(await asyncio.gather(*(one(request) for request in requests)))
+        # All are waited for, also where this is cancelled: gRPC must not be dropped half way.
+        done = await asyncio.gather(*(one(request) for request in requests), return_exceptions=True)
+        return [_result(one) for one in done]
     finally:
         if interpreter is None:
             used.close()
+
+
+def _result(done: Report | BaseException) -> Report:
+    if isinstance(done, BaseException):
+        raise done
+    return done
 
 
 async def up(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
@@ -76,12 +77,22 @@ class Monitor:
             )
         )
         self._server.add_insecure_port(self.address)
-        await self._server.start()
+        starting = asyncio.ensure_future(self._server.start())
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:  # gRPC must not be dropped half started: it takes the process with it
+            await starting
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Let go of while the loop runs: where a traceback kept it, gRPC would shut it down without one.
+        server, self._server = self._server, None
         with contextlib.suppress(Exception):
-            await self._server.stop(0)
+            await asyncio.shield(server.stop(0))
+        del server
+        await asyncio.sleep(0)
 
     def _handlers(self, service: Any, calls: dict[str, Callable[[Any], Awaitable[Message]]]) -> Any:
         methods = {method.name: method for method in service.methods}

@@ -359,7 +359,9 @@ class Policies:
         self._starting = [asyncio.create_task(pack.start()) for pack in self._packs]
 
     async def _ready(self) -> list[_Pack]:
-        await asyncio.gather(*self._starting)
+        await asyncio.wait(self._starting)  # which does not end them where one of many that wait is cancelled
+        for task in self._starting:
+            task.result()
         return self._packs
 
     async def require(self) -> None:

@@ -29,6 +29,7 @@ _FOLDER_PREFIX = "berth-"
 _LEFT_AFTER_SECONDS = 24 * 3600  # a process number says little where containers share a folder
 _SOCKET_PATH_LIMIT = 90  # of the 107 bytes that a unix socket's address may have
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+_FORK_SECONDS = 2.0  # for a process that is no longer wanted to be there, so that it can be ended
 _OUTPUT_LIMIT = 256 * 1024  # bytes of a program's output that are kept
 _START_SECONDS = 180.0  # to import the SDK and what is preloaded, from a cold disk on a busy machine
 _NOT_FOR_PROGRAMS = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
@@ -194,13 +195,12 @@ class Interpreter:
         loop.add_reader(control, self._read)
         collectors: list[asyncio.Task[None]] = []
         try:
-            collectors = await self._send(control, {**request, "run": number}, run, apart=apart)
-            pid = await self._begun(run)
             try:
+                collectors = await self._send(control, {**request, "run": number}, run, apart=apart)
+                await self._begun(run)
                 yield run
             finally:
-                if not run.exit.done():
-                    await asyncio.shield(_stop(run, pid, grace))
+                await asyncio.shield(_end(run, grace))
         finally:
             del self._runs[number]
             if not self._runs:
@@ -230,8 +230,14 @@ class Interpreter:
                 socket.send_fds(control, [struct.pack("!I", len(data))], ends)
                 control.sendall(data)
 
+        sending = asyncio.get_running_loop().run_in_executor(None, send)
         try:
-            await asyncio.get_running_loop().run_in_executor(None, send)
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait([sending])  # the thread still uses the pipes
+            for read, _ in pipes:
+                os.close(read)
+            raise
         except OSError:
             for read, _ in pipes:
                 os.close(read)
@@ -278,6 +284,15 @@ class Interpreter:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+async def _end(run: Child, grace: float) -> None:
+    """End the process, if it has not ended; one that was only asked for is waited for a moment."""
+    with contextlib.suppress(TimeoutError, ProgramError):
+        async with asyncio.timeout(_FORK_SECONDS):
+            await asyncio.shield(run.pid)
+    if run.pid.done() and not run.pid.exception() and not run.exit.done():
+        await _stop(run, run.pid.result(), grace)
 
 
 async def _stop(run: Child, pid: int, grace: float) -> None:
