@@ -108,7 +108,7 @@ async def test_policies_that_do_not_end_are_stopped(offline: Offline, pack: Pack
         "each(remembers), each(loops, MANDATORY), each(sleeps), each(finds), whole(counts)",
     )
     began = time.monotonic()
-    report = await offline(THREE, policy_packs=(rules,), policy_seconds=1.5)
+    report = await offline(THREE, policy_packs=(rules,), policy_seconds=2.5)
     assert time.monotonic() - began < 60
     assert not report.ok
     assert {r for r in told(report) if r[2]} == {
@@ -118,7 +118,7 @@ async def test_policies_that_do_not_end_are_stopped(offline: Offline, pack: Pack
         ("finds", "violated", "b"),
         ("finds", "violated", "c"),
     }
-    assert "it took longer than 1.5 s" in messages(report, "loops")
+    assert "it took longer than 2.5 s" in messages(report, "loops")
     # What a pack remembers of resources survives that its process did not.
     assert messages(report, "counts") == ["About counts.\n0 missing"]
 
@@ -131,7 +131,6 @@ BROKEN = {
     "killed": ("os.kill(os.getpid(), 9)", "was killed by signal 9 before it served"),
     "empty": ("print('hello')", "ended with exit code 0 before it served; it said:\nhello"),
     "absent": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-    "silent": ("print('1234', '5678', '22', sep=chr(10)); time.sleep(600)", "did not serve within 3 s"),
 }
 
 
@@ -140,7 +139,7 @@ async def test_packs_that_do_not_start_say_why(offline: Offline, pack: Pack) -> 
         "def finds(args, report):\n    args.name == 'a' and report('found')\n", "each(finds)", name="good"
     )
     packs = [pack(body, name=name) for name, (body, _) in BROKEN.items()]
-    report = await offline(THREE, policy_packs=(*packs, good), pack_seconds=3.0)
+    report = await offline(THREE, policy_packs=(*packs, good))
     assert not report.ok
     errors = {run.name: run.error for run in report.policy_packs}
     assert errors.pop("good") == ""
@@ -152,6 +151,13 @@ async def test_packs_that_do_not_start_say_why(offline: Offline, pack: Pack) -> 
     assert text.count("did not run:\n") == len(BROKEN)
     assert "passed" not in text
     assert all(f"policy pack '{name}' did not run" in report.errors[0].message for name in BROKEN)
+
+
+async def test_a_pack_that_never_listens_is_given_up(offline: Offline, pack: Pack) -> None:
+    noise = "print('1234', '5678', '22', sep=chr(10)); time.sleep(600)"
+    report = await offline(THREE, policy_packs=(pack(noise),), pack_seconds=1.0)
+    assert not report.ok
+    assert report.policy_packs[0].error.startswith("it did not serve within 1 s")
 
 
 async def test_folders_that_are_no_packs_say_why(offline: Offline, pack: Pack, tmp_path: Path) -> None:
