@@ -2,8 +2,9 @@
 
 The resources are those of all shipped stacks, repeated under other names. What is measured is the pack's
 share of a preview: sending each resource, as many at a time as a program registers, and the whole stack at
-the end; `ours` is the deployer's part of the processor time. To boot the pack, which goes on while the
-program starts, is shown apart. Last, one line of JSON.
+the end. `ours` and `theirs` are the processor times of the deployer and of the pack's process, which together
+are what it takes on a machine with nothing else to do. To boot the pack, which goes on while the program
+starts, is shown apart. Last, one line of JSON.
 """
 
 from __future__ import annotations
@@ -55,6 +56,12 @@ def resources(reports: list[Report], count: int) -> list[Resource]:
     return found[:count]
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has used of the processors so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def once(pack: Path, interpreter: Interpreter, some: list[Resource]) -> dict[str, float | int]:
     """Judge them; the seconds it took to boot, for each resource, and for the whole."""
     request = RunRequest(ROOT / "stacks", "berth", "bench", policy_packs=(PolicyPack(pack),))
@@ -65,6 +72,16 @@ async def once(pack: Path, interpreter: Interpreter, some: list[Resource]) -> di
     policies = Policies(context, interpreter, dry_run=True)
     await policies.require()
     booted = time.monotonic()
+    (child,) = (one._process._child for one in policies._packs if one._process)  # noqa: SLF001 - nobody else asks
+    before = processor_seconds(child.pid.result()) if child else 0.0
+    theirs = [before]
+    finish = policies.stop
+
+    async def stop() -> None:
+        theirs.append(processor_seconds(child.pid.result()) if child else 0.0)
+        await finish()
+
+    policies.stop = stop  # type: ignore[method-assign] # the last moment at which its process is there
     subjects = [Subject(one, one.inputs, outputs=one.inputs) for one in some]
     free = asyncio.Semaphore(AT_ONCE)
 
@@ -84,6 +101,7 @@ async def once(pack: Path, interpreter: Interpreter, some: list[Resource]) -> di
         "boot": round(booted - began, 2),
         "analyze": round(analyzed - booted, 2),
         "stack": round(ended - analyzed, 2),
+        "theirs": round(theirs[-1] - theirs[0], 2),
         "ours": round(time.process_time() - used, 2),
         "pack": round(ended - booted, 2),
     }
