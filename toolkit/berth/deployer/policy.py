@@ -86,7 +86,8 @@ class _Pack:
             request.project, request.stack, request.organization, request.config, dry_run=self._dry_run
         )
         interpreter = self._interpreter.beside(definition.python or request.python)
-        return PackProcess(interpreter, definition.folder, environment, request.pack_seconds)
+        hide = self._context.redactor.text
+        return PackProcess(interpreter, definition.folder, environment, request.pack_seconds, hide)
 
     async def _introduce(
         self, definition: Definition, given: Mapping[str, Setting], path: Path | None
@@ -149,6 +150,8 @@ class _Pack:
             take: gets each answer.
         """
         async with self._asking:
+            if self._process is None:
+                self.error = self.error or "it was ended before everything was asked"
             if self.error:
                 return
             for name in self._stuck.keys() & names:
@@ -305,11 +308,15 @@ class _Pack:
     async def stop(self) -> None:
         """End its process, and say what remains to be said."""
         async with self._asking:
-            if self._process is not None:
-                await self._process.stop()
-                if printed := self._process.printed().strip():
-                    text = f"policy pack {self.name!r} printed:\n{printed[-_LONGEST:]}"
-                    self._context.diagnostics.append(Diagnostic("info", text, code="policy"))
+            process, self._process = self._process, None
+            if process is None:
+                return
+            await process.stop()
+            if printed := process.printed().strip():
+                text = f"policy pack {self.name!r} printed:\n{printed[-_LONGEST:]}"
+                said = Diagnostic("info", text, code="policy")
+                if said not in self._context.diagnostics:  # an up runs the program twice
+                    self._context.diagnostics.append(said)
         for name, missed in self._stuck.items():
             if missed:
                 text = f"it was not asked about {missed} more resources, since it had hung before"
@@ -318,10 +325,12 @@ class _Pack:
     def texts(self) -> Iterable[PolicyResult]:
         """The results as they may be shown, each once: without secrets, and not too long."""
         for result in dict.fromkeys(self.results):
-            text = self._context.redactor.text(result.message)
-            if len(text) > _LONGEST:
-                text = f"{text[:_LONGEST]}… ({len(text)} characters)"
-            yield replace(result, message=text)
+            yield replace(result, message=self.shown(result.message))
+
+    def shown(self, message: str) -> str:
+        """A message as it may be shown."""
+        text = self._context.redactor.text(message)
+        return f"{text[:_LONGEST]}… ({len(text)} characters)" if len(text) > _LONGEST else text
 
     def run(self) -> PolicyPackRun:
         """The pack as the report names it."""
@@ -401,7 +410,7 @@ class Policies:
                     how = "forbids" if result.status == "violated" else "could not judge"
                     raise ForbiddenError(
                         f"policy {result.policy!r} of pack {pack.name!r} {how} {resource.type} "
-                        f"{resource.name!r}: {result.message}"
+                        f"{resource.name!r}: {pack.shown(result.message)}"
                     )
 
     async def finish(self, subjects: list[Subject] | None) -> None:

@@ -13,9 +13,10 @@ from google.protobuf import message_factory
 from pulumi.runtime.proto import analyzer_pb2
 
 from .errors import DeployError, ProgramError
+from .program import OUTPUT_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from google.protobuf.message import Message
@@ -62,17 +63,24 @@ class PackProcess:
         folder: the pack's.
         environment: what the pack is told of the stack.
         start_seconds: how long it may take until it serves.
+        hide: takes secrets out of a text; done before a text is cut, since half a secret is not found.
     """
 
     def __init__(
-        self, interpreter: Interpreter, folder: Path, environment: Mapping[str, str], start_seconds: float
+        self,
+        interpreter: Interpreter,
+        folder: Path,
+        environment: Mapping[str, str],
+        start_seconds: float,
+        hide: Callable[[str], str],
     ) -> None:
         self._interpreter, self._folder = interpreter, folder
         self._environment, self._start_seconds = dict(environment), start_seconds
+        self._hide = hide
         self._ending = contextlib.AsyncExitStack()
         self._child: Child | None = None
         self._calls: dict[str, Any] = {}
-        self._before = b""  # what earlier processes of this pack printed
+        self._before = ""  # what earlier processes of this pack printed
 
     async def start(self) -> None:
         """Start it, and find the port at which it serves.
@@ -184,19 +192,16 @@ class PackProcess:
 
     def printed(self) -> str:
         """What the pack printed on its standard output, but for the port."""
-        now = bytes(self._child.output) if self._child else b""
-        lines = (self._before + now).decode(errors="replace").splitlines()
-        return "\n".join(line for line in lines if not re.fullmatch(_PORT, line.strip()))
+        now = _text(self._child.output) if self._child else ""
+        lines = (self._before + now).splitlines()
+        return self._hide("\n".join(line for line in lines if not re.fullmatch(_PORT, line.strip())))
 
     def _said(self) -> str:
         """The end of what it said on its way, for a message."""
         child = self._child
         if child is None:
             return ""
-        text = "\n".join(
-            bytes(part).decode(errors="replace").strip() for part in (child.output, child.errors)
-        )
-        text = text.strip()
+        text = self._hide("\n".join(_text(part).strip() for part in (child.output, child.errors)).strip())
         cut = f"…{text[-_SAID:]}" if len(text) > _SAID else text
         return f"; it said:\n{cut}" if cut else "; it said nothing"
 
@@ -205,8 +210,14 @@ class PackProcess:
         self._calls = {}
         await self._ending.aclose()
         if self._child is not None:
-            self._before += bytes(self._child.output)
+            self._before += _text(self._child.output)
             self._child = None
+
+
+def _text(output: bytearray) -> str:
+    """What a process printed; without the line of which the beginning was dropped."""
+    kept = bytes(output).decode(errors="replace")
+    return kept if len(output) < OUTPUT_LIMIT else kept.partition("\n")[2]
 
 
 def _how(code: int) -> str:

@@ -30,7 +30,7 @@ _LEFT_AFTER_SECONDS = 24 * 3600  # a process number says little where containers
 _SOCKET_PATH_LIMIT = 90  # of the 107 bytes that a unix socket's address may have
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _FORK_SECONDS = 2.0  # for a process that is no longer wanted to be there, so that it can be ended
-_OUTPUT_LIMIT = 256 * 1024  # bytes of a program's output that are kept
+OUTPUT_LIMIT = 256 * 1024  # bytes of a program's output that are kept
 _START_SECONDS = 180.0  # to import the SDK and what is preloaded, from a cold disk on a busy machine
 _NOT_FOR_PROGRAMS = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
@@ -318,7 +318,7 @@ async def _collect(pipe: int, output: bytearray) -> None:
     try:
         while chunk := await reader.read(65536):
             output += chunk
-            del output[:-_OUTPUT_LIMIT]
+            del output[:-OUTPUT_LIMIT]
     finally:
         transport.close()
 
