@@ -88,6 +88,8 @@ class Interpreter:
         self._sending = threading.Lock()
         self._problem = ""
         self._beside: dict[str, Interpreter] = {}
+        self._answered = False
+        self._unwanted: set[int] = set()  # runs that were given up before their process was there
 
     def beside(self, python: Path | None) -> Interpreter:
         """The interpreter for what needs another Python, such as a policy pack; ends with this one."""
@@ -105,7 +107,7 @@ class Interpreter:
             if self._runs or self._process.poll() is None:
                 return
             self.close()
-            self._heard, self._problem = b"", ""
+            self._heard, self._problem, self._answered = b"", "", False
         ours, theirs = socket.socketpair()
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_PROGRAMS}
         try:
@@ -143,6 +145,10 @@ class Interpreter:
 
     def _take(self, message: Mapping[str, Any]) -> None:
         self._problem = message.get("failed", self._problem)
+        self._answered = True
+        if "pid" in message and message.get("run") in self._unwanted:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(message["pid"], signal.SIGKILL)
         run = self._runs.get(message.get("run", -1))
         if run is None:
             return
@@ -200,7 +206,9 @@ class Interpreter:
                 await self._begun(run)
                 yield run
             finally:
-                await asyncio.shield(_end(run, grace))
+                # One that still imports is not waited for: nothing of this has begun, and `close` ends it.
+                await asyncio.shield(_end(run, grace, _FORK_SECONDS if self._answered else 0.0))
+                self._unwanted |= {number} if not run.pid.done() else set()
         finally:
             del self._runs[number]
             if not self._runs:
@@ -286,10 +294,10 @@ class Interpreter:
             self._process = None
 
 
-async def _end(run: Child, grace: float) -> None:
-    """End the process, if it has not ended; one that was only asked for is waited for a moment."""
+async def _end(run: Child, grace: float, patience: float) -> None:
+    """End the process, if it has not ended; one that was only asked for is waited for some seconds."""
     with contextlib.suppress(TimeoutError, ProgramError):
-        async with asyncio.timeout(_FORK_SECONDS):
+        async with asyncio.timeout(patience):
             await asyncio.shield(run.pid)
     if run.pid.done() and not run.pid.exception() and not run.exit.done():
         await _stop(run, run.pid.result(), grace)
