@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,23 +15,24 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The change: in which file, what, and what instead. Every kind of thing that a reviewer must not miss.
+# The change: in which file, what (as a pattern), and what instead. Every kind of thing that a reviewer must
+# not miss.
 CHANGE = (
     # a bigger pool
-    ("stacks/Pulumi.aws-prod.yaml", "max: 7", "max: 9"),
-    ("stacks/Pulumi.gcp-dev.yaml", "max: 3", "max: 5"),
+    ("stacks/Pulumi.aws-prod.yaml", r"max: 7\b", "max: 9"),
+    ("stacks/Pulumi.gcp-dev.yaml", r"max: 3\b", "max: 5"),
     # a new flag of the engine
     ("stacks/bases/chat-7b.yaml", "prefixCaching: true", "prefixCaching: false"),
     # a renamed component
     (
         "stacks/berth_stacks/program.py",
-        'Autoscaler(f"{at.name}-autoscaler"',
+        r'\bAutoscaler\(f"\{at.name\}-autoscaler"',
         'Autoscaler(f"{at.name}-scaler"',
     ),
     # a removed probe
     (
         "components/berth_components/model_server_pod.py",
-        '        readiness_probe=pods.http_probe("/ready", settings.readiness_period, failures=2),\n',
+        r"(?m)^ +readiness_probe=pods\.http_probe\((?:[^()]|\([^()]*\))*\),\n",
         "",
     ),
     # a looser security context
@@ -84,8 +86,9 @@ class Copy:
     def edit(self, file: str, what: str, instead: str) -> None:
         path = self.folder / file
         text = path.read_text()
-        assert what in text, f"{file} has no {what!r}"
-        path.write_text(text.replace(what, instead))
+        changed, count = re.subn(what, lambda _: instead, text)
+        assert count, f"{file} has no {what!r}"
+        path.write_text(changed)
 
     def prepare(self) -> None:
         """Make the prepared change."""

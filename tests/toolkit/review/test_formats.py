@@ -40,6 +40,7 @@ from berth.review import (
     to_text,
 )
 from berth.review.markdown import code, prose
+from berth.review.words import policies_of
 from markdown_it import MarkdownIt
 
 if TYPE_CHECKING:
@@ -308,3 +309,10 @@ def test_a_comment_of_hundreds_of_stacks_and_endless_names_fits() -> None:
 def test_the_terminal_has_80_columns() -> None:
     lines = summary(everything()).splitlines()
     assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def test_open_findings_of_policies_are_no_violations() -> None:
+    pack = policies(violated("open-images", "advisory"), violated("spread", "advisory", "unevaluated"))
+    stack = new_stack(report(step("a"), **pack))
+    assert policies_of(stack) == "no violation, 1 not evaluated, 1 open"
+    assert policies_of(everything().stacks[0]) == "1 new, 1 already, 1 not evaluated"

@@ -189,7 +189,7 @@ def test_new_and_gone_stacks_exceptions_and_a_limit(copy: Copy, tmp_path: Path) 
 
 def test_a_base_whose_program_fails_is_no_empty_base(copy: Copy, tmp_path: Path) -> None:
     copy.edit(
-        "stacks/berth_stacks/program.py", "def main(", "raise RuntimeError('broken base')\n\n\ndef main("
+        "stacks/berth_stacks/program.py", r"def main\(", "raise RuntimeError('broken base')\n\n\ndef main("
     )
     copy.edit("stacks/Pulumi.local.yaml", "berth:environment: local", "berth:environment: [")
     copy.git("checkout", "--quiet", "-b", "broken")

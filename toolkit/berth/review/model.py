@@ -140,6 +140,11 @@ class Finding:
     since: str
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is a question that only another place can answer, as our pack names such policies."""
+        return self.policy.startswith("open-")
+
+    @property
     def fails(self) -> bool:
         """Whether a stack with it may not ship."""
         return self.since != "closed" and (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ DONE = {
     "delete": "deleted",
     "retain": "let go of",
 }
+_FOUND = ("new", "already", "found", "closed", "broken", "remediated", "not evaluated", "open")
 STATES = {
     "changed": "changed",
     "same": "unchanged",
@@ -113,18 +115,17 @@ def policies_of(stack: StackReview) -> str:
         return "-"
     if broken := [pack.name for pack in stack.packs if pack.error]:
         return f"DID NOT RUN: {', '.join(map(clean, broken))}"
-    found = {
-        "new": [one for one in stack.findings if one.status == "violated" and one.since == "new"],
-        "already": [one for one in stack.findings if one.status == "violated" and one.since == "already"],
-        "found": [one for one in stack.findings if one.status == "violated" and one.since == "unknown"],
-        "closed": [one for one in stack.findings if one.status == "violated" and one.since == "closed"],
-        "broken": [one for one in stack.findings if one.status == "broken" and one.since != "closed"],
-        "not evaluated": [
-            one for one in stack.findings if one.status == "unevaluated" and one.since != "closed"
-        ],
-    }
-    told = [f"{len(some)} {word}" for word, some in found.items() if some]
-    return ", ".join(told) or "no violation"
+    counts: Counter[str] = Counter()
+    for one in stack.findings:
+        if one.is_open and one.status == "violated":
+            counts["open"] += one.since != "closed"
+        elif one.status == "violated":
+            counts["found" if one.since == "unknown" else one.since] += 1
+        elif one.since != "closed":
+            counts["not evaluated" if one.status == "unevaluated" else one.status] += 1
+    bad = any(counts[word] for word in ("new", "already", "found", "broken"))
+    told = [f"{counts[word]} {word}" for word in _FOUND if counts[word]]
+    return ", ".join(told if bad else ["no violation", *told])
 
 
 def open_of(stack: StackReview) -> str:
