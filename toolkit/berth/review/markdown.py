@@ -295,7 +295,12 @@ def _violation(places: Sequence[tuple[str, Finding]]) -> str:
     text = "\n  <br>".join([f"- {bold} {code(one.policy)} in {'; '.join(named[:_NAMED])}{more}", *message])
     if len(places) == 1:
         return text
-    rows = [f"{stack}: {' '.join(other.message.split())}" for stack, other in places]
+    messages = [other.message.splitlines() for _, other in places]
+    said = set.intersection(*map(set, messages))  # once, above
+    rows = [
+        f"{stack} {_subject(other)}: {' '.join(line.strip() for line in lines if line not in said)}"
+        for (stack, other), lines in zip(places, messages, strict=True)
+    ]
     return f"{text}\n\n{_list(f'all {len(places)} of {one.policy}', rows)}"
 
 
