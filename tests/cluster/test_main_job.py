@@ -188,7 +188,8 @@ def test_fifty_streams_survive_a_rolling_update_of_three_replicas(
     file = berth.checkout / "stacks" / "Pulumi.local.yaml"
     before = file.read_text()
     assert "min: 1" in before
-    file.write_text(before.replace("min: 1", "min: 3"))
+    # A fourth pod has to fit on two cores while one replaces another.
+    file.write_text(before.replace("min: 1", "min: 3").replace("cpuRequest: 400m", "cpuRequest: 100m"))
     try:
         berth.json("up", "local")
         deployment = ["deployment/smollm2", "-n", "berth-local", "--timeout=300s"]
