@@ -11,7 +11,7 @@ def check(resource: Resource) -> Iterator[Finding]:
     """Look at the kind of encryption."""
     configured = sequence(resource.props.get("encryptionConfigurations"))
     kind = at(mapping(configured[0]), "encryptionType") if configured else None
-    if kind not in {"KMS", "KMS_DSSE"}:
+    if kind not in ("KMS", "KMS_DSSE"):
         yield Finding(f"encryptionConfigurations[0].encryptionType is {said(kind)}, so AES256", "'KMS'")
 
 

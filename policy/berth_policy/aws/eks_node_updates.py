@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from berth_policy.reading import said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at
+from berth_policy.units import number
 
 _MOST = 1
 _MOST_PERCENT = 34
@@ -14,7 +15,7 @@ def check(resource: Resource) -> Iterator[Finding]:
     """Look at how many nodes go at a time."""
     for key, most in (("maxUnavailable", _MOST), ("maxUnavailablePercentage", _MOST_PERCENT)):
         away = at(resource.props, "updateConfig", key)
-        if away is not None and away > most:
+        if number(away, 0) > most:
             yield Finding(f"updateConfig.{key} is {said(away)}", f"{most} at most")
 
 

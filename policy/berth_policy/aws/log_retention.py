@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from berth_policy.reading import peek, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, Stack, survey
+from berth_policy.units import number
 
 _GROUP = "aws:cloudwatch/logGroup:"
 _CLUSTER = "aws:eks/cluster:"
@@ -27,7 +28,7 @@ def check(stack: Stack) -> Iterator[Finding]:
     least = stack.settings(LogRetention).least_days.get(stack.environment, 90)
 
     def kept(group: Resource) -> Iterator[Finding]:
-        days = group.props.get("retentionInDays") or 0
+        days = number(group.props.get("retentionInDays"), 0)
         if not days:
             found = said(group.props.get("retentionInDays"))
             yield Finding(f"retentionInDays is {found}, so for ever", f"a number, {least} at least", group)
@@ -36,7 +37,7 @@ def check(stack: Stack) -> Iterator[Finding]:
 
     groups = stack.of(_GROUP)
     yield from survey(groups, kept)
-    names = {peek(one.props, "name") for one in groups}
+    names = {str(peek(one.props, "name")) for one in groups}
     for writer in stack.of(_CLUSTER, _ENDPOINT):
         name = peek(writer.props, "name")
         if name is not None:

@@ -1,10 +1,12 @@
 """Somebody, or a rollback, sees when a SageMaker endpoint fails."""
 
+import math
 from collections.abc import Iterator
 
 from berth_policy.reading import peek, said
 from berth_policy.rule import IN_PRODUCTION, Finding, Rule
 from berth_policy.subject import Resource, Stack, at, survey
+from berth_policy.units import number
 
 _ALARM = "aws:cloudwatch/metricAlarm:"
 _ENDPOINT = "aws:sagemaker/endpoint:"
@@ -37,20 +39,20 @@ def check(stack: Stack) -> Iterator[Finding]:
 
 def _wrong(one: Resource) -> Iterator[Finding]:
     props = one.props
-    if props.get("comparisonOperator") not in {"GreaterThanThreshold", "GreaterThanOrEqualToThreshold"}:
-        yield Finding(
-            f"comparisonOperator is {said(props.get('comparisonOperator'))}", "'GreaterThanThreshold'", one
-        )
-    most = _MOST.get(str(props.get("metricName")))
+    compared = props.get("comparisonOperator")
+    if compared not in ("GreaterThanThreshold", "GreaterThanOrEqualToThreshold"):
+        yield Finding(f"comparisonOperator is {said(compared)}", "'GreaterThanThreshold'", one)
+    most = _MOST.get(str(props.get("metricName")), math.inf)
     threshold = props.get("threshold")
-    if threshold is None or (most is not None and threshold > most):
-        yield Finding(f"threshold is {said(threshold)}", f"{most or 'one'} at most", one)
-    seconds = (props.get("period") or 0) * (props.get("evaluationPeriods") or 0)
+    if number(threshold, math.inf) > most or threshold is None:
+        yield Finding(f"threshold is {said(threshold)}", f"{most:g} at most", one)
+    periods = number(props.get("evaluationPeriods"), 0)
+    seconds = number(props.get("period"), 0) * periods
     if not 0 < seconds <= _LONGEST:
         yield Finding(f"it fires after {seconds:g} s", f"{_LONGEST} s at most", one)
-    needed = props.get("datapointsToAlarm") or 0
-    if needed > (props.get("evaluationPeriods") or 0):
-        yield Finding(f"datapointsToAlarm is {said(needed)}", "evaluationPeriods at most", one)
+    needed = number(props.get("datapointsToAlarm"), 0)
+    if needed > periods:
+        yield Finding(f"datapointsToAlarm is {needed:g}", "evaluationPeriods at most", one)
     if not props.get("statistic") and not props.get("extendedStatistic"):
         yield Finding("it has no statistic", "one", one)
     if not at(props, "dimensions", "VariantName"):

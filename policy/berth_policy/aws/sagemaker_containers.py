@@ -42,7 +42,7 @@ def _container(place: tuple[str, Any]) -> Iterator[Finding]:
 
 def _engine(path: str, told: Mapping[str, Any]) -> Iterator[Finding]:
     try:
-        command = json.loads(told.get(_COMMAND) or "null")
+        command = json.loads(str(told.get(_COMMAND) or "null"))
     except ValueError:
         command = None
     words = [str(one) for one in sequence(command)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from berth_policy.reading import has, said
 from berth_policy.rule import IN_PRODUCTION, Finding, Rule
 from berth_policy.subject import Resource, at, sequence
+from berth_policy.units import number
 
 _LEAST_WAIT = 60
 _ALARMS = ("deploymentConfig", "autoRollbackConfiguration", "alarms")
@@ -22,14 +23,14 @@ def check(resource: Resource) -> Iterator[Finding]:
         yield Finding("rollingUpdatePolicy.maximumBatchSize is absent", "50 per cent at most")
     size = at(config, "rollingUpdatePolicy", "maximumBatchSize")
     if size is not None:
-        value = size.get("value")
-        whole = size.get("type") != "CAPACITY_PERCENT"
+        value = at(size, "value")
+        whole = at(size, "type") != "CAPACITY_PERCENT"
         if not isinstance(value, int | float) or value <= 0 or (not whole and value > 50):  # noqa: PLR2004
             yield Finding(
                 f"rollingUpdatePolicy.maximumBatchSize.value is {said(value)}", "50 per cent at most"
             )
     wait = at(config, "rollingUpdatePolicy", "waitIntervalInSeconds")
-    if size is not None and (wait is None or wait < _LEAST_WAIT):
+    if size is not None and number(wait, 0) < _LEAST_WAIT:
         path = "rollingUpdatePolicy.waitIntervalInSeconds"
         yield Finding(f"{path} is {said(wait)}", f"{_LEAST_WAIT} at least: an alarm must have time to fire")
 

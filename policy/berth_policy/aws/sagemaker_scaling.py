@@ -6,6 +6,7 @@ from typing import Any
 from berth_policy.reading import items, said
 from berth_policy.rule import IN_PRODUCTION, Finding, Rule
 from berth_policy.subject import Resource, at, survey
+from berth_policy.units import number
 
 _LEAST = 2
 
@@ -29,7 +30,7 @@ def check(resource: Resource) -> Iterator[Finding]:
 
 
 def _at_least(path: str, value: Any) -> Iterator[Finding]:
-    if value is None or value < _LEAST:
+    if number(value, 0) < _LEAST:
         yield Finding(f"{path} is {said(value)}", f"{_LEAST} at least")
 
 

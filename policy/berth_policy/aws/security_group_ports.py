@@ -6,9 +6,11 @@ from typing import Any
 from berth_policy.reading import items, on
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, mapping, survey
+from berth_policy.units import number
 
 _MOST = 100
 """Most ports that one entry may open."""
+_ALL_PORTS = 65535
 _ALL = {"-1", "all"}
 
 
@@ -32,9 +34,9 @@ def _entry(place: tuple[str, Mapping[str, Any]]) -> Iterator[Finding]:
         return
     if protocol not in {"tcp", "udp", "6", "17"}:
         return
-    first, last = entry.get("fromPort"), entry.get("toPort")
-    if first is None or last is None or last - first >= _MOST or first <= 0:
-        yield Finding(f"{where} opens ports {first or 0:g} to {last or 65535:g}", "the port that is needed")
+    first, last = number(entry.get("fromPort"), 0), number(entry.get("toPort"), _ALL_PORTS)
+    if last - first >= _MOST or first <= 0:
+        yield Finding(f"{where} opens ports {first:g} to {last:g}", "the port that is needed")
 
 
 RULE = Rule(

@@ -40,8 +40,9 @@ def check(resource: Resource) -> Iterator[Finding]:
 
 def _volume(place: tuple[str, Any]) -> Iterator[Finding]:
     where, volume = place
-    if volume is not None and not on(volume.get("encrypted")):
-        yield Finding(f"{where}encrypted is {said(volume.get('encrypted'))}", "true")
+    encrypted = at(volume, "encrypted")
+    if volume is not None and not on(encrypted):
+        yield Finding(f"{where}encrypted is {said(encrypted)}", "true")
 
 
 RULE = Rule(

@@ -8,6 +8,7 @@ from berth_catalogue.machines import machines
 
 from berth_policy.reading import has, items, on
 from berth_policy.subject import Resource, Stack, at, mapping, sequence
+from berth_policy.units import number
 
 NODE_GROUP = "aws:eks/nodeGroup:"
 TEMPLATE = "aws:ec2/launchTemplate:"
@@ -60,7 +61,7 @@ def rented(stack: Stack) -> Iterator[tuple[Resource, Look]]:
 
 def _node_group(group: Resource, stack: Stack) -> Iterator[Rented]:
     machine = _machine_of(group, stack)
-    most = at(group.props, "scalingConfig", "maxSize")
+    most = _number(at(group.props, "scalingConfig", "maxSize"))
     yield Rented(group, "scalingConfig.maxSize", most, machine, _each("aws", machine, _ACCELERATED))
 
 
@@ -80,34 +81,37 @@ def _node_pool(pool: Resource, _: Stack) -> Iterator[Rented]:
     config = mapping(pool.props.get("nodeConfig"))
     machine = str(config.get("machineType") or "e2-medium")
     counts = [
-        at(one, "count") or 0
+        number(at(one, "count"), 0)
         for _, one in (items(config, "guestAccelerators") if has(config, "guestAccelerators") else [])
     ]
     each = sum(counts) if counts else _each("gcp", machine, _ACCELERATED_GCP)
     if "totalMaxNodeCount" in [*scaling]:
-        yield Rented(pool, "autoscaling.totalMaxNodeCount", scaling["totalMaxNodeCount"], machine, each)
+        yield Rented(
+            pool, "autoscaling.totalMaxNodeCount", _number(scaling["totalMaxNodeCount"]), machine, each
+        )
         return
-    path, most = "autoscaling.maxNodeCount", scaling.get("maxNodeCount")
+    path, most = "autoscaling.maxNodeCount", _number(scaling.get("maxNodeCount"))
     if not scaling:
-        path, most = "nodeCount", pool.props.get("nodeCount") or pool.props.get("initialNodeCount")
+        path, most = "nodeCount", _number(pool.props.get("nodeCount") or pool.props.get("initialNodeCount"))
     zones = len(sequence(pool.props.get("nodeLocations"))) or _ZONES
     yield Rented(pool, path, None if most is None else most * zones, machine, each)
 
 
 def _endpoint(configuration: Resource, stack: Stack) -> Iterator[Rented]:
-    for number, one in items(configuration.props, "productionVariants"):
+    for place, one in items(configuration.props, "productionVariants"):
         if not has(one, "instanceType"):
             continue
         machine = str(at(one, "instanceType"))
         each = _each("aws", machine.removeprefix("ml."), _ACCELERATED)
-        path = f"productionVariants[{number}].initialInstanceCount"
-        most, resource = at(one, "initialInstanceCount") or 1, configuration
+        path = f"productionVariants[{place}].initialInstanceCount"
+        most: float | None = number(at(one, "initialInstanceCount"), 1)
+        resource = configuration
         ending = f"/variant/{at(one, 'variantName')}"
         for target in stack.of(TARGET):
             if str(target.props.get("resourceId")).endswith(ending):
                 resource, path = target, "maxCapacity"
-                scaled = target.props.get("maxCapacity")
-                most = None if scaled is None else max(most, scaled)
+                scaled = _number(target.props.get("maxCapacity"))
+                most = None if scaled is None or most is None else max(most, scaled)
         yield Rented(resource, path, most, machine, each)
 
 

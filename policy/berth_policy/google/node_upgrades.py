@@ -6,6 +6,7 @@ from berth_policy.google._nodes import POOL
 from berth_policy.reading import has, items, on, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at
+from berth_policy.units import number
 
 _MOST = 1
 """Most nodes that may be away at a time."""
@@ -14,16 +15,16 @@ _MOST = 1
 def check(resource: Resource) -> Iterator[Finding]:
     """Look at what goes away at a time, and whether disruption budgets are kept."""
     away = at(resource.props, "upgradeSettings", "maxUnavailable")
-    if away is not None and away > _MOST:
+    if number(away, 0) > _MOST:
         yield Finding(f"upgradeSettings.maxUnavailable is {said(away)}", f"{_MOST} at most")
     drains = items(resource.props, "nodeDrainConfigs") if has(resource.props, "nodeDrainConfigs") else []
     if not drains:
         yield Finding("nodeDrainConfigs is absent", "respectPdbDuringNodePoolDeletion true")
     else:
-        for number, one in drains:
+        for place, one in drains:
             kept = at(one, "respectPdbDuringNodePoolDeletion")
             if not on(kept):
-                path = f"nodeDrainConfigs[{number}].respectPdbDuringNodePoolDeletion"
+                path = f"nodeDrainConfigs[{place}].respectPdbDuringNodePoolDeletion"
                 yield Finding(f"{path} is {said(kept)}", "true")
 
 

@@ -14,7 +14,7 @@ def check(resource: Resource) -> Iterator[Finding]:
     """Look at the channel of clusters, and at upgrades and repairs of pools."""
     if resource.token.startswith(CLUSTER):
         channel = at(resource.props, "releaseChannel", "channel")
-        if channel not in _CHANNELS:
+        if str(channel) not in _CHANNELS:
             yield Finding(f"releaseChannel.channel is {said(channel)}", "'REGULAR' or 'STABLE'")
         return
     for key in ("autoUpgrade", "autoRepair"):

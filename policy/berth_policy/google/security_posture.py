@@ -11,7 +11,7 @@ from berth_policy.subject import Resource, at
 def check(resource: Resource) -> Iterator[Finding]:
     """Look at the mode."""
     mode = at(resource.props, "securityPostureConfig", "mode")
-    if mode in {None, "DISABLED"}:
+    if mode not in ("BASIC", "ENTERPRISE"):
         yield Finding(f"securityPostureConfig.mode is {said(mode)}", "'BASIC' or 'ENTERPRISE'")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from berth_policy.reading import expect, has, off, on, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at
+from berth_policy.units import number
 
 _NO_FLOWS = {"REGIONAL_MANAGED_PROXY", "GLOBAL_MANAGED_PROXY", "INTERNAL_HTTPS_LOAD_BALANCER"}
 _NO_FLOWS |= {"PRIVATE_SERVICE_CONNECT", "PRIVATE_NAT"}
@@ -26,7 +27,7 @@ def check(resource: Resource) -> Iterator[Finding]:
         yield Finding("logConfig is absent, so no flow is logged", "one")
         return
     sampling = at(props, "logConfig", "flowSampling")
-    if sampling is not None and not sampling > 0:
+    if sampling is not None and number(sampling, 0) <= 0:
         yield Finding(f"logConfig.flowSampling is {said(sampling)}", "more than 0")
 
 

@@ -61,7 +61,7 @@ def _resources(one: Statement) -> Iterator[Finding]:
 
 def _statement(one: Statement) -> Iterator[Finding]:
     effect = one.body.get("Effect")
-    if effect not in {"Allow", "Deny"}:
+    if effect not in ("Allow", "Deny"):
         yield Finding(f"{one.path}.Effect is {said(effect)}", "'Allow' or 'Deny'")
     if unknown := sorted(set(one.body) - _KEYS):
         yield Finding(f"{one.path} has the keys {', '.join(unknown)}", f"only {', '.join(sorted(_KEYS))}")

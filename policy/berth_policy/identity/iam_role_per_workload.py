@@ -22,7 +22,7 @@ def check(stack: Stack) -> Iterator[Finding]:
         who, resource, links, read = one
         for role in links or (read(),):
             if role:
-                users.setdefault(role, []).append((who, resource))
+                users.setdefault(str(role), []).append((who, resource))
         yield from ()
 
     yield from survey(_claims(stack), note)
