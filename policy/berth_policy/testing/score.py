@@ -29,7 +29,7 @@ from berth_policy.testing.resources import Given
 from berth_policy.testing.trial import Trial
 
 WANTED = 0.95
-_KEYS = {"type", "paths", "operations", "environments", "but"}
+_KEYS = {"type", "paths", "operations", "environments", "after", "but"}
 _OPERATIONS = {"removed", "flipped", "widened", "emptied", "changed"}
 
 
@@ -47,6 +47,7 @@ class Exclusion:
         paths: where they were changed, as patterns.
         operations: what was done.
         environments: only in these; everywhere where empty.
+        after: a regular expression: only those whose value is so now.
         but: a regular expression: values, before or after, that are not excluded all the same.
     """
 
@@ -55,6 +56,7 @@ class Exclusion:
     paths: tuple[str, ...]
     operations: frozenset[str]
     environments: frozenset[str] = frozenset()
+    after: str = ""
     but: str = ""
 
     def covers(self, mutant: Mutant, path: str, environment: str) -> bool:
@@ -64,6 +66,7 @@ class Exclusion:
             and (not self.environments or environment in self.environments)
             and _like(mutant.resource.type, self.type)
             and any(_like(path, one) for one in self.paths)
+            and (not self.after or _has(self.after, mutant.after))
             and not (self.but and (_has(self.but, mutant.before) or _has(self.but, mutant.after)))
         )
 
@@ -148,6 +151,7 @@ def _exclusion(file: Path, reason: str, given: Mapping[str, Any]) -> Exclusion:
         tuple(paths),
         frozenset(operations),
         frozenset(given.get("environments") or ()),
+        given.get("after") or "",
         given.get("but") or "",
     )
 

@@ -31,6 +31,13 @@ def _pod(pod: Pod) -> Iterator[Finding]:
             )
         for found, wanted in _container(one):
             yield Finding(found, wanted, resource)
+    terms = at(
+        pod.spec,
+        *("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"),
+    )
+    chosen = [one for one in sequence(terms) if at(one, "matchExpressions") or at(one, "matchFields")]
+    if not pod.spec.get("nodeSelector") and (not chosen or len(chosen) < len([*sequence(terms)])):
+        yield Finding(f"{pod.path} says no nodes, so all of them", "the pool's label", resource)
     for number, volume in enumerate(sequence(pod.spec.get("volumes"))):
         path = peek(volume, "hostPath", "path")
         if path is not None and not _known(str(path)):
