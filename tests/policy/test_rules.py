@@ -46,6 +46,44 @@ def _binding(role: str, **subject: Any) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _policy(labels: dict[str, str], selector: dict[str, str], **ways: Any) -> tuple[str, dict[str, Any]]:
+    spec = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress", "Egress"], **ways}
+    return "kubernetes:networking.k8s.io/v1:NetworkPolicy", {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "more", "namespace": "shop", "labels": labels},
+        "spec": spec,
+    }
+
+
+WEB = [{"ports": [{"port": 443}], "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]}]
+EVERYBODY = [{"ports": [{"port": 443}], "to": [{"namespaceSelector": {}}]}]
+MORE: list[tuple[str, Path_, Any]] = [
+    ("objects-own-namespace", ("more",), ("kubernetes:core/v1:ConfigMap", {"metadata": {"name": "c"}})),
+    (
+        "objects-own-namespace",
+        ("more",),
+        ("kubernetes:core/v1:ConfigMap", {"metadata": {"name": "c", "namespace": "default"}}),
+    ),
+    ("providers-explicit", ("more",), ("pulumi:providers:kubernetes", {})),
+    ("providers-explicit", ("more",), ("pulumi:providers:aws", {"region": ""})),
+    (
+        "selectors-own",
+        ("more",),
+        _policy({"app.kubernetes.io/instance": "a"}, {"app.kubernetes.io/instance": "b"}, egress=WEB),
+    ),
+    ("network-model-egress", ("more",), _policy({"app.kubernetes.io/name": "model-server"}, {}, egress=WEB)),
+    ("network-peers-named", ("more",), _policy({}, {"a": "b"}, egress=EVERYBODY)),
+    (
+        "engines-silent",
+        ("more",),
+        (
+            "kubernetes:core/v1:ConfigMap",
+            {"metadata": {"name": "c", "namespace": "shop"}, "data": {"VLLM_A": "1"}},
+        ),
+    ),
+    ("pods-mounts-read-only", (*POD, "volumes", 0), {"name": "tmp", "configMap": {"name": "c"}}),
+]
 BAD: list[tuple[str, Path_, Any]] = [
     ("pods-host-namespaces", (*POD, "hostPID"), True),
     ("pods-host-namespaces", (*POD, "hostIPC"), True),
@@ -159,12 +197,16 @@ BAD: list[tuple[str, Path_, Any]] = [
     ("network-open-ingress", ("allow", "spec", "podSelector"), {}),
     ("engines-contained", (*FIRST, "env"), [{"name": "BERTH_ENGINE_URL", "value": "http://engine:80"}]),
     ("charts-unseen", ("chart",), ("kubernetes:helm.sh/v3:Release", {"chart": "any"})),
+    *MORE,
 ]
 BESIDE = {  # what a case breaks besides its rule, and rightly
     "images-version": {"images-digest"},
     "rbac-admin": {"service-account-tokens"},
     "accelerators-requested": {"models-revision"},
-    "network-open-ingress": {"network-metadata"},
+    "network-open-ingress": {"network-metadata", "network-peers-named"},
+    "selectors-own": {"network-policies-effective"},
+    "pods-secret-files": {"pods-mounts-read-only"},
+    "network-peers-named": {"network-policies-effective"},
     "pods-volume-types": {"pods-scratch-limits"},
     "services-node-ports": {"network-tls"},
 }
@@ -212,8 +254,45 @@ def test_one_change_trips_its_rule(case: tuple[str, Path_, Any], judge: Callable
     assert beside <= {"disruption-budgets", "gateways-need-keys"} | BESIDE.get(rule, set()), results
 
 
+def test_an_agent_of_every_node(judge: Callable[..., Results]) -> None:
+    space = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "agents",
+            "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+            "annotations": {"berth.dev/pod-security-reason": "devices"},
+        },
+    }
+    term = {"matchExpressions": [{"key": "berth.dev/pool", "operator": "In", "values": ["chat"]}]}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+
+    def judged(**spec: Any) -> bool:
+        agent = {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": "agent", "namespace": "agents"},
+            "spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a"}], **spec}}},
+        }
+        found = judge(
+            [
+                given("kubernetes:core/v1:Namespace", "agents", space),
+                given("kubernetes:apps/v1:DaemonSet", "agent", agent),
+            ]
+        )
+        return "agents-nodes" in found.tripped
+
+    assert judged()
+    assert not judged(nodeSelector={"pool": "chat"})
+    assert not judged(affinity={"nodeAffinity": {required: {"nodeSelectorTerms": [term]}}})
+    # Terms are alternatives: an empty one is every node.
+    assert judged(affinity={"nodeAffinity": {required: {"nodeSelectorTerms": [term, {}]}}})
+    assert judged(nodeSelector=UNKNOWN) is False
+
+
 def test_every_rule_of_kubernetes_has_a_case() -> None:
     tried = {case[0] for case in BAD} | {name for one in bad.BAD.values() for name in one.breaks}
+    tried.add("agents-nodes")  # test_an_agent_of_every_node
     groups = {"workloads", "network", "accelerators", "supply_chain"}
     wanted = {rule.name for rule in pack.rules() if rule.group in groups}
     wanted |= {rule.name for rule in pack.rules() if rule.name.startswith(("rbac-", "service-", "secrets-"))}

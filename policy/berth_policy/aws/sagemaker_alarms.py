@@ -12,7 +12,7 @@ _ALARM = "aws:cloudwatch/metricAlarm:"
 _ENDPOINT = "aws:sagemaker/endpoint:"
 _SPACE = "AWS/SageMaker"
 _WANTED = ("Invocation5XXErrors", "ModelLatency")
-_MOST = {"Invocation5XXErrors": 50, "ModelLatency": 120_000_000}
+_MOST = {"Invocation5XXErrors": 20, "ModelLatency": 120_000_000}
 """Highest thresholds: errors of a period, and microseconds."""
 _LONGEST = 1800
 """Most seconds until an alarm fires."""

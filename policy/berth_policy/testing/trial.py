@@ -12,6 +12,8 @@ from berth_policy.rule import Rule
 from berth_policy.subject import Resource, Stack
 from berth_policy.testing.resources import PROJECT, STACK, Given, flat
 
+_NAMESPACE = "kubernetes:core/v1:Namespace"
+"""Says which pods are a node's agents."""
 Trip = tuple[str, str]
 """A rule's name, and the URN of what it found something about; "" is the whole stack."""
 
@@ -51,7 +53,7 @@ class Trial:
             if not rule.looks_at(resource.token):
                 continue
             counted = {}
-            for trip in _judged(rule, stack):
+            for trip in _judged_of(rule, stack, resource):
                 counted[trip] = counted.get(trip, 0) + 1
                 if counted[trip] > self.baseline.get(trip, 0):
                     return trip[0]
@@ -74,6 +76,17 @@ def _judged(rule: Rule, stack: Stack) -> Iterator[Trip]:
     if rule.check_stack is not None:
         found = rule.check_stack(stack)
         yield from _guarded((rule.name, one.resource.urn if one.resource else "") for one in found)
+
+
+def _judged_of(rule: Rule, stack: Stack, changed: Resource) -> Iterator[Trip]:
+    """What a rule of the stack finds about a changed resource, or anywhere where others depend on it."""
+    each = getattr(rule.check_stack, "each", None)
+    if each is None or changed.token == _NAMESPACE:
+        yield from _judged(rule, stack)
+    else:
+        yield from _guarded(
+            (rule.name, one.resource.urn if one.resource else "") for one in each(stack, changed)
+        )
 
 
 def _guarded(found: Iterable[Trip]) -> Iterator[Trip]:

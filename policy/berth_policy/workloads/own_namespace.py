@@ -30,7 +30,7 @@ _NAMESPACED = frozenset(
         ),
     }
 )
-_NOBODYS = {"", "default"}
+_NOBODYS = ("", "default")
 
 
 def check(resource: Resource) -> Iterator[Finding]:
