@@ -4,7 +4,8 @@
     python -m berth_policy.testing.score aws-prod.json …
 
 Mutants that weaken nothing are left out by data, `policy/mutation-exclusions.yaml`: each says which ones, and
-why. A path there is words joined by dots, with # for a place in a list; * stands for anything.
+why. A path there is words joined by dots, with # for a place in a list; * stands for anything. The first
+entry that covers a mutant decides; `weakens: true` keeps mutants that a later, wider one would leave out.
 """
 
 import argparse
@@ -49,6 +50,7 @@ class Exclusion:
         environments: only in these; everywhere where empty.
         after: a regular expression: only those whose value is so now.
         but: a regular expression: values, before or after, that are not excluded all the same.
+        weakens: they do weaken something, and are not left out.
     """
 
     reason: str
@@ -58,6 +60,7 @@ class Exclusion:
     environments: frozenset[str] = frozenset()
     after: str = ""
     but: str = ""
+    weakens: bool = False
 
     def covers(self, mutant: Mutant, path: str, environment: str) -> bool:
         """Whether a mutant is one of them."""
@@ -133,11 +136,12 @@ def read_exclusions(file: Path) -> list[Exclusion]:
         reason = str(group.get("reason") or "")
         if not reason or not group.get("mutants"):
             raise ExclusionsError(f"{file.name}: entry {number + 1} lacks a reason or mutants")
-        found += (_exclusion(file, reason, one) for one in group["mutants"])
+        weakens = group.get("weakens") is True
+        found += (_exclusion(file, reason, one, weakens=weakens) for one in group["mutants"])
     return found
 
 
-def _exclusion(file: Path, reason: str, given: Mapping[str, Any]) -> Exclusion:
+def _exclusion(file: Path, reason: str, given: Mapping[str, Any], *, weakens: bool) -> Exclusion:
     where = f"{file.name}: {given}"
     if odd := set(given) - _KEYS:
         raise ExclusionsError(f"{where}: unknown {', '.join(odd)}; allowed: {', '.join(sorted(_KEYS))}")
@@ -153,6 +157,7 @@ def _exclusion(file: Path, reason: str, given: Mapping[str, Any]) -> Exclusion:
         frozenset(given.get("environments") or ()),
         given.get("after") or "",
         given.get("but") or "",
+        weakens,
     )
 
 
@@ -176,10 +181,11 @@ def score(
             for mutant in mutate(resource):
                 made.mutants += 1
                 path = ".".join("#" if isinstance(one, int) else str(one) for one in mutant.path)
-                excluded = [one for one in exclusions if one.covers(mutant, path, trial.environment)][:1]
-                if excluded:
-                    made.excluded[excluded[0].reason] += 1
-                    used.update(excluded)
+                found = next((one for one in exclusions if one.covers(mutant, path, trial.environment)), None)
+                if found:
+                    used.add(found)
+                if found and not found.weakens:
+                    made.excluded[found.reason] += 1
                 elif rule := trial.trips(mutant.resource):
                     made.killed[rule] += 1
                 else:

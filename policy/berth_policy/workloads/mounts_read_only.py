@@ -14,13 +14,13 @@ _GIVEN = ("secret", "configMap")
 def look(pod: Pod, container: Container) -> Iterator[Said]:
     """Look at the mounts of Secrets and ConfigMaps."""
     given = {
-        peek(one, "name")
+        str(peek(one, "name"))
         for one in sequence(pod.spec.get("volumes"))
         if any(kind in [*mapping(one)] for kind in _GIVEN)
     }
     for number, mount in enumerate(sequence(container.body.get("volumeMounts"))):
         kept = at(mount, "readOnly")
-        if at(mount, "name") in given and not on(kept):
+        if str(at(mount, "name")) in given and not on(kept):
             yield f"{container.path}.volumeMounts[{number}].readOnly is {said(kept)}", "true"
 
 
