@@ -260,6 +260,7 @@ EVERYTHING_KNOWN = {
     "gke-disk-encryption": "the same",
     "gke-own-network": "the same; the default network's name is a constant, so known",
     "iam-users": "the type says everything",
+    "clouds-unseen": "the type says everything",
     "google-service-account-keys": "the type says everything",
 }
 """Rules that need no value, and why."""
@@ -267,4 +268,5 @@ BAD += [
     ("eks-public-endpoint-in-production", "eks", "vpcConfig.endpointPublicAccess", True),
     ("iam-users", "user", "name", "u"),
     ("google-service-account-keys", "account-key", "serviceAccountId", "a"),
+    ("clouds-unseen", "native", "name", "n"),
 ]

@@ -335,6 +335,7 @@ GOODS: dict[str, tuple[str, Json]] = {
             "attributeCondition": "assertion.repository_owner_id == '1'",
         },
     ),
+    "native": ("aws-native:eks:Cluster", {}),
     "user": ("aws:iam/user:User", {}),
     "account-key": ("gcp:serviceaccount/key:Key", {}),
 }

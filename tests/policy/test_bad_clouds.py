@@ -28,7 +28,7 @@ def _module(name: str) -> Any:
 
 
 GOODS = _module("cloud_goods").GOODS
-NEVER = ("user", "account-key")
+NEVER = ("user", "account-key", "native")
 
 
 def good(**changes: dict[str, Any]) -> list[Given]:

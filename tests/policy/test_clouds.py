@@ -31,7 +31,7 @@ cases, goods = _module("cloud_cases"), _module("cloud_goods")
 BAD, UNKNOWNS, EVERYTHING_KNOWN = cases.BAD, cases.UNKNOWNS, cases.EVERYTHING_KNOWN
 Remove, GOODS = cases.Remove, goods.GOODS
 RULES = {one.name: one for one in pack.rules()}
-NEVER = ("user", "account-key")
+NEVER = ("user", "account-key", "native")
 """What no program may make."""
 MINE = ("aws", "google", "identity", "cost")
 
