@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,18 @@ def test_every_judge_over_every_stack(root: Path) -> None:
         assert all(len(one["reason"]) > 40 for one in verdict["excepted"])
     # What waits for a registry's answer is said to wait, and only images do.
     assert {one["check"] for one in verdicts["checkov"]["excepted"] if one["open"]} == {"CKV_K8S_43"}
+
+
+def test_the_matrix_of_one_stack(root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "berth.cli", "judge", "local", "--matrix"],
+        cwd=root, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert "mutants that weaken safety" in done.stdout
+    assert done.stdout.count("99 of 99 fixtures of the reference agree") == 2
+    assert re.search(r"^ {4}workloads +\d+ +\d+ +\d+ +\d+$", done.stdout, re.MULTILINE)
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_the_evaluator_sees_a_looser_security_context(
@@ -308,6 +321,7 @@ def test_wrong_exceptions_are_named(tmp_path: Path, text: str, said: str) -> Non
         (("nonesuch",), "there is no stack 'nonesuch'; there are: "),
         (("--connections",), "--connections goes with one STACK"),
         (("local", "--connections", "--json"), "without --json"),
+        (("local", "--connections", "--matrix"), "without --json and --matrix"),
     ],
 )
 def test_wrong_words_are_named(root: Path, words: tuple[str, ...], said: str) -> None:

@@ -27,8 +27,9 @@ LOCKS = ROOT / "locks" / "tools"
 @click.option(
     "--connections", is_flag=True, help="Of one STACK: print who may connect to whom, to be read and kept."
 )
+@click.option("--matrix", is_flag=True, help="Also how good our own rules are: mutants, fixtures, tests.")
 @click.option("--json", "as_json", is_flag=True, help="Every finding and exception, for programs.")
-def judge(stacks: tuple[str, ...], *, connections: bool, as_json: bool) -> None:
+def judge(stacks: tuple[str, ...], *, connections: bool, matrix: bool, as_json: bool) -> None:
     """Judge what STACKs (all of them by default) would make, by others' tools.
 
     The reference Pod Security evaluator, strict schemas of three Kubernetes
@@ -44,8 +45,8 @@ def judge(stacks: tuple[str, ...], *, connections: bool, as_json: bool) -> None:
         if stack not in names:
             raise UserError(f"there is no stack '{stack}'; there are: {', '.join(names)}")
     wanted = list(dict.fromkeys(stacks)) or names
-    if connections and (len(wanted) != 1 or as_json):
-        raise UserError("--connections goes with one STACK, and without --json")
+    if connections and (len(wanted) != 1 or as_json or matrix):
+        raise UserError("--connections goes with one STACK, and without --json and --matrix")
     console = Console()
     reports = asyncio.run(plan_offline(wanted, console))
     if failed := [report.stack for report in reports if not report.ok]:
@@ -59,17 +60,26 @@ def judge(stacks: tuple[str, ...], *, connections: bool, as_json: bool) -> None:
         _print_connections(manifests, wanted[0], console)
         return
     verdicts = _verdicts(manifests, console)
-    ok = all(verdict.ok for verdict in verdicts)
+    measured = None
+    if matrix:
+        from berth.cli.matrix import measure, show
+        from berth.judges import judge_program
+
+        measured = measure(reports, judge_program(), console, every=set(wanted) == set(names))
+    ok = all(verdict.ok for verdict in verdicts) and (measured is None or measured.ok)
     if as_json:
         found: dict[str, Any] = {
             "version": 1,
             "ok": ok,
             "stacks": wanted,
             "verdicts": [verdict.to_json() for verdict in verdicts],
+            **({"matrix": measured.to_json()} if measured else {}),
         }
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         _print(verdicts, len(wanted), len(manifests))
+        if measured is not None:
+            show(measured)
     if not ok:
         raise click.exceptions.Exit(1)
 
