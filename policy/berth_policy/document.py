@@ -49,6 +49,10 @@ last day. One that has expired, or that nothing matches, fails as policy `{excep
 **Open findings** are what only another place can answer, such as the digest of an image.
 `policy/open-findings.yaml` lists those of the shipped stacks exactly.
 
+**Benchmarks** that rules answer: CIS AWS Foundations 7.0.0, Google Cloud Foundation 5.0.0 and Kubernetes
+2.0.1 (as prowler 5.46.0 lists them), CIS EKS 1.8.0 and GKE 1.8.0 (as kube-bench lists them), and Checkov
+3.3.30; all read on 2026-11-28.
+
 To test policies of your own as this pack is tested: [policy-testing.md](policy-testing.md). This page is
 made from the rules by `python -m berth_policy.document`.
 """

@@ -254,45 +254,9 @@ def test_one_change_trips_its_rule(case: tuple[str, Path_, Any], judge: Callable
     assert beside <= {"disruption-budgets", "gateways-need-keys"} | BESIDE.get(rule, set()), results
 
 
-def test_an_agent_of_every_node(judge: Callable[..., Results]) -> None:
-    space = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": "agents",
-            "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
-            "annotations": {"berth.dev/pod-security-reason": "devices"},
-        },
-    }
-    term = {"matchExpressions": [{"key": "berth.dev/pool", "operator": "In", "values": ["chat"]}]}
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
-
-    def judged(**spec: Any) -> bool:
-        agent = {
-            "apiVersion": "apps/v1",
-            "kind": "DaemonSet",
-            "metadata": {"name": "agent", "namespace": "agents"},
-            "spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a"}], **spec}}},
-        }
-        found = judge(
-            [
-                given("kubernetes:core/v1:Namespace", "agents", space),
-                given("kubernetes:apps/v1:DaemonSet", "agent", agent),
-            ]
-        )
-        return "agents-nodes" in found.tripped
-
-    assert judged()
-    assert not judged(nodeSelector={"pool": "chat"})
-    assert not judged(affinity={"nodeAffinity": {required: {"nodeSelectorTerms": [term]}}})
-    # Terms are alternatives: an empty one is every node.
-    assert judged(affinity={"nodeAffinity": {required: {"nodeSelectorTerms": [term, {}]}}})
-    assert judged(nodeSelector=UNKNOWN) is False
-
-
 def test_every_rule_of_kubernetes_has_a_case() -> None:
     tried = {case[0] for case in BAD} | {name for one in bad.BAD.values() for name in one.breaks}
-    tried.add("agents-nodes")  # test_an_agent_of_every_node
+    tried.add("agents-nodes")  # test_agents.py
     groups = {"workloads", "network", "accelerators", "supply_chain"}
     wanted = {rule.name for rule in pack.rules() if rule.group in groups}
     wanted |= {rule.name for rule in pack.rules() if rule.name.startswith(("rbac-", "service-", "secrets-"))}
