@@ -50,7 +50,7 @@ def gateway(deployment: Json) -> Json:
 def test_every_judge_over_every_stack(root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "berth.cli", "judge", "--json"],
-        cwd=root, capture_output=True, text=True, check=False, timeout=600,
+        cwd=root, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     said = json.loads(done.stdout)
@@ -70,7 +70,7 @@ def test_every_judge_over_every_stack(root: Path) -> None:
 def test_the_matrix_of_one_stack(root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "berth.cli", "judge", "local", "--matrix"],
-        cwd=root, capture_output=True, text=True, check=False, timeout=600,
+        cwd=root, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "mutants that weaken safety" in done.stdout
