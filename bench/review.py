@@ -49,18 +49,24 @@ for number in range(int(pulumi.Config().require("size"))):
 """
 
 
-def started(*words: str, allowed: tuple[int, ...] = (0, 1, 3)) -> float:
-    """Run `./berth` with words; the seconds."""
-    began = time.monotonic()
+def children() -> float:
+    """The processor seconds of all processes that ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def started(*words: str, allowed: tuple[int, ...] = (0, 1, 3)) -> tuple[float, float]:
+    """Run `./berth` with words; the seconds, and the processor seconds of all its processes."""
+    began, before = time.monotonic(), children()
     done = subprocess.run([ROOT / "berth", *words], capture_output=True, text=True, check=False)
     seconds = time.monotonic() - began
     if done.returncode not in allowed:
         sys.exit(f"berth {' '.join(words)}: exit code {done.returncode}\n{done.stderr[-3000:]}")
-    return seconds
+    return round(seconds, 2), round(children() - before, 2)
 
 
-def shipped(runs: int, folder: Path) -> dict[str, list[float]]:
-    """The shipped stacks: the seconds of each run."""
+def shipped(runs: int, folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """The shipped stacks: each run's seconds, and its processor seconds, which other work hardly moves."""
     commands = {
         "preview --all, with policies": (
             "preview",
@@ -71,11 +77,12 @@ def shipped(runs: int, folder: Path) -> dict[str, list[float]]:
         ),
         "preview --all --base HEAD": ("preview", "--all", "--base", "HEAD", "--report", str(folder)),
     }
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for name, words in commands.items():
         started(*words)  # fills the file system's cache
-        found[name] = [round(started(*words), 2) for _ in range(runs)]
-        print(f"{name:<32} {statistics.median(found[name]):6.2f} s   {found[name]}", flush=True)
+        found[name] = [started(*words) for _ in range(runs)]
+        wall, processor = (statistics.median(column) for column in zip(*found[name], strict=True))
+        print(f"{name:<32} {wall:6.2f} s, {processor:.1f} processor seconds   {found[name]}", flush=True)
     return found
 
 
@@ -84,16 +91,14 @@ def planned(program: Path, size: int, image: str) -> tuple[Report, dict[str, flo
     interpreter = Interpreter(preload=("pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1"))
     config = {"demo:size": str(size), "demo:image": image}
     request = RunRequest(program, "demo", "dev", config, offline=True, idle_seconds=600)
-    ours, theirs = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours, theirs = time.process_time(), children()
     began = time.monotonic()
     report = asyncio.run(preview(request, interpreter=interpreter))
     wall = time.monotonic() - began
     interpreter.close()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if report.errors:
         sys.exit(str(report.errors[:3]))
-    sdk = after.ru_utime + after.ru_stime - theirs.ru_utime - theirs.ru_stime
-    return report, {"wall": wall, "deployer": time.process_time() - ours, "sdk": sdk}
+    return report, {"wall": wall, "deployer": time.process_time() - ours, "sdk": children() - theirs}
 
 
 def reviewed(after: Report, before: Report) -> float:
