@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("toolkit", "components", "serving", "agents", "images", "catalogue", "stacks", "policy")
+ROOMS = ("toolkit", "components", "serving", "agents", "images", "catalogue", "planner", "stacks", "policy")
 BIN = Path(sys.executable).parent
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from berth_catalogue.architecture import Architecture, read_architecture
 from berth_catalogue.errors import CatalogueError, unknown
 from berth_catalogue.reading import load
 from berth_catalogue.sources import Source
@@ -83,44 +84,6 @@ class HubWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
-    """The numbers of a decoder that memory is computed from.
-
-    Attributes:
-        layers: decoder layers.
-        hidden_size: width of the residual stream.
-        intermediate_size: width of the feed-forward part.
-        attention_heads: query heads; a tensor parallel degree divides them.
-        kv_heads: key and value heads.
-        head_dim: values of one head.
-        vocabulary: rows of the embedding, padding included.
-        attention_bias: whether queries, keys and values have biases.
-    """
-
-    layers: int
-    hidden_size: int
-    intermediate_size: int
-    attention_heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    attention_bias: bool
-
-    @property
-    def parameters(self) -> int:
-        """How many weights these numbers make (input and output embeddings not shared)."""
-        wide, narrow = self.attention_heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = self.hidden_size * (2 * wide + 2 * narrow)
-        biases = wide + 2 * narrow if self.attention_bias else 0
-        layer = attention + biases + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
-        return 2 * self.vocabulary * self.hidden_size + self.layers * layer + self.hidden_size
-
-    def kv_bytes_per_token(self, bytes_per_value: int = 2) -> int:
-        """Memory that one token's keys and values take in all layers, in bytes."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * bytes_per_value
-
-
-@dataclass(frozen=True, slots=True)
 class Model:
     """One model.
 
@@ -132,7 +95,7 @@ class Model:
         context_tokens: the longest context that it serves without further settings.
         quantisation: GGUF's name for it, or the type of unquantised weights (BF16).
         weights: where its files are.
-        architecture: None where the weights' own file says it (GGUF).
+        architecture: the numbers that its memory is computed from.
         sources: where each figure was read, and when.
     """
 
@@ -143,7 +106,7 @@ class Model:
     context_tokens: int
     quantisation: str
     weights: Weights | HubWeights
-    architecture: Architecture | None
+    architecture: Architecture
     sources: tuple[Source, ...]
 
 
@@ -183,11 +146,11 @@ def _model(key: str, entry: Entry, table: Mapping[str, Source]) -> Model:
         context_tokens=entry.whole("context_tokens"),
         quantisation=entry.text("quantisation"),
         weights=weights,
-        architecture=_architecture(entry.entry("architecture")) if isinstance(weights, HubWeights) else None,
+        architecture=read_architecture(entry.entry("architecture")),
         sources=entry.cited(table),
     )
     entry.end()
-    if made.architecture is not None and made.architecture.parameters != made.parameters:
+    if made.architecture.parameters != made.parameters:
         raise entry.wrong(
             "parameters", made.parameters, f"what the architecture makes: {made.architecture.parameters}"
         )
@@ -220,20 +183,5 @@ def _weights(entry: Entry) -> Weights | HubWeights:
         )
         if not _SHA256.fullmatch(made.sha256):
             raise entry.wrong("sha256", made.sha256, "64 hexadecimal digits")
-    entry.end()
-    return made
-
-
-def _architecture(entry: Entry) -> Architecture:
-    made = Architecture(
-        layers=entry.whole("layers"),
-        hidden_size=entry.whole("hidden_size"),
-        intermediate_size=entry.whole("intermediate_size"),
-        attention_heads=entry.whole("attention_heads"),
-        kv_heads=entry.whole("kv_heads"),
-        head_dim=entry.whole("head_dim"),
-        vocabulary=entry.whole("vocabulary"),
-        attention_bias=entry.text("attention_bias", ("qkv", "none")) == "qkv",
-    )
     entry.end()
     return made

@@ -69,6 +69,19 @@ class Entry:
             raise self.wrong(key, value, "a number above 0")
         return float(value)
 
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        """So many numbers above zero."""
+        value = self._take(key)
+        if (
+            not isinstance(value, list)
+            or len(value) != count
+            or not all(
+                isinstance(one, (int, float)) and not isinstance(one, bool) and one > 0 for one in value
+            )
+        ):
+            raise self.wrong(key, value, f"a list of {count} numbers above 0")
+        return tuple(map(float, value))
+
     def texts(self, key: str, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of different texts, of those that are allowed."""
         value = self._take(key)

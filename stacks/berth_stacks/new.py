@@ -156,7 +156,7 @@ def _count(wish: Wish, model: Model, device: Accelerator) -> int:
         for build in engines()[name].builds.values()
         if where == device.key and build.role == pairings()[name, where].image_role
     )
-    heads = model.architecture.attention_heads if model.architecture else 1
+    heads = model.architecture.attention_heads if isinstance(model.weights, HubWeights) else 1
     sold = range(1, 17) if wish.ground == "own" else sorted({one.accelerators for one in _sold(wish, device)})
     for count in sold:
         if device.memory_gib * count * _WEIGHTS_SHARE >= weights and heads % (count * cores) == 0:

@@ -7,7 +7,7 @@ from berth_catalogue.accelerators import accelerator, accelerators
 from berth_catalogue.capacity import capacity
 from berth_catalogue.errors import CatalogueError
 from berth_catalogue.machines import DATA_DATE, Machine, machines, offered
-from berth_catalogue.models import models
+from berth_catalogue.models import HubWeights, models
 from berth_catalogue.pairings import CPU, pairing, pairings
 from berth_catalogue.weights_pins import Pins
 from berth_components import ArgumentError
@@ -283,7 +283,7 @@ def _memory(at: build.Placed, pool: Pool) -> Iterator[Problem]:
             )
     devices = at.gpus * at.build.cores_per_accelerator
     degree = at.model.engine.tensor_parallel or devices
-    if known.architecture and known.architecture.attention_heads % degree:
+    if isinstance(known.weights, HubWeights) and known.architecture.attention_heads % degree:
         heads = known.architecture.attention_heads
         given = f"is {at.gpus}, so {degree} devices share {heads} attention heads unevenly"
         divisors = [n for n in range(1, devices + 1) if heads % n == 0 and devices % n == 0]

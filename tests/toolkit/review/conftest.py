@@ -42,7 +42,7 @@ CHANGE = (
         "read_only_root_filesystem=False",
     ),
 )
-ROOMS = ("agents", "catalogue", "components", "images", "policy", "serving", "stacks", "toolkit")
+ROOMS = ("agents", "catalogue", "components", "images", "planner", "policy", "serving", "stacks", "toolkit")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""What a stack asks of the planner, for one model at one site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from berth_catalogue.models import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One model at one site.
+
+    Attributes:
+        subject: `<site>/<model>`.
+        model: of the catalogue.
+        engine: its name in the catalogue.
+        version: the engine's version; "" where its image is ours.
+        device: what it computes on: cpu, gpu, neuron, tpu.
+        ground: aws, gcp or own.
+        accelerator: key of the accelerator; "" on the CPU.
+        accelerators: of each replica.
+        simulated: whether they exist for the scheduler only.
+        tensor_parallel: devices that each layer is cut over.
+        pipeline_parallel: groups that the layers are spread over.
+        fraction: share of the memory that the engine takes; None for its own.
+        quantisation: as the settings say; "" for the weights' own.
+        cache_type: type of the cache, as the settings say; "" for the engine's own.
+        slots: requests at once.
+        max_total: tokens of a request.
+        memory_limit: of the engine's container, bytes; 0 where nobody shares the machine.
+    """
+
+    subject: str
+    model: Model
+    engine: str
+    version: str
+    device: str
+    ground: str
+    accelerator: str
+    accelerators: int
+    simulated: bool
+    tensor_parallel: int
+    pipeline_parallel: int
+    fraction: float | None
+    quantisation: str
+    cache_type: str
+    slots: int
+    max_total: int
+    memory_limit: int
