@@ -20,6 +20,9 @@ class Asked:
         version: the engine's version; "" where its image is ours.
         device: what it computes on: cpu, gpu, neuron, tpu.
         ground: aws, gcp or own.
+        region: the cloud's region; on own hardware the site's name.
+        capacity: how its machines are bought.
+        prefix: before machines' names: ml. on SageMaker, which sells them under names of its own.
         accelerator: key of the accelerator; "" on the CPU.
         accelerators: of each replica.
         simulated: whether they exist for the scheduler only.
@@ -39,6 +42,9 @@ class Asked:
     version: str
     device: str
     ground: str
+    region: str
+    capacity: str
+    prefix: str
     accelerator: str
     accelerators: int
     simulated: bool

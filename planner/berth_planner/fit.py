@@ -11,12 +11,13 @@ from berth_catalogue.planning import Profile, Quantisation, Range, planning
 from berth_planner.figures import GIB, Figure, add, exact, less
 from berth_planner.memory import Memory, Workload, cache, on_devices, weights
 from berth_planner.plan import Check, Section, Status
-from berth_planner.suggest import SMALL_STEPS, Priced, fits, suggest
+from berth_planner.suggest import SMALL_STEPS, fits, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from berth_planner.asked import Asked
+    from berth_planner.prices import Price, PriceKey
 
 _MIB = 2**20
 _FP8 = "fp8"
@@ -24,12 +25,12 @@ _MEASURE = "run it once on such a device, and see in its log what it takes"
 _NO_ROOM = "fewer concurrency.slots, a shorter tokens.maxTotal, engine.kvCacheDtype: fp8, or more memory"
 
 
-def fit(asked: Asked, priced: Priced) -> Section:
+def fit(asked: Asked, prices: Mapping[PriceKey, Price]) -> Section:
     """Memory of one model at one site: checks, figures, and the cheapest pool that would hold it.
 
     Args:
         asked: the model and where it is to be.
-        priced: what a machine costs, as far as that is known.
+        prices: what machines cost, as far as that is known.
     """
     if asked.device == "cpu":
         return _on_cpu(asked)
@@ -44,7 +45,7 @@ def fit(asked: Asked, priced: Priced) -> Section:
         asked,
         tuple(_checks(asked, found, memory, profile)),
         memory.figures,
-        suggest(asked, found, profile, priced),
+        suggest(asked, found, profile, prices),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,16 @@ from berth_catalogue.machines import Machine, machines
 from berth_catalogue.pairings import pairings
 
 from berth_planner.memory import Workload, on_devices
+from berth_planner.prices import Price, PriceKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from berth_catalogue.planning import Profile, Range
 
     from berth_planner.asked import Asked
     from berth_planner.plan import Status
 
-Priced = Callable[[Machine], float | None]
-"""US dollars per hour of a machine; None where no price is known."""
 SMALL_STEPS = frozenset({"nvidia-a100-40gb", "nvidia-a100-80gb"})
 """On which vLLM takes small steps whatever their memory."""
 
@@ -31,7 +31,7 @@ def fits(needed: Range, there: Range) -> Status:
     return "failed" if needed.low > there.high else "unknown"
 
 
-def suggest(asked: Asked, load: Workload, profile: Profile, priced: Priced) -> str:
+def suggest(asked: Asked, load: Workload, profile: Profile, prices: Mapping[PriceKey, Price]) -> str:
     """The cheapest machine whose accelerators, all of them for one replica, hold the model.
 
     Returns:
@@ -40,16 +40,19 @@ def suggest(asked: Asked, load: Workload, profile: Profile, priced: Priced) -> s
     found = [one for one in machines(asked.ground).values() if _holds(asked, load, profile, one)]
     if not found:
         return "" if asked.ground == "own" else f"no machine of {asked.ground} in the catalogue holds it"
-    prices = {one.name: priced(one) for one in found}
-    known = [one for one in found if prices[one.name] is not None]
-    if known:
-        best = min(known, key=lambda one: (prices[one.name] or 0, one.name))
-        left = len(found) - len(known)
-        by = f"{prices[best.name]:.2f} USD/h" + (f"; {left} others fit, of unknown price" if left else "")
+    priced = {one.name: prices[key].usd_per_hour for one in found if (key := _key(asked, one)) in prices}
+    if priced:
+        best = min((one for one in found if one.name in priced), key=lambda one: (priced[one.name], one.name))
+        left = len(found) - len(priced)
+        by = f"{priced[best.name]:.2f} USD/h" + (f"; {left} others fit, of unknown price" if left else "")
     else:
         best = min(found, key=lambda one: (_memory(one), one.vcpus, one.name))
         by = "least accelerator memory: no price is known"
-    return f"{best.name}, {best.accelerators} x {best.accelerator} ({by})"
+    return f"{asked.prefix}{best.name}, {best.accelerators} x {best.accelerator} ({by})"
+
+
+def _key(asked: Asked, one: Machine) -> PriceKey:
+    return PriceKey(asked.ground, asked.region, f"{asked.prefix}{one.name}", asked.capacity)
 
 
 def _memory(one: Machine) -> float:

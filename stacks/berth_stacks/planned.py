@@ -7,6 +7,7 @@ from berth_planner.asked import Asked
 
 from berth_stacks import pools
 from berth_stacks.build import Placed, placed
+from berth_stacks.fleets import ON_DEMAND
 from berth_stacks.settings import Stack
 
 
@@ -28,6 +29,9 @@ def _asked(stack: Stack, at: Placed) -> Asked:
         version=at.build.version,
         device=at.build.device if key else "cpu",
         ground=pools.catalogue_ground(at.site),
+        region=pools.region_of(at.site) or at.site_key,
+        capacity=pools.capacity_of(at.pool) if at.pool else ON_DEMAND,
+        prefix="ml." if at.site.sagemaker else "",
         accelerator=key,
         accelerators=at.gpus if key else 0,
         simulated=stack.environment == "local" and bool(at.gpus),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +13,10 @@ from berth_planner.asked import Asked
 from berth_planner.fit import fit
 from berth_planner.page import page
 from berth_planner.plan import Plan
+from berth_planner.prices import Price, PriceKey
 from berth_planner.suggest import fits
 
 if TYPE_CHECKING:
-    from berth_catalogue.machines import Machine
     from berth_planner.plan import Section
 
 CHAT = Asked(
@@ -25,6 +26,9 @@ CHAT = Asked(
     version="v0.30.0",
     device="gpu",
     ground="aws",
+    region="eu-central-1",
+    capacity="on-demand",
+    prefix="",
     accelerator="nvidia-l4",
     accelerators=1,
     simulated=False,
@@ -39,8 +43,7 @@ CHAT = Asked(
 )
 
 
-def unpriced(one: Machine) -> None:
-    del one
+UNPRICED: dict[PriceKey, Price] = {}
 
 
 def statuses(section: Section) -> dict[str, str]:
@@ -49,7 +52,7 @@ def statuses(section: Section) -> dict[str, str]:
 
 def test_figures_are_those_of_a_calculation_by_hand() -> None:
     """Qwen2.5-7B on an L4, in docs/planner.md's order."""
-    found = {one.name: one.value for one in fit(CHAT, unpriced).figures}
+    found = {one.name: one.value for one in fit(CHAT, UNPRICED).figures}
     gib = 2**30
     budget = 22.35 * 0.99 * 0.9
     weights = 7_615_616_512 * 2 / gib
@@ -67,8 +70,8 @@ def test_figures_are_those_of_a_calculation_by_hand() -> None:
 
 
 def test_what_fits_passes_and_what_cannot_fails() -> None:
-    assert statuses(fit(CHAT, unpriced))["memory"] == "passed"
-    failed = fit(replace(CHAT, slots=16), unpriced)
+    assert statuses(fit(CHAT, UNPRICED))["memory"] == "passed"
+    failed = fit(replace(CHAT, slots=16), UNPRICED)
     assert statuses(failed)["memory"] == "failed"
     [check] = [one for one in failed.checks if one.name == "memory"]
     assert "16 requests of 8,192 tokens" in check.why
@@ -77,7 +80,7 @@ def test_what_fits_passes_and_what_cannot_fails() -> None:
 
 def test_within_the_error_bar_is_unknown() -> None:
     """Ten requests fit on an L4 by the expected figures, and not at the worse end."""
-    found = fit(replace(CHAT, slots=10), unpriced)
+    found = fit(replace(CHAT, slots=10), UNPRICED)
     assert statuses(found)["memory"] == "unknown"
     assert Plan(stack="a", environment="production", sections=(found,)).exit_code == 3
 
@@ -96,9 +99,9 @@ def test_only_certainties_pass_or_fail(needed: Range, there: Range, status: str)
 
 
 def test_a_cache_in_fp8_is_half_and_weights_in_four_bits_a_little_over_a_quarter() -> None:
-    whole = {one.name: one.value for one in fit(CHAT, unpriced).figures}
-    half = {one.name: one.value for one in fit(replace(CHAT, cache_type="fp8_e4m3"), unpriced).figures}
-    awq = {one.name: one.value for one in fit(replace(CHAT, quantisation="awq"), unpriced).figures}
+    whole = {one.name: one.value for one in fit(CHAT, UNPRICED).figures}
+    half = {one.name: one.value for one in fit(replace(CHAT, cache_type="fp8_e4m3"), UNPRICED).figures}
+    awq = {one.name: one.value for one in fit(replace(CHAT, quantisation="awq"), UNPRICED).figures}
     assert half["cache needed"] == pytest.approx(whole["cache needed"] / 2)
     assert 0.25 < awq["weights"] / whole["weights"] < 0.4
 
@@ -108,7 +111,7 @@ def test_heads_are_shared_out_and_copied_where_devices_are_more() -> None:
     one, two, eight = (
         {
             figure.name: figure.value
-            for figure in fit(replace(CHAT, accelerators=n, tensor_parallel=n), unpriced).figures
+            for figure in fit(replace(CHAT, accelerators=n, tensor_parallel=n), UNPRICED).figures
         }["cache of one request"]
         for n in (1, 2, 8)
     )
@@ -120,7 +123,7 @@ def test_a_compressed_cache_is_on_every_device() -> None:
     one, four = (
         {
             figure.name: figure.value
-            for figure in fit(replace(lite, accelerators=n, tensor_parallel=n), unpriced).figures
+            for figure in fit(replace(lite, accelerators=n, tensor_parallel=n), UNPRICED).figures
         }["cache of one request"]
         for n in (1, 4)
     )
@@ -136,7 +139,7 @@ def test_a_compressed_cache_is_on_every_device() -> None:
     ],
 )
 def test_what_no_source_says_is_unknown(changes: dict[str, str], said: str) -> None:
-    found = fit(replace(CHAT, **changes), unpriced)  # type: ignore[arg-type] - texts alone
+    found = fit(replace(CHAT, **changes), UNPRICED)  # type: ignore[arg-type] - texts alone
     assert set(statuses(found).values()) == {"unknown"}
     assert any(said in check.why for check in found.checks)
     assert all(check.remedy or check.name == "weights" for check in found.checks)
@@ -144,7 +147,7 @@ def test_what_no_source_says_is_unknown(changes: dict[str, str], said: str) -> N
 
 def test_without_a_profile_weights_alone_can_fail() -> None:
     large = replace(CHAT, model=model("qwen2.5-72b-instruct"), engine="tgi")
-    assert statuses(fit(large, unpriced))["memory"] == "failed"
+    assert statuses(fit(large, UNPRICED))["memory"] == "failed"
 
 
 def test_main_memory_of_llama_cpp() -> None:
@@ -161,22 +164,26 @@ def test_main_memory_of_llama_cpp() -> None:
         memory_limit=640 * 2**20,
     )
     for slots, measured in ((2, 255.2), (4, 345.1)):
-        found = fit(replace(local, slots=slots), unpriced)
+        found = fit(replace(local, slots=slots), UNPRICED)
         [total] = [one for one in found.figures if one.name == "total"]
         assert total.value * 1024 == pytest.approx(measured, rel=0.02)
         assert statuses(found) == {"memory": "passed"}
-    assert statuses(fit(replace(local, slots=64), unpriced)) == {"memory": "failed"}
+    assert statuses(fit(replace(local, slots=64), UNPRICED)) == {"memory": "failed"}
 
 
 def test_the_cheapest_that_fits_is_by_price_where_one_is_known() -> None:
-    by_memory = fit(CHAT, unpriced).suggestion
+    by_memory = fit(CHAT, UNPRICED).suggestion
     assert "least accelerator memory: no price is known" in by_memory
-    by_price = fit(CHAT, lambda one: {"g6e.xlarge": 2.0, "g6.xlarge": 1.0}.get(one.name)).suggestion
+    prices = {
+        PriceKey("aws", "eu-central-1", name, "on-demand"): Price(usd, "a fixture", date(2026, 11, 1))
+        for name, usd in (("g6e.xlarge", 2.0), ("g6.xlarge", 1.0))
+    }
+    by_price = fit(CHAT, prices).suggestion
     assert by_price.startswith("g6.xlarge, 1 x nvidia-l4 (1.00 USD/h; ")
     assert "of unknown price" in by_price
-    assert not fit(replace(CHAT, ground="own"), unpriced).suggestion
+    assert not fit(replace(CHAT, ground="own"), UNPRICED).suggestion
     too_large = replace(CHAT, model=model("qwen2.5-72b-instruct"), slots=1024)
-    assert fit(too_large, unpriced).suggestion == "no machine of aws in the catalogue holds it"
+    assert fit(too_large, UNPRICED).suggestion == "no machine of aws in the catalogue holds it"
 
 
 def test_the_newest_profile_that_is_not_newer_counts() -> None:
@@ -193,7 +200,7 @@ def test_a_page_is_80_columns_and_counts() -> None:
     plan = Plan(
         stack="aws-dev",
         environment="development",
-        sections=(fit(CHAT, unpriced), fit(replace(CHAT, subject="aws/more", slots=16), unpriced)),
+        sections=(fit(CHAT, UNPRICED), fit(replace(CHAT, subject="aws/more", slots=16), UNPRICED)),
     )
     text = page(plan)
     assert max(map(len, text.splitlines())) <= 80

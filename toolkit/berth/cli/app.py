@@ -18,7 +18,7 @@ from berth.cli.paths import log_folder
 COMMANDS = {
     "up": ("environment", "Bring an environment to what its stack file says."),
     "preview": ("previews", "Show what `up` would change, and change nothing."),
-    "plan": ("plan", "Say whether a stack's models fit, before anything is deployed."),
+    "plan": ("plan", "Say whether models fit and what they cost, before a deployment."),
     "drift": ("drift", "Show what a cluster has that a stack's program did not ask."),
     "render": ("render", "Write a stack as YAML for Argo CD and Flux, or as a Helm chart."),
     "down": ("environment", "Remove everything that a stack made."),

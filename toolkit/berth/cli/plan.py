@@ -1,30 +1,40 @@
-"""`berth plan`: whether a stack's models fit, before anything is deployed."""
+"""`berth plan`: whether a stack's models fit and what its machines cost, before anything is deployed."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from berth.cli.errors import UserError
+from berth.cli.paths import cache_folder
 from berth.cli.reports import json_option
-from berth.cli.stackfile import Stack, find_stack, request_for, stack_names
+from berth.cli.stackfile import STACKS, Stack, find_stack, request_for, stack_names
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from berth_planner.plan import Plan
+    from berth_planner.prices import Price, PriceKey
+    from berth_stacks.load import Loaded
+
+PRICES = "prices.yaml"
 
 
 @click.command()
 @click.argument("stack", required=False)
 @click.option("--all", "every", is_flag=True, help="Every stack that has a file.")
+@click.option("--ask", is_flag=True, help="Ask AWS for its prices first; they are kept, with their day.")
 @json_option
-def plan(stack: str | None, *, every: bool, as_json: bool) -> None:
-    """Say whether the models of STACK fit what they are placed on.
+def plan(stack: str | None, *, every: bool, ask: bool, as_json: bool) -> None:
+    """Say whether the models of STACK fit, and what its machines cost.
 
     Memory of each device at the planned concurrency and context, by formulas
-    that can be recomputed by hand (docs/planner.md). Nothing is asked of any
-    cluster, cloud or hub.
+    that can be recomputed by hand (docs/planner.md). Prices are those of
+    stacks/prices.yaml and those that --ask was told. Without --ask, nothing is
+    asked of any cluster, cloud or hub.
 
     Exit code: 0 every check passed, 1 one failed, 3 none failed and one is
     unknown, 2 wrong input.
@@ -33,7 +43,9 @@ def plan(stack: str | None, *, every: bool, as_json: bool) -> None:
         raise UserError(f"name one stack, or --all of them: {', '.join(stack_names())}")
     from berth_planner.page import page
 
-    plans = [_plan(find_stack(name)) for name in ([stack] if stack is not None else stack_names())]
+    read = [_read(find_stack(name)) for name in ([stack] if stack is not None else stack_names())]
+    prices = _prices(read, ask=ask)
+    plans = [_plan(one, prices) for one in read]
     if as_json:
         made: Any = [one.to_json() for one in plans]
         click.echo(json.dumps(made if every else made[0], indent=2))
@@ -43,11 +55,12 @@ def plan(stack: str | None, *, every: bool, as_json: bool) -> None:
     raise click.exceptions.Exit(1 if 1 in codes else max(codes))
 
 
-def _plan(stack: Stack) -> Plan:
-    from berth_planner.fit import fit
-    from berth_planner.plan import Plan
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _read(stack: Stack) -> Loaded:
     from berth_stacks.load import read
-    from berth_stacks.planned import asked
 
     overlay: dict[str, Any] = {}
     if stack.is_local:
@@ -55,9 +68,34 @@ def _plan(stack: Stack) -> Plan:
         anywhere = {"kubeconfig": "not-asked", "nodeAddress": "127.0.0.1"}
         overlay["berth:connections"] = dict.fromkeys(stack.sites, anywhere)
     request = request_for(stack, overlay, {}, offline=True)
-    loaded = read(stack.file.parent, stack.name, request.config, request.secret_keys)
-    return Plan(
-        stack=stack.name,
-        environment=loaded.settings.environment,
-        sections=tuple(fit(one, lambda _: None) for one in asked(loaded.settings)),
-    )
+    return read(stack.file.parent, stack.name, request.config, request.secret_keys)
+
+
+def _prices(read: list[Loaded], *, ask: bool) -> dict[PriceKey, Price]:
+    """What is known: the user's file before what a cloud said."""
+    from berth_planner.prices import read_asked, read_prices, write_asked
+    from berth_stacks.fleets import fleets
+
+    own = read_prices(STACKS / PRICES)
+    kept = cache_folder() / "prices" / "asked.json"
+    asked = read_asked(kept)
+    if ask:
+        from berth_planner.lookups import amazon
+
+        wanted = dict.fromkeys(fleet.key for one in read for fleet in fleets(one.settings))
+        asked |= amazon.ask([key for key in wanted if key not in own], amazon.Clients.of_profile(), _today())
+        write_asked(kept, asked)
+    return {**asked, **own}
+
+
+def _plan(loaded: Loaded, prices: dict[PriceKey, Price]) -> Plan:
+    from berth_planner.cost import cost
+    from berth_planner.fit import fit
+    from berth_planner.plan import Plan
+    from berth_stacks.fleets import fleets
+    from berth_stacks.planned import asked
+
+    sections = [fit(one, prices) for one in asked(loaded.settings)]
+    if machines := fleets(loaded.settings):
+        sections.append(cost(machines, prices, _today()))
+    return Plan(stack=loaded.name, environment=loaded.settings.environment, sections=tuple(sections))

@@ -1,0 +1,1 @@
+"""Questions to clouds: the only part that uses a network, and only when it is called."""
