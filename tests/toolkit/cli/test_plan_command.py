@@ -110,8 +110,8 @@ def test_a_price_of_the_users_closes_what_was_open(tmp_path: Path, monkeypatch: 
     file = tmp_path / "prices.yaml"
     day = datetime.now(UTC).date().isoformat()
     file.write_text(
-        "prices:\n  - {ground: own, region: onprem, machine: replica, capacity: on-demand, usd_per_hour: 0.5, "
-        f'source: a fixture, date: "{day}"}}\n'
+        "prices:\n  - {ground: own, region: onprem, machine: replica, capacity: on-demand, "
+        f'usd_per_hour: 0.5, source: a fixture, date: "{day}"}}\n'
     )
     monkeypatch.setattr("berth.cli.plan.PRICES", str(file))
     done = CliRunner().invoke(cli, ["plan", "onprem"], standalone_mode=False)
