@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berth_catalogue.planning import Quantisation, planning
+
 if TYPE_CHECKING:
-    from berth_catalogue.models import Model
+    from berth_catalogue.architecture import Architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +17,11 @@ class Asked:
 
     Attributes:
         subject: `<site>/<model>`.
-        model: of the catalogue.
+        name: the model's key in the catalogue, or the file that describes it.
+        architecture: its numbers.
+        quantised_as: how its weights are quantised, as settings, catalogue or file say.
+        quantisation: what that takes; None where no data say.
+        file_bytes: size of a file that holds all weights; 0 where there are several.
         engine: its name in the catalogue.
         version: the engine's version; "" where its image is ours.
         device: what it computes on: cpu, gpu, neuron, tpu.
@@ -29,7 +35,6 @@ class Asked:
         tensor_parallel: devices that each layer is cut over.
         pipeline_parallel: groups that the layers are spread over.
         fraction: share of the memory that the engine takes; None for its own.
-        quantisation: as the settings say; "" for the weights' own.
         cache_type: type of the cache, as the settings say; "" for the engine's own.
         slots: requests at once.
         max_total: tokens of a request.
@@ -37,7 +42,11 @@ class Asked:
     """
 
     subject: str
-    model: Model
+    name: str
+    architecture: Architecture
+    quantised_as: str
+    quantisation: Quantisation | None
+    file_bytes: int
     engine: str
     version: str
     device: str
@@ -51,8 +60,12 @@ class Asked:
     tensor_parallel: int
     pipeline_parallel: int
     fraction: float | None
-    quantisation: str
     cache_type: str
     slots: int
     max_total: int
     memory_limit: int
+
+
+def quantised(name: str) -> Quantisation | None:
+    """What a quantisation takes, by its name in settings and catalogue; None where no data say."""
+    return planning().quantisations.get("bf16" if name == "BF16" else name)

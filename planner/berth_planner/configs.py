@@ -8,16 +8,23 @@ What is not known to be computed right is refused by name, never guessed.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from berth_catalogue import engines
+from berth_catalogue.accelerators import accelerator
 from berth_catalogue.architecture import Architecture, Experts, Latent, Window
+from berth_catalogue.errors import CatalogueError
+from berth_catalogue.pairings import pairings
 from berth_catalogue.planning import PARTS, Quantisation, planning
 
+from berth_planner.asked import Asked
 from berth_planner.errors import PlannerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _DENSE = ("llama", "mistral", "qwen2", "qwen3", "phi3", "granite", "gemma2", "gemma3_text")
 _SPARSE = ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss")
@@ -50,6 +57,78 @@ class Configured:
     architecture: Architecture
     context_tokens: int
     quantisation: Quantisation
+
+
+def from_file(file: Path) -> Configured:
+    """Read a config.json from a file.
+
+    Raises:
+        PlannerError: it cannot be read, or what it says cannot be planned.
+    """
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlannerError(f"{file}: cannot be read as JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise PlannerError(f"{file}: must be a JSON object, as transformers writes a config.json")
+    return from_config(config, str(file))
+
+
+def placed(model: Configured, name: str, on: str, numbers: tuple[int, int, int], engine: str) -> Asked:
+    """The model on accelerators, each of which computes a part of every layer.
+
+    Args:
+        model: what its config.json says.
+        name: what to call it.
+        on: key of the accelerator.
+        numbers: accelerators of a replica, requests at once, tokens of a request.
+        engine: its name in the catalogue.
+
+    Raises:
+        PlannerError: the accelerator or engine is unknown, or a number makes no sense.
+    """
+    count, slots, tokens = numbers
+    try:
+        accelerator(on)
+        version = next(iter(engines.engine(engine).builds.values())).version
+    except CatalogueError as error:
+        raise PlannerError(str(error)) from None
+    for word, value in (("--count", count), ("--slots", slots), ("--tokens", tokens)):
+        if value < 1:
+            raise PlannerError(f"{word}: must be a whole number from 1, got {value}")
+    if tokens > model.context_tokens:
+        raise PlannerError(f"--tokens: the model's context is {model.context_tokens}, got {tokens}")
+    if model.architecture.attention_heads % count:
+        heads = model.architecture.attention_heads
+        raise PlannerError(f"--count: must divide the {heads} attention heads, got {count}")
+    known = pairings().get((engine, on))
+    if known is None:
+        raise PlannerError(f"--engine: no source says that {engine} serves on {on}")
+    return Asked(
+        subject=name,
+        name=name,
+        architecture=model.architecture,
+        quantised_as=model.quantisation.name,
+        quantisation=model.quantisation,
+        file_bytes=0,
+        engine=engine,
+        version=version,
+        device=engines.engine(engine).builds[known.image_role].device,
+        ground="own",
+        region="",
+        capacity="on-demand",
+        prefix="",
+        accelerator=on,
+        accelerators=count,
+        simulated=False,
+        tensor_parallel=count,
+        pipeline_parallel=1,
+        fraction=None,
+        cache_type="",
+        slots=slots,
+        max_total=tokens,
+        memory_limit=0,
+    )
 
 
 def from_config(config: Mapping[str, Any], file: str) -> Configured:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berth_catalogue.accelerators import accelerator
-from berth_catalogue.models import Weights
-from berth_catalogue.planning import Profile, Quantisation, Range, planning
+from berth_catalogue.planning import Profile, Range, planning
 
 from berth_planner.figures import GIB, Figure, add, exact, less
 from berth_planner.memory import Memory, Workload, cache, on_devices, weights
@@ -49,25 +48,19 @@ def fit(asked: Asked, prices: Mapping[PriceKey, Price]) -> Section:
     )
 
 
-def quantisation_of(asked: Asked) -> Quantisation | None:
-    """How the weights are quantised; None where no data say what that takes."""
-    name = asked.quantisation or ("bf16" if asked.model.quantisation == "BF16" else asked.model.quantisation)
-    return planning().quantisations.get(name)
-
-
 def _workload(asked: Asked) -> Workload | Check:
-    known = quantisation_of(asked)
+    known = asked.quantisation
     if known is None:
         return _unknown(
             asked,
             "weights",
-            f"quantised as {asked.quantisation or asked.model.quantisation}",
+            f"quantised as {asked.quantised_as}",
             f"one of {', '.join(planning().quantisations)}",
             "no data say how many bits a weight takes",
         )
     device = accelerator(asked.accelerator)
     return Workload(
-        architecture=asked.model.architecture,
+        architecture=asked.architecture,
         quantisation=known,
         cache_bytes=planning().cache_bytes[_FP8 if asked.cache_type.startswith(_FP8) else "auto"],
         device_gib=device.memory_gib * asked.accelerators / (asked.tensor_parallel * asked.pipeline_parallel),
@@ -114,13 +107,12 @@ def _checks(asked: Asked, load: Workload, memory: Memory, profile: Profile) -> I
 
 def _on_cpu(asked: Asked) -> Section:
     base = planning().cpu_base.get(asked.engine)
-    file = asked.model.weights
-    if base is None or not isinstance(file, Weights) or not asked.memory_limit:
+    if base is None or not asked.file_bytes or not asked.memory_limit:
         why = "no data for this engine on a CPU"
         check = _unknown(asked, "memory", "nothing is known", "figures", why, _MEASURE)
         return _section(asked, (check,), ())
     load = Workload(
-        architecture=asked.model.architecture,
+        architecture=asked.architecture,
         quantisation=planning().quantisation("bf16"),
         cache_bytes=2,
         device_gib=asked.memory_limit / GIB,
@@ -128,14 +120,14 @@ def _on_cpu(asked: Asked) -> Section:
         sequences=asked.slots,
         context_tokens=asked.max_total,
     )
-    held = exact(file.bytes / GIB)
+    held = exact(asked.file_bytes / GIB)
     needed = cache(load, asked.slots)
     besides = Range(*(one * _MIB / GIB for one in (base.low, base.expected, base.high)))
     total = add(held, needed.range, besides)
     limit = asked.memory_limit / GIB
     figures = (
         _plain("limit", exact(limit), "engine.resources.memoryLimit / 2^30", {"bytes": asked.memory_limit}),
-        _plain("weights", held, "size of the file / 2^30", {"bytes": file.bytes}),
+        _plain("weights", held, "size of the file / 2^30", {"bytes": asked.file_bytes}),
         needed,
         _plain("base", besides, "measured", {"MiB": base.expected}),
         _plain("total", total, "weights + cache needed + base", {}),
@@ -209,7 +201,7 @@ def _section(
     simulated = " (simulated)" if asked.simulated else ""
     return Section(
         subject=asked.subject,
-        title=f"{asked.model.key} on {asked.engine}, {on}{simulated}",
+        title=f"{asked.name} on {asked.engine}, {on}{simulated}",
         checks=checks,
         figures=figures,
         suggestion=suggestion,

@@ -1,9 +1,9 @@
 """From settings to what the planner asks."""
 
 from berth_catalogue.accelerators import accelerators
-from berth_catalogue.models import models
+from berth_catalogue.models import Weights, models
 from berth_components.checks import amount
-from berth_planner.asked import Asked
+from berth_planner.asked import Asked, quantised
 
 from berth_stacks import pools
 from berth_stacks.build import Placed, placed
@@ -22,9 +22,15 @@ def _asked(stack: Stack, at: Placed) -> Asked:
     devices = at.gpus * at.build.cores_per_accelerator if key else 0
     degree = engine.tensor_parallel or devices
     resources = engine.resources
+    model = models()[at.model.model]
+    as_said = engine.quantisation or model.quantisation
     return Asked(
         subject=at.title,
-        model=models()[at.model.model],
+        name=model.key,
+        architecture=model.architecture,
+        quantised_as=as_said,
+        quantisation=quantised(as_said),
+        file_bytes=model.weights.bytes if isinstance(model.weights, Weights) else 0,
         engine=engine.name,
         version=at.build.version,
         device=at.build.device if key else "cpu",
@@ -38,7 +44,6 @@ def _asked(stack: Stack, at: Placed) -> Asked:
         tensor_parallel=degree or 1,
         pipeline_parallel=devices // degree if degree else 1,
         fraction=engine.memory_fraction,
-        quantisation=engine.quantisation or "",
         cache_type=engine.kv_cache_dtype or "",
         slots=at.model.concurrency.slots,
         max_total=at.model.tokens.max_total,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from berth_catalogue.models import models
-from berth_planner.configs import from_config
+from berth_planner.configs import from_config, from_file, placed
 from berth_planner.errors import PlannerError
+from berth_planner.fit import fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QWEN3_30B: dict[str, Any] = {
     "model_type": "qwen3_moe",
@@ -89,3 +94,39 @@ def test_what_is_not_computed_is_refused_by_name(changes: dict[str, Any], said: 
     with pytest.raises(PlannerError) as caught:
         from_config({**QWEN3_30B, **changes}, "config.json")
     assert said in str(caught.value)
+
+
+def test_a_file_is_placed_and_judged(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(QWEN3_30B))
+    on_one = fit(placed(from_file(file), "config.json", "nvidia-l4", (1, 8, 4096), "vllm"), {})
+    on_two = fit(placed(from_file(file), "config.json", "nvidia-l40s", (2, 8, 4096), "vllm"), {})
+    assert [one.checks[0].status for one in (on_one, on_two)] == ["failed", "passed"]
+    assert on_two.title == "config.json on vllm, 2 x nvidia-l40s"
+
+
+@pytest.mark.parametrize(
+    ("on", "numbers", "engine", "said"),
+    [
+        ("nvidia-l5", (1, 8, 4096), "vllm", "did you mean 'nvidia-l4'?"),
+        ("nvidia-l4", (1, 8, 4096), "vlm", "did you mean 'vllm'?"),
+        ("nvidia-l4", (3, 8, 4096), "vllm", "--count: must divide the 32 attention heads, got 3"),
+        ("nvidia-l4", (0, 8, 4096), "vllm", "--count: must be a whole number from 1, got 0"),
+        ("nvidia-l4", (1, 8, 50000), "vllm", "--tokens: the model's context is 40960, got 50000"),
+        ("google-tpu-v6e", (1, 8, 4096), "sglang", "no source says that sglang serves on google-tpu-v6e"),
+    ],
+)
+def test_a_wrong_place_is_named(on: str, numbers: tuple[int, int, int], engine: str, said: str) -> None:
+    with pytest.raises(PlannerError) as caught:
+        placed(from_config(QWEN3_30B, "config.json"), "config.json", on, numbers, engine)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read as JSON"), ("[]", "must be a JSON object")])
+def test_a_file_that_is_no_config_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    with pytest.raises(PlannerError, match=said):
+        from_file(file)
+    with pytest.raises(PlannerError, match="cannot be read"):
+        from_file(tmp_path / "none.json")

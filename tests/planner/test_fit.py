@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from berth_catalogue.models import model
 from berth_catalogue.planning import Range, planning
-from berth_planner.asked import Asked
+from berth_planner.asked import Asked, quantised
 from berth_planner.fit import fit
 from berth_planner.page import page
 from berth_planner.plan import Plan
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 CHAT = Asked(
     subject="aws/chat",
-    model=model("qwen2.5-7b-instruct"),
+    name="qwen2.5-7b-instruct",
+    architecture=model("qwen2.5-7b-instruct").architecture,
+    quantised_as="BF16",
+    quantisation=quantised("BF16"),
+    file_bytes=0,
     engine="vllm",
     version="v0.30.0",
     device="gpu",
@@ -35,7 +39,6 @@ CHAT = Asked(
     tensor_parallel=1,
     pipeline_parallel=1,
     fraction=0.9,
-    quantisation="",
     cache_type="",
     slots=8,
     max_total=8192,
@@ -101,7 +104,7 @@ def test_only_certainties_pass_or_fail(needed: Range, there: Range, status: str)
 def test_a_cache_in_fp8_is_half_and_weights_in_four_bits_a_little_over_a_quarter() -> None:
     whole = {one.name: one.value for one in fit(CHAT, UNPRICED).figures}
     half = {one.name: one.value for one in fit(replace(CHAT, cache_type="fp8_e4m3"), UNPRICED).figures}
-    awq = {one.name: one.value for one in fit(replace(CHAT, quantisation="awq"), UNPRICED).figures}
+    awq = {one.name: one.value for one in fit(replace(CHAT, quantisation=quantised("awq")), UNPRICED).figures}
     assert half["cache needed"] == pytest.approx(whole["cache needed"] / 2)
     assert 0.25 < awq["weights"] / whole["weights"] < 0.4
 
@@ -119,7 +122,9 @@ def test_heads_are_shared_out_and_copied_where_devices_are_more() -> None:
 
 
 def test_a_compressed_cache_is_on_every_device() -> None:
-    lite = replace(CHAT, model=model("deepseek-v2-lite-chat"), accelerator="nvidia-h100-80gb")
+    lite = replace(
+        CHAT, architecture=model("deepseek-v2-lite-chat").architecture, accelerator="nvidia-h100-80gb"
+    )
     one, four = (
         {
             figure.name: figure.value
@@ -135,18 +140,21 @@ def test_a_compressed_cache_is_on_every_device() -> None:
     [
         ({"engine": "tgi"}, "no source says what tgi takes on nvidia-l4"),
         ({"device": "neuron", "accelerator": "aws-inferentia2"}, "no source says what vllm takes"),
-        ({"quantisation": "modelopt"}, "no data say how many bits a weight takes"),
+        (
+            {"quantised_as": "modelopt", "quantisation": quantised("modelopt")},
+            "no data say how many bits a weight takes",
+        ),
     ],
 )
-def test_what_no_source_says_is_unknown(changes: dict[str, str], said: str) -> None:
-    found = fit(replace(CHAT, **changes), UNPRICED)  # type: ignore[arg-type] - texts alone
+def test_what_no_source_says_is_unknown(changes: dict[str, Any], said: str) -> None:
+    found = fit(replace(CHAT, **changes), UNPRICED)
     assert set(statuses(found).values()) == {"unknown"}
     assert any(said in check.why for check in found.checks)
     assert all(check.remedy or check.name == "weights" for check in found.checks)
 
 
 def test_without_a_profile_weights_alone_can_fail() -> None:
-    large = replace(CHAT, model=model("qwen2.5-72b-instruct"), engine="tgi")
+    large = replace(CHAT, architecture=model("qwen2.5-72b-instruct").architecture, engine="tgi")
     assert statuses(fit(large, UNPRICED))["memory"] == "failed"
 
 
@@ -154,7 +162,10 @@ def test_main_memory_of_llama_cpp() -> None:
     """As measured here: 255 MiB with 2 slots of 2048 tokens, 345 MiB with 4."""
     local = replace(
         CHAT,
-        model=model("smollm2-135m-instruct-q4_1"),
+        architecture=model("smollm2-135m-instruct-q4_1").architecture,
+        quantised_as="Q4_1",
+        quantisation=None,
+        file_bytes=98_362_432,
         engine="llama.cpp",
         device="cpu",
         accelerator="",
@@ -182,7 +193,7 @@ def test_the_cheapest_that_fits_is_by_price_where_one_is_known() -> None:
     assert by_price.startswith("g6.xlarge, 1 x nvidia-l4 (1.00 USD/h; ")
     assert "of unknown price" in by_price
     assert not fit(replace(CHAT, ground="own"), UNPRICED).suggestion
-    too_large = replace(CHAT, model=model("qwen2.5-72b-instruct"), slots=1024)
+    too_large = replace(CHAT, architecture=model("qwen2.5-72b-instruct").architecture, slots=1024)
     assert fit(too_large, UNPRICED).suggestion == "no machine of aws in the catalogue holds it"
 
 

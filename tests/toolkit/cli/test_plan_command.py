@@ -121,3 +121,28 @@ def test_a_price_of_the_users_closes_what_was_open(tmp_path: Path, monkeypatch: 
     file.write_text("prices: 1")
     done = CliRunner().invoke(cli, ["plan", "onprem"], standalone_mode=False)
     assert type(done.exception).__name__ == "PlannerError"
+
+
+def test_a_model_by_its_config(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(
+        json.dumps(
+            {
+                "model_type": "llama",
+                "num_hidden_layers": 32,
+                "hidden_size": 4096,
+                "intermediate_size": 14336,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "max_position_embeddings": 131072,
+                "vocab_size": 128256,
+                "torch_dtype": "bfloat16",
+            }
+        )
+    )
+    words = ["plan", "--config", str(file), "--on", "nvidia-l4", "--slots", "4", "--tokens", "4096"]
+    done = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert done.return_value == 0, done.output
+    assert "weights                      14.96 GiB" in done.stdout
+    done = CliRunner().invoke(cli, [*words, "local"], standalone_mode=False)
+    assert "--config FILE goes with --on" in str(done.exception)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,9 +27,31 @@ PRICES = "prices.yaml"
 @click.command()
 @click.argument("stack", required=False)
 @click.option("--all", "every", is_flag=True, help="Every stack that has a file.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A model's config.json, instead of a stack.",
+)
+@click.option("--on", metavar="KEY", help="With --config: the accelerator, such as nvidia-l4.")
+@click.option("--count", default=1, show_default=True, help="With --config: accelerators of a replica.")
+@click.option("--slots", default=16, show_default=True, help="With --config: requests at once.")
+@click.option("--tokens", default=8192, show_default=True, help="With --config: tokens of a request.")
+@click.option("--engine", default="vllm", show_default=True, help="With --config: vllm or sglang.")
 @click.option("--ask", is_flag=True, help="Ask AWS for its prices first; they are kept, with their day.")
 @json_option
-def plan(stack: str | None, *, every: bool, ask: bool, as_json: bool) -> None:
+def plan(
+    stack: str | None,
+    *,
+    every: bool,
+    config: Path | None,
+    on: str | None,
+    count: int,
+    slots: int,
+    tokens: int,
+    engine: str,
+    ask: bool,
+    as_json: bool,
+) -> None:
     """Say whether the models of STACK fit, and what its machines cost.
 
     Memory of each device at the planned concurrency and context, by formulas
@@ -39,10 +62,16 @@ def plan(stack: str | None, *, every: bool, ask: bool, as_json: bool) -> None:
     Exit code: 0 every check passed, 1 one failed, 3 none failed and one is
     unknown, 2 wrong input.
     """
-    if every == (stack is not None):
-        raise UserError(f"name one stack, or --all of them: {', '.join(stack_names())}")
     from berth_planner.page import page
 
+    if config is not None or on is not None:
+        if config is None or on is None or stack is not None or every or ask:
+            raise UserError("--config FILE goes with --on ACCELERATOR, and without a stack, --all and --ask")
+        made_one = _of_config(config, on, (count, slots, tokens), engine)
+        click.echo(json.dumps(made_one.to_json(), indent=2) if as_json else page(made_one))
+        raise click.exceptions.Exit(made_one.exit_code)
+    if every == (stack is not None):
+        raise UserError(f"name one stack, or --all of them: {', '.join(stack_names())}")
     read = [_read(find_stack(name)) for name in ([stack] if stack is not None else stack_names())]
     prices = _prices(read, ask=ask)
     plans = [_plan(one, prices) for one in read]
@@ -53,6 +82,16 @@ def plan(stack: str | None, *, every: bool, ask: bool, as_json: bool) -> None:
         click.echo("\n\n".join(map(page, plans)))
     codes = {one.exit_code for one in plans}
     raise click.exceptions.Exit(1 if 1 in codes else max(codes))
+
+
+def _of_config(file: Path, on: str, numbers: tuple[int, int, int], engine: str) -> Plan:
+    """A model that is in no stack: only whether it fits."""
+    from berth_planner.configs import from_file, placed
+    from berth_planner.fit import fit
+    from berth_planner.plan import Plan
+
+    asked = placed(from_file(file), file.name, on, numbers, engine)
+    return Plan(stack=file.name, environment="no stack", sections=(fit(asked, {}),))
 
 
 def _today() -> date:
