@@ -71,8 +71,8 @@ def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
         f"in stacks/prices.yaml: ground {key.ground}, region {key.region}, machine {key.machine}, "
         f"capacity {key.capacity}"
     )
-    if key.ground == "aws" and key.capacity != "reserved":
-        remedy += "; or ./berth plan --ask, with an account of AWS"
+    if key.ground != "own" and key.capacity != "reserved":
+        remedy += "; or ./berth plan --ask, with an account of the cloud"
     if price is None or price.is_stale(today):
         return Check(
             subject=fleet.subject,

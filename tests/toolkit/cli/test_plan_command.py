@@ -146,3 +146,19 @@ def test_a_model_by_its_config(tmp_path: Path) -> None:
     assert "weights                      14.96 GiB" in done.stdout
     done = CliRunner().invoke(cli, [*words, "local"], standalone_mode=False)
     assert "--config FILE goes with --on" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("stack", "said"), [("aws-dev", "are there credentials"), ("gcp-dev", "$GOOGLE_API_KEY is not set")]
+)
+def test_a_cloud_that_cannot_be_asked_leaves_its_prices_unknown(
+    stack: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    done = CliRunner().invoke(cli, ["plan", stack, "--ask"], standalone_mode=False)
+    assert done.return_value == 3, done.output
+    assert said in done.stderr

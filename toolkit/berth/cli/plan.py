@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ PRICES = "prices.yaml"
 @click.option("--slots", default=16, show_default=True, help="With --config: requests at once.")
 @click.option("--tokens", default=8192, show_default=True, help="With --config: tokens of a request.")
 @click.option("--engine", default="vllm", show_default=True, help="With --config: vllm or sglang.")
-@click.option("--ask", is_flag=True, help="Ask AWS for its prices first; they are kept, with their day.")
+@click.option("--ask", is_flag=True, help="Ask the clouds for prices first; they are kept, with their day.")
 @json_option
 def plan(
     stack: str | None,
@@ -119,12 +120,36 @@ def _prices(read: list[Loaded], *, ask: bool) -> dict[PriceKey, Price]:
     kept = cache_folder() / "prices" / "asked.json"
     asked = read_asked(kept)
     if ask:
-        from berth_planner.lookups import amazon
-
         wanted = dict.fromkeys(fleet.key for one in read for fleet in fleets(one.settings))
-        asked |= amazon.ask([key for key in wanted if key not in own], amazon.Clients.of_profile(), _today())
+        asked |= _asked([key for key in wanted if key not in own])
         write_asked(kept, asked)
     return {**asked, **own}
+
+
+def _asked(keys: list[PriceKey]) -> dict[PriceKey, Price]:
+    """What the clouds say now; one that cannot be asked leaves its prices unknown, and that is told."""
+    from berth_planner.errors import PlannerError
+    from berth_planner.lookups import amazon, google
+
+    found: dict[PriceKey, Price] = {}
+    grounds = {key.ground for key in keys}
+    if "aws" in grounds:
+        try:
+            found |= amazon.ask(keys, amazon.Clients.of_profile(), _today())
+        except PlannerError as error:
+            click.echo(f"berth: {error}", err=True)
+    if "gcp" in grounds:
+        key = os.environ.get(google.API_KEY)
+        if not key:
+            click.echo(
+                f"berth: Google is not asked: ${google.API_KEY} is not set (docs/planner.md)", err=True
+            )
+            return found
+        try:
+            found |= google.ask(keys, google.skus(key), _today())
+        except PlannerError as error:
+            click.echo(f"berth: {error}", err=True)
+    return found
 
 
 def _plan(loaded: Loaded, prices: dict[PriceKey, Price]) -> Plan:
