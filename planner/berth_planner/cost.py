@@ -48,14 +48,17 @@ def cost(fleets: Sequence[Fleet], prices: Mapping[PriceKey, Price], today: date)
     """
     checks = tuple(_check(fleet, prices.get(fleet.key), today) for fleet in fleets)
     figures: list[Figure] = []
+    unknown = ["USD per million tokens: unknown, for no throughput was measured"]
     if all(check.status == "passed" for check in checks):
         rates = {fleet.subject: prices[fleet.key].usd_per_hour for fleet in fleets}
         figures += _sums("fewest", {fleet.subject: fleet.fewest for fleet in fleets}, rates)
         if all(fleet.planned is not None for fleet in fleets):
             figures += _sums("planned", {fleet.subject: fleet.planned or 0 for fleet in fleets}, rates)
+        else:
+            unknown.insert(0, "at the planned: unknown, for replicas follow the load")
         figures += _sums("most", {fleet.subject: fleet.most for fleet in fleets}, rates)
     title = "machines alone; cluster fees, disks, balancers and traffic come on top"
-    return Section(subject="cost", title=title, checks=checks, figures=tuple(figures))
+    return Section(subject="cost", title=title, checks=checks, figures=tuple(figures), unknown=tuple(unknown))
 
 
 def per_million_tokens(usd_per_hour: float, tokens_per_second: float) -> float:

@@ -57,6 +57,7 @@ def _workload(asked: Asked) -> Workload | Check:
             f"quantised as {asked.quantised_as}",
             f"one of {', '.join(planning().quantisations)}",
             "no data say how many bits a weight takes",
+            "one of those as engine.quantisation, or a measurement of your own before production",
         )
     device = accelerator(asked.accelerator)
     return Workload(

@@ -147,19 +147,26 @@ def weights(load: Workload) -> Figure:
     """Weights of one device: quantised parts by their bits, the others with 16."""
     parts = load.architecture.parts
     changed = sum(int(getattr(parts, name)) for name in load.quantisation.parts)
-    kept = parts.total - changed
-    devices = load.tensor_parallel * load.pipeline_parallel
-    value = (changed * load.quantisation.bits / 8 + kept * 2) / devices / GIB
+    kept, groups = parts.total - changed, load.pipeline_parallel
+    extra = 0
+    if groups > 1:
+        # Layers are spread evenly, but the first group has the embedding besides, as the last has the output.
+        extra = load.architecture.vocabulary * load.architecture.hidden_size
+        kept -= parts.embeddings
+    cut = load.tensor_parallel
+    value = ((changed * load.quantisation.bits / 8 + kept * 2) / groups + extra * 2) / cut / GIB
     inputs: dict[str, float | str] = {
         "quantised": changed,
         "bits": load.quantisation.bits,
         "others": kept,
-        "devices": devices,
+        "groups": groups,
+        "embedding": extra,
+        "devices": cut,
     }
     return _figure(
         "weights",
         times(planning().weights, value),
-        "(quantised * bits / 8 + others * 2) / devices / 2^30",
+        "((quantised * bits / 8 + others * 2) / groups + embedding * 2) / devices / 2^30",
         inputs,
         load.quantisation,
     )
@@ -212,17 +219,18 @@ def batched(load: Workload, profile: Profile) -> int:
 def cache_bytes_per_token(load: Workload) -> float:
     """Bytes that a token's keys and values take on each device, in layers that see everything."""
     model = load.architecture
-    seeing = model.layers - (model.window.layers if model.window else 0)
-    return seeing * _per_layer(load)
+    near = model.window.layers if model.window else 0
+    return ceil((model.layers - near) / load.pipeline_parallel) * _per_layer(load)
 
 
 def cache(load: Workload, requests: int, name: str = "cache needed") -> Figure:
     """Keys and values of requests at their full length, on each device."""
     model, tokens = load.architecture, load.context_tokens
-    layers, near = model.layers, 0
+    groups = load.pipeline_parallel
+    layers, near = ceil(model.layers / groups), 0
     seen = tokens
     if model.window is not None:
-        near = model.window.layers
+        near = model.window.layers // groups
         # The cache of a window lets go of old tokens between steps, not within one.
         seen = min(tokens, model.window.tokens + (load.batched_tokens or 8192))
     value = requests * ((layers - near) * tokens + near * seen) * _per_layer(load) / GIB
@@ -252,9 +260,8 @@ def _shares(load: Workload) -> float:
     """Devices that the cache is cut over: heads are shared out, a compressed one is on each device."""
     model = load.architecture
     if model.latent is not None:
-        return load.pipeline_parallel
-    heads = ceil(model.kv_heads / load.tensor_parallel)
-    return model.kv_heads / heads * load.pipeline_parallel
+        return 1
+    return model.kv_heads / ceil(model.kv_heads / load.tensor_parallel)
 
 
 def _ratio(pool: Range, one: float) -> Range:

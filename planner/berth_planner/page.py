@@ -29,6 +29,8 @@ def page(plan: Plan) -> str:
 def _section(section: Section) -> list[str]:
     lines = _wrapped(f"{section.subject}: {section.title}", "", "    ")
     lines += [_figure(one) for one in section.figures]
+    for said in section.unknown:
+        lines += _wrapped(said, "    ", "      ")
     for check in section.checks:
         lines += _check(check)
     if section.suggestion:

@@ -57,7 +57,8 @@ class Section:
         title: model, engine and what it computes on.
         checks: in the order in which they were asked.
         figures: behind them.
-        suggestion: the smallest pool that fits, and by what it was chosen; "" where nothing is suggested.
+        suggestion: the cheapest pool that fits, and by what it was chosen; "" where nothing is suggested.
+        unknown: figures that are not computed, each with the reason.
     """
 
     subject: str
@@ -65,6 +66,7 @@ class Section:
     checks: tuple[Check, ...]
     figures: tuple[Figure, ...]
     suggestion: str = ""
+    unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -74,6 +76,7 @@ class Section:
             "checks": [one.to_json() for one in self.checks],
             "figures": [one.to_json() for one in self.figures],
             "suggestion": self.suggestion,
+            "unknown": list(self.unknown),
         }
 
 

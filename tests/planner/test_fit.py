@@ -121,6 +121,17 @@ def test_heads_are_shared_out_and_copied_where_devices_are_more() -> None:
     assert (two, eight) == (pytest.approx(one / 2), pytest.approx(one / 4))
 
 
+def test_layers_are_shared_out_between_groups() -> None:
+    """28 layers in two groups, the first of which has the embedding besides."""
+    found = {
+        figure.name: figure.value
+        for figure in fit(replace(CHAT, accelerators=2, pipeline_parallel=2), UNPRICED).figures
+    }
+    embedding = 152_064 * 3584
+    assert found["weights"] == pytest.approx(((7_615_616_512 - 2 * embedding) / 2 + embedding) * 2 / 2**30)
+    assert found["cache of one request"] == pytest.approx(8192 * 14 * 1024 * 2 / 2**30)
+
+
 def test_a_compressed_cache_is_on_every_device() -> None:
     lite = replace(
         CHAT, architecture=model("deepseek-v2-lite-chat").architecture, accelerator="nvidia-h100-80gb"

@@ -30,6 +30,7 @@ def predicted(case: dict[str, Any]) -> dict[str, float]:
         device_gib=case["device"]["memory_gib"],
         visible=EXACT,
         tensor_parallel=case["tensor_parallel"],
+        pipeline_parallel=case.get("pipeline_parallel", 1),
         fraction=case["memory_fraction"],
         sequences=case["sequences"],
         context_tokens=8192,
