@@ -92,6 +92,20 @@ def test_every_command_gets_what_it_imports(command: str) -> None:
     assert done.stdout.strip() in allowed
 
 
+def test_asking_the_clouds_for_prices_needs_their_sdks() -> None:
+    script = (ROOT / "berth").read_text()
+    function = "set_for()" + script.partition("\nset_for()")[2].partition("\n}")[0] + "\n}"
+    for words, wanted in (
+        ("plan local", "up"),
+        ("plan --all --ask", "clouds"),
+        ("plan aws-dev --ask", "clouds"),
+    ):
+        said = subprocess.run(
+            ["sh", "-euc", f"{function}\nset_for {words}"], capture_output=True, text=True, check=True
+        )
+        assert said.stdout.strip() == wanted
+
+
 def test_a_lock_covers_what_it_was_resolved_from() -> None:
     script = (ROOT / "berth").read_text()
     pins = {
