@@ -235,7 +235,13 @@ class ModelServer(pulumi.ComponentResource):
                 if allowed
             ]
 
-        beside = self._settings.extras.egress
+        beside, names = self._settings.extras.egress, network.names(self._settings.dns)
+
+        def ways_out(
+            known: Sequence[networking.NetworkPolicyEgressRuleArgs],
+        ) -> list[networking.NetworkPolicyEgressRuleArgs]:
+            return [names, *known, *beside] if known or beside else []
+
         # No way out at all, for the engine is on loopback; where weights come from a hub, only there.
         return networking.NetworkPolicy(
             f"{self._prefix}-network",
@@ -244,7 +250,7 @@ class ModelServer(pulumi.ComponentResource):
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
                 ingress=combine(rules, access.cidrs, access.namespaces, access.metrics_namespaces),
-                egress=filled(combine(lambda known: [*known, *beside], self._settings.weights.egress)),
+                egress=filled(combine(ways_out, self._settings.weights.egress)),
             ),
             opts=self._child(),
         )

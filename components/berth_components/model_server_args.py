@@ -364,6 +364,10 @@ class ModelServerArgs(TypedDict):
     """Accelerators. Default: none."""
     placement: NotRequired[PlacementArgs]
     """Nodes."""
+    dns: NotRequired[str]
+    """Who answers the names of what the pods may reach: pods of kube-system or a cache on each node (pods,
+    default), or besides these EKS Auto Mode's nodes (eks) or Cloud DNS for GKE (gke), which answers at the
+    metadata server's address, port 53."""
     service: NotRequired[ServiceArgs]
     """Entrance."""
     termination: NotRequired[TerminationArgs]

@@ -11,7 +11,7 @@ from pulumi_kubernetes.networking import v1 as networking
 from berth_components import checks, network
 from berth_components import model_server_args as declared
 from berth_components.arguments import Arguments, Refusal, combine
-from berth_components.model_server_weights import dns_egress, range_without_metadata
+from berth_components.model_server_weights import range_without_metadata
 
 FILTERS_DIR = "/etc/berth/filters"
 FILTERS = "filters.json"
@@ -89,7 +89,7 @@ def _egress(gateway: Arguments) -> list[networking.NetworkPolicyEgressRuleArgs]:
                 to=to, ports=[networking.NetworkPolicyPortArgs(port=port, protocol="TCP")]
             )
         )
-    return [dns_egress(), *rules] if rules else []
+    return rules
 
 
 def _filters(value: Any) -> str:

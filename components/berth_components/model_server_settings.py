@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 
-from berth_components import checks
+from berth_components import checks, network
 from berth_components import model_server_args as declared
 from berth_components.arguments import ArgumentError, Arguments, combine
 from berth_components.model_server_engine import EngineSpec, read_engine, read_name, read_startup
@@ -55,6 +55,7 @@ class ServerSettings:
     weights: Weights
     access: Access
     placement: Placement
+    dns: str
     account_annotations: pulumi.Input[Mapping[str, str]]
     replicas: pulumi.Input[int] | None
     pre_stop: pulumi.Input[int]
@@ -148,6 +149,7 @@ def read(given: Arguments, name: str) -> ServerSettings:
         weights=weights,
         access=read_access(given),
         placement=read_placement(given, spec.gpu_count, spec.gpu_resource),
+        dns=given.plain("dns", checks.choice(*network.NAME_SERVERS), "pods"),
         account_annotations=given.group("service_account", declared.ServiceAccountArgs).read(
             "annotations", checks.mapping_of(checks.qualified_name, checks.plain_text), {}
         ),

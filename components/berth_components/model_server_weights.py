@@ -37,11 +37,6 @@ _NOT_PUBLIC = (
 )
 _NOT_PUBLIC_V6 = ("fc00::/7", "fe80::/10")
 _METADATA = ("169.254.169.254", "169.254.170.23", "fd00:ec2::254")
-# Where DNS is no pod that a policy could select: node-local caches, and EKS Auto Mode, where nodes answer at
-# the DNS Service's address: .10 of one of EKS' two default ranges (issue 2552 of aws/containers-roadmap; pull
-# request 5538 of archestra-ai/archestra, 2026-06-12, tried it). Cloud DNS for GKE answers at the metadata
-# server's address (issue 4000 of tektoncd/operator, 2026-08); its port 53 gives names, no credentials.
-_DNS_ADDRESSES = ("169.254.20.10/32", "169.254.169.254/32", "10.100.0.10/32", "172.20.0.10/32")
 _STORED = ("repo", "revision", "files", "file", "url", "credentials_secret", "hub_cidrs", "fetch_seconds")
 _URLS = {
     "s3": (r"s3://[^\s/@?#]+(/[^\s@?#]+)?", "s3://<bucket>/<folder>"),
@@ -297,7 +292,6 @@ def _egress(
         port = re.search(r":(\d+)(/|$)", url)
         peers = network.ranges(cidrs) if cidrs else _public()
         return [
-            dns_egress(),
             networking.NetworkPolicyEgressRuleArgs(
                 to=peers, ports=[network.port(int(port[1]) if port else 443)]
             ),
@@ -317,15 +311,6 @@ def _egress(
         if "identity" in args:
             identity = _IDENTITIES[args.plain("identity", checks.choice(*_IDENTITIES))]
     return combine(rules, args.read("hub_cidrs", checks.list_of(range_without_metadata), []), at)
-
-
-def dns_egress() -> networking.NetworkPolicyEgressRuleArgs:
-    """Where names are looked up."""
-    names = networking.NetworkPolicyPortArgs
-    return networking.NetworkPolicyEgressRuleArgs(
-        to=[*network.namespaces(["kube-system"]), *network.ranges(_DNS_ADDRESSES)],
-        ports=[names(port=53, protocol="UDP"), names(port=53, protocol="TCP")],
-    )
 
 
 def _public() -> list[networking.NetworkPolicyPeerArgs]:

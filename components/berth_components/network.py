@@ -13,6 +13,17 @@ from pulumi_kubernetes.networking import v1 as networking
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """Every namespace carries its own name under this label, and nobody can change it."""
+# Where DNS is no pod that a policy could select: node-local caches; EKS Auto Mode, where nodes answer at the
+# DNS Service's address: .10 of one of EKS' two default ranges (issue 2552 of aws/containers-roadmap; pull
+# request 5538 of archestra-ai/archestra, 2026-06-12, tried it); Cloud DNS for GKE, which answers at the
+# metadata server's address (issue 4000 of tektoncd/operator, 2026-08): its port 53 gives names, no credentials.
+_NODE_LOCAL = "169.254.20.10/32"
+NAME_SERVERS = {
+    "pods": (_NODE_LOCAL,),
+    "eks": (_NODE_LOCAL, "10.100.0.10/32", "172.20.0.10/32"),
+    "gke": (_NODE_LOCAL, "169.254.169.254/32"),
+}
+"""Addresses that answer beside the pods of kube-system, by what a cluster's DNS is."""
 LINK_LOCAL = {4: "169.254.0.0/16", 6: "fe80::/10"}
 """Where the clouds' metadata servers are, among others."""
 AWS_METADATA_V6 = "fd00:ec2::254/128"
@@ -36,6 +47,15 @@ def namespaces(names: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:
 def ranges(cidrs: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:
     """Address ranges."""
     return [networking.NetworkPolicyPeerArgs(ip_block=networking.IPBlockArgs(cidr=cidr)) for cidr in cidrs]
+
+
+def names(dns: str) -> networking.NetworkPolicyEgressRuleArgs:
+    """Where names are looked up, in a cluster whose DNS is one of `NAME_SERVERS`."""
+    number = networking.NetworkPolicyPortArgs
+    return networking.NetworkPolicyEgressRuleArgs(
+        to=[*namespaces(["kube-system"]), *ranges(NAME_SERVERS[dns])],
+        ports=[number(port=53, protocol="UDP"), number(port=53, protocol="TCP")],
+    )
 
 
 def everywhere_but_metadata() -> list[networking.NetworkPolicyPeerArgs]:

@@ -17,6 +17,7 @@ from berth_components.arguments import combine
 
 from berth_stacks.fields import Settings
 from berth_stacks.grounds import Pool
+from berth_stacks.pools import dns_of
 from berth_stacks.settings import Model, Site, Stack
 
 BYTES = {"BF16": 2, "F16": 2, "F32": 4}
@@ -265,6 +266,7 @@ def server_args(
             "node_selector": selector,
             "tolerations": [*map(_group, tolerations), *(on.tolerations if on else ())],
         },
+        "dns": dns_of(at.site),
         "service": _group(model.service),
         "termination": _group(model.termination),
         "probes": _group(model.probes),

@@ -35,6 +35,9 @@ class Cluster(Settings):
     is reached and which pools it has."""
     site: Text | None = None
     """With stack: the name of the site there. Default: this site's."""
+    dns: Annotated[str, one_of("pods", "eks", "gke")] | None = None
+    """Who answers names there: pods of kube-system, or besides them what a cluster on EKS (Auto Mode) or GKE
+    (Cloud DNS) has. It counts where pods may leave the cluster, for weights or traces. Default: pods."""
 
 
 class Toleration(Settings):

@@ -42,6 +42,13 @@ def catalogue_ground(site: Site) -> str:
     return _CATALOGUE.get(ground_of(site), "own")
 
 
+def dns_of(site: Site) -> str:
+    """Who answers names in its cluster, as `ModelServer` takes it."""
+    if site.cluster:
+        return site.cluster.dns or "pods"
+    return {"eks": "eks", "gke": "gke"}.get(ground_of(site), "pods")
+
+
 def region_of(site: Site) -> str:
     """The cloud's region; "" on own hardware."""
     if site.gke:

@@ -293,13 +293,21 @@ def test_the_pod_reaches_the_hub_and_no_metadata_server_or_private_network(serve
     for closed in ("169.254.169.254", "169.254.170.23", "fd00:ec2::254", "10.0.0.1", "172.20.0.1", "fe80::1"):
         assert not reachable(policy, closed, 443)
         assert not reachable(policy, closed, 80)
-        # Cloud DNS for GKE answers at the metadata server's address.
-        assert reachable(policy, closed, 53) is (closed == "169.254.169.254")
+        assert not reachable(policy, closed, 53)
     assert not reachable(policy, "198.51.100.7", 80)
-    # On EKS Auto Mode no pod of kube-system answers: the DNS Service's address does.
-    for names in ("10.100.0.10", "172.20.0.10", "169.254.20.10"):
-        assert reachable(policy, names, 53)
-        assert not reachable(policy, names, 443)
+    # On EKS Auto Mode no pod of kube-system answers: the DNS Service's address does; Cloud DNS for GKE
+    # answers at the metadata server's address.
+    for dns, addresses in {
+        "pods": [],
+        "eks": ["10.100.0.10", "172.20.0.10"],
+        "gke": ["169.254.169.254"],
+    }.items():
+        policy = serve({**BASE, "dns": dns}).one("NetworkPolicy")
+        for names in ("10.100.0.10", "172.20.0.10", "169.254.169.254"):
+            assert reachable(policy, names, 53) is (names in addresses)
+            assert not reachable(policy, names, 443)
+            assert not reachable(policy, names, 80)
+        assert reachable(policy, "169.254.20.10", 53)
     narrow = serve(
         {**BASE, "weights.hub_cidrs": ["10.9.0.0/24"], "weights.hub_url": "https://hub.example:8443/"}
     ).one("NetworkPolicy")

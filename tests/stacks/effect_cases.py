@@ -151,6 +151,7 @@ CASES: list[Case] = [
         "own-plugin",
         "sites.*.",
         {
+            "cluster.dns": "gke",
             "devicePlugins.nvidia.mode": "managed",
             **{
                 f"devicePlugins.nvidia.{key}": (value, {"devicePlugins.nvidia": {"mode": "managed"}})
