@@ -16,7 +16,7 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 # Where DNS is no pod that a policy could select: node-local caches; EKS Auto Mode, where nodes answer at the
 # DNS Service's address: .10 of one of EKS' two default ranges (issue 2552 of aws/containers-roadmap; pull
 # request 5538 of archestra-ai/archestra, 2026-06-12, tried it); Cloud DNS for GKE, which answers at the
-# metadata server's address (issue 4000 of tektoncd/operator, 2026-08): its port 53 gives names, no credentials.
+# metadata server's address (issue 4000 of tektoncd/operator, 2026-08): port 53 gives names, no credentials.
 _NODE_LOCAL = "169.254.20.10/32"
 NAME_SERVERS = {
     "pods": (_NODE_LOCAL,),

@@ -121,6 +121,7 @@ OTHER: dict[str, tuple[Any, Json]] = {
         0.5,
         {"gateway.egress": [PLACE], "gateway.otlp_endpoint": "http://collector:4318"},
     ),
+    "dns": ("gke", {"gateway.egress": [PLACE]}),
     "gateway.egress": ([PLACE], {}),
     "gateway.egress.namespace": ([PLACE], {}),
     "gateway.egress.cidr": ([{"cidr": "198.18.0.0/16", "port": 443}], {}),

@@ -139,6 +139,7 @@ CASES: list[Case] = [
         {
             "cluster.kubeconfig": "other",
             "cluster.context": "other",
+            "cluster.dns": "gke",
             "namespace": "elsewhere",
             "nodeSelector": {"disk": "fast"},
             "tolerations": [TAINT],
@@ -151,7 +152,6 @@ CASES: list[Case] = [
         "own-plugin",
         "sites.*.",
         {
-            "cluster.dns": "gke",
             "devicePlugins.nvidia.mode": "managed",
             **{
                 f"devicePlugins.nvidia.{key}": (value, {"devicePlugins.nvidia": {"mode": "managed"}})

@@ -320,7 +320,7 @@ def small_doors(objects: Objects) -> None:
     }
 
 
-@bad("network-open-ingress")
+@bad("network-open-ingress", "network-peers-named")
 def every_pod_of_the_cluster_may_enter(objects: Objects) -> None:
     """An empty selector selects all."""
     objects["allow"][1]["spec"]["ingress"][0]["from"] = [{"namespaceSelector": {}}]
