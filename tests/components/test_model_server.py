@@ -117,10 +117,7 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "gateway.cost_per_hour": (1.5, {}),
     "gateway.filters": ([{"name": "a", "action": "flag", "stages": ["input"], "length": {"most": 9}}], {}),
     "gateway.otlp_endpoint": ("http://collector:4318", {"gateway.egress": [PLACE]}),
-    "gateway.trace_sample": (
-        0.5,
-        {"gateway.egress": [PLACE], "gateway.otlp_endpoint": "http://collector:4318"},
-    ),
+    "gateway.trace_sample": (0.5, {"gateway.egress": [PLACE], "gateway.otlp_endpoint": "http://c:4318"}),
     "dns": ("gke", {"gateway.egress": [PLACE]}),
     "gateway.egress": ([PLACE], {}),
     "gateway.egress.namespace": ([PLACE], {}),
