@@ -42,7 +42,7 @@ class HubError(Exception):
     """The hub cannot or will not give it; the message names what, why, and what to do. Never a token."""
 
 
-class _Transient(Exception):  # noqa: N818 - caught here only
+class Transient(Exception):  # noqa: N818 - caught by whoever fetches, and tried again
     """Worth trying again."""
 
     def __init__(self, why: str, pause: float | None = None) -> None:
@@ -158,7 +158,7 @@ class Hub:
                 for piece in self._bytes(f"/{repo}/resolve/{commit}/{quote(path)}", start):
                     start += len(piece)
                     yield piece
-            except _Transient as error:
+            except Transient as error:
                 # What came was progress: the pauses begin anew.
                 pause = _FIRST_PAUSE if start > before else pause
                 self._pause(error, pause)
@@ -168,26 +168,7 @@ class Hub:
 
     def _bytes(self, path: str, start: int) -> Iterator[bytes]:
         with self._open(path, {"Range": f"bytes={start}-"} if start else {}) as response:
-            skip = 0
-            if start and response.status != http.client.PARTIAL_CONTENT:
-                skip = start  # a server that knows no ranges begins at the beginning
-            left = response.length
-            while left != 0:
-                try:
-                    # What is there, not a whole chunk: what came before an interruption is kept.
-                    piece = response.read1(_CHUNK if left is None else min(_CHUNK, left))
-                except (OSError, http.client.HTTPException) as error:
-                    raise _Transient(f"the connection ended early: {type(error).__name__}") from None
-                if not piece:
-                    break
-                left = None if left is None else left - len(piece)
-                if skip >= len(piece):
-                    skip -= len(piece)
-                    continue
-                yield piece[skip:]
-                skip = 0
-            if left:
-                raise _Transient(f"the connection ended {left} bytes early")
+            yield from body_from(response, start)
 
     def _json(self, path: str) -> tuple[Any, str | None]:
         """A JSON answer, and the path of the page that follows."""
@@ -202,7 +183,7 @@ class Hub:
                         f"{self.url}{path.partition('?')[0]}: an answer above {_MOST_ANSWER} bytes"
                     )
                 return json.loads(body), self._same_host(following[1]) if following else None
-            except (_Transient, OSError, http.client.HTTPException) as error:
+            except (Transient, OSError, http.client.HTTPException) as error:
                 self._pause(error, pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
             except ValueError:
@@ -226,16 +207,16 @@ class Hub:
             with error:
                 raise self._failure(where, error) from None
         except urllib.error.URLError as error:
-            raise _Transient(f"{self.url}: {error.reason}") from None
+            raise Transient(f"{self.url}: {error.reason}") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _Transient(f"{self.url}: {type(error).__name__}") from None
+            raise Transient(f"{self.url}: {type(error).__name__}") from None
         with response:
             yield response
 
     def _failure(self, where: str, error: urllib.error.HTTPError) -> Exception:
         if error.code in _TRANSIENT:
             after = error.headers.get("Retry-After") or ""
-            return _Transient(
+            return Transient(
                 f"{self.url}{where}: status {error.code}", float(after) if after.isdigit() else None
             )
         if error.code < 400:  # noqa: PLR2004 - redirects that were followed as often as is sensible
@@ -267,6 +248,32 @@ class Hub:
                 f"{self.url}: tried until the time was over; last: {error or type(error).__name__}"
             ) from None
         time.sleep(pause)
+
+
+def body_from(response: http.client.HTTPResponse, start: int) -> Iterator[bytes]:
+    """The body of an answer from a position on, also from a server that knows no ranges and sends all of it.
+
+    Raises:
+        Transient: the connection ended early; what came before was given already.
+    """
+    skip = start if start and response.status != http.client.PARTIAL_CONTENT else 0
+    left = response.length
+    while left != 0:
+        try:
+            # What is there, not a whole chunk: what came before an interruption is kept.
+            piece = response.read1(_CHUNK if left is None else min(_CHUNK, left))
+        except (OSError, http.client.HTTPException) as error:
+            raise Transient(f"the connection ended early: {type(error).__name__}") from None
+        if not piece:
+            break
+        left = None if left is None else left - len(piece)
+        if skip >= len(piece):
+            skip -= len(piece)
+            continue
+        yield piece[skip:]
+        skip = 0
+    if left:
+        raise Transient(f"the connection ended {left} bytes early")
 
 
 def checked_address(url: str) -> str:

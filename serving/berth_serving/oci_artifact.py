@@ -20,7 +20,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from berth_serving.hub import HubError, Redirects
+from berth_serving.hub import HubError, Redirects, Transient, body_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,15 +35,10 @@ _REFERENCE = re.compile(
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SOCKET_SECONDS = 30.0
-_CHUNK = 1024 * 1024
 _MOST_MANIFEST = 4 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UNAUTHORIZED = 401
-
-
-class _Transient(Exception):  # noqa: N818 - caught here only
-    """Worth trying again."""
 
 
 def checked_reference(url: str) -> tuple[str, str, str]:
@@ -101,7 +96,7 @@ class OciArtifact:
                 for piece in self._bytes(where, start):
                     start += len(piece)
                     yield piece
-            except _Transient as error:
+            except Transient as error:
                 pause = _FIRST_PAUSE if start > before else pause
                 self._wait(error, pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
@@ -117,7 +112,7 @@ class OciArtifact:
                 with self._open(where, {"Accept": MANIFEST_TYPE}) as response:
                     body = response.read(_MOST_MANIFEST + 1)
                 break
-            except (_Transient, OSError, http.client.HTTPException) as error:
+            except (Transient, OSError, http.client.HTTPException) as error:
                 self._wait(error, pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
         found = f"sha256:{hashlib.sha256(body).hexdigest()}"
@@ -131,23 +126,7 @@ class OciArtifact:
 
     def _bytes(self, where: str, start: int) -> Iterator[bytes]:
         with self._open(where, {"Range": f"bytes={start}-"} if start else {}) as response:
-            skip = start if start and response.status != http.client.PARTIAL_CONTENT else 0
-            left = response.length
-            while left != 0:
-                try:
-                    piece = response.read1(_CHUNK if left is None else min(_CHUNK, left))
-                except (OSError, http.client.HTTPException) as error:
-                    raise _Transient(f"the connection ended early: {type(error).__name__}") from None
-                if not piece:
-                    break
-                left = None if left is None else left - len(piece)
-                if skip >= len(piece):
-                    skip -= len(piece)
-                    continue
-                yield piece[skip:]
-                skip = 0
-            if left:
-                raise _Transient(f"the connection ended {left} bytes early")
+            yield from body_from(response, start)
 
     @contextlib.contextmanager
     def _open(self, where: str, headers: dict[str, str]) -> Iterator[Any]:
@@ -169,7 +148,7 @@ class OciArtifact:
                     return self._ask(where, headers, again=False)
                 raise self._failure(where, error.code) from None
         except (OSError, http.client.HTTPException) as error:
-            raise _Transient(f"{self._base}: {getattr(error, 'reason', type(error).__name__)}") from None
+            raise Transient(f"{self._base}: {getattr(error, 'reason', type(error).__name__)}") from None
 
     def _token(self, challenge: str) -> str:
         """What the registry's token server gives for reading this repository."""
@@ -189,7 +168,7 @@ class OciArtifact:
             with error:
                 raise self._failure(urlsplit(realm).path, error.code) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _Transient(f"{realm}: {type(error).__name__}") from None
+            raise Transient(f"{realm}: {type(error).__name__}") from None
         token = answer.get("token") or answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
             raise HubError(f"{realm}: gave no token")
@@ -197,7 +176,7 @@ class OciArtifact:
 
     def _failure(self, where: str, status: int) -> Exception:
         if status in _TRANSIENT:
-            return _Transient(f"{self._base}{where}: status {status}")
+            return Transient(f"{self._base}{where}: status {status}")
         hint = {
             401: "credentials are needed, or these are not valid: BERTH_WEIGHTS_DOCKER_CONFIG",
             403: "not allowed for these credentials",
