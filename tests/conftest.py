@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what needs no cluster first: most mistakes show there, in seconds."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    for item in items:
+        builds = item.get_closest_marker("cluster") or "rendering" in item.path.parts
+        if builds and not item.get_closest_marker("timeout"):
+            # On a machine with empty caches the first of them waits for Kubernetes, or Helm, to be compiled.
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 class _TwoHalves(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
