@@ -119,6 +119,7 @@ BAD: list[tuple[str, Path_, Any]] = [
     ("pods-resources", (*FIRST, "resources", "requests"), GONE),
     ("pods-limits-hold", (*FIRST, "resources", "requests", "memory"), "1Gi"),
     ("pods-scratch-limits", (*POD, "volumes", 0, "emptyDir"), {}),
+    ("pods-scratch-limits", (*POD, "volumes", 0, "emptyDir"), GONE),
     ("pods-termination", (*POD, "terminationGracePeriodSeconds"), 6),
     ("pods-service-links", (*POD, "enableServiceLinks"), GONE),
     ("pods-liveness", (*FIRST, "livenessProbe"), GONE),
