@@ -63,6 +63,20 @@ def test_what_is_excluded_is_counted_apart(tmp_path: Path) -> None:
     assert made.to_json()["score"] == 0.5
 
 
+def test_the_last_of_a_list_is_another_matter(tmp_path: Path) -> None:
+    file = tmp_path / "exclusions.yaml"
+    file.write_text(
+        "- reason: one peer fewer\n"
+        "  mutants: [{type: '*', paths: ['ingress.#.from.#'], operations: [removed], rest: true}]\n"
+        "- reason: not asked here\n"
+        "  mutants: [{type: '*', paths: ['*'], operations: [emptied, widened]}]\n"
+    )
+    policy = given("a:b:C", "p", {"ingress": [{"from": [{"a": ""}, {"b": ""}]}, {"from": [{"c": ""}]}]})
+    made = score({"one": [policy]}, read_exclusions(file), rules=[])
+    assert made.excluded["one peer fewer"] == 2
+    assert "a:b:C p: ingress[1].from[0] removed" in [one.removeprefix("one: ") for one in made.survivors]
+
+
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "preview.json"
     file.write_text("{}")

@@ -25,12 +25,12 @@ import yaml
 from berth_policy import pack
 from berth_policy.rule import Rule
 from berth_policy.testing.loading import LoadError, load_preview
-from berth_policy.testing.mutation import Mutant, mutate
+from berth_policy.testing.mutation import JSON, Mutant, mutate
 from berth_policy.testing.resources import Given
 from berth_policy.testing.trial import Trial
 
 WANTED = 0.95
-_KEYS = {"type", "paths", "operations", "environments", "after", "but"}
+_KEYS = {"type", "paths", "operations", "environments", "after", "but", "rest"}
 _OPERATIONS = {"removed", "flipped", "widened", "emptied", "changed"}
 
 
@@ -50,6 +50,7 @@ class Exclusion:
         environments: only in these; everywhere where empty.
         after: a regular expression: only those whose value is so now.
         but: a regular expression: values, before or after, that are not excluded all the same.
+        rest: only where what was taken out leaves something in its list; an empty one may mean everything.
         weakens: they do weaken something, and are not left out.
     """
 
@@ -60,6 +61,7 @@ class Exclusion:
     environments: frozenset[str] = frozenset()
     after: str = ""
     but: str = ""
+    rest: bool = False
     weakens: bool = False
 
     def covers(self, mutant: Mutant, path: str, environment: str) -> bool:
@@ -71,6 +73,7 @@ class Exclusion:
             and any(_like(path, one) for one in self.paths)
             and (not self.after or _has(self.after, mutant.after))
             and not (self.but and (_has(self.but, mutant.before) or _has(self.but, mutant.after)))
+            and (not self.rest or _leaves_some(mutant))
         )
 
 
@@ -157,6 +160,7 @@ def _exclusion(file: Path, reason: str, given: Mapping[str, Any], *, weakens: bo
         frozenset(given.get("environments") or ()),
         given.get("after") or "",
         given.get("but") or "",
+        given.get("rest") is True,
         weakens,
     )
 
@@ -202,6 +206,13 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 def _like(text: str, pattern: str) -> bool:
     return bool(_pattern(pattern).match(text))
+
+
+def _leaves_some(mutant: Mutant) -> bool:
+    holder: Any = mutant.resource.inputs
+    for part in mutant.path[:-1]:
+        holder = json.loads(holder) if part == JSON else holder[part]
+    return bool(holder)
 
 
 def _has(pattern: str, value: object) -> bool:
