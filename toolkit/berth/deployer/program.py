@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _FOLDER_PREFIX = "berth-"
@@ -149,6 +149,8 @@ class Interpreter:
         if "pid" in message and message.get("run") in self._unwanted:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(message["pid"], signal.SIGKILL)
+            self._unwanted.discard(message["run"])
+            self._listen_no_more()
         run = self._runs.get(message.get("run", -1))
         if run is None:
             return
@@ -207,16 +209,20 @@ class Interpreter:
                 yield run
             finally:
                 # One that still imports is not waited for: nothing of this has begun, and `close` ends it.
-                await asyncio.shield(_end(run, grace, _FORK_SECONDS if self._answered else 0.0))
+                await _to_the_end(_end(run, grace, _FORK_SECONDS if self._answered else 0.0))
                 self._unwanted |= {number} if not run.pid.done() else set()
         finally:
             del self._runs[number]
-            if not self._runs:
-                loop.remove_reader(control)
+            self._listen_no_more()
             if collectors:
                 await asyncio.wait(collectors, timeout=1.0)  # a child of its own may hold a pipe open
             for collector in collectors:
                 collector.cancel()
+
+    def _listen_no_more(self) -> None:
+        """Where nothing is to be heard of: neither a run, nor one that was given up before it began."""
+        if not self._runs and not self._unwanted and self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
 
     async def _begun(self, run: Child) -> int:
         """The program's process id; it comes when the interpreter has imported the SDK."""
@@ -292,6 +298,19 @@ class Interpreter:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for it however often the waiting is cancelled, which it then still is: nothing is left behind."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _end(run: Child, grace: float, patience: float) -> None:
