@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,7 +20,6 @@ from berth_images import roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Sandbox = Callable[..., tuple[list[str], dict[str, str]]]
@@ -176,7 +178,11 @@ def start(
 
     yield started
     for process in running:
-        process.kill()  # unshare --kill-child takes what runs inside with it
+        # The kernel forgets --kill-child when chroot changes the user, so what runs inside is ended first.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
