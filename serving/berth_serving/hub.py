@@ -12,6 +12,7 @@ Standard library only: the fetcher's image carries no client.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import re
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from email.message import Message
     from typing import IO
 
@@ -151,20 +152,8 @@ class Hub:
         Raises:
             HubError: as `commit`; or transient failures went on until the deadline.
         """
-        pause = _FIRST_PAUSE
-        while True:
-            before = start
-            try:
-                for piece in self._bytes(f"/{repo}/resolve/{commit}/{quote(path)}", start):
-                    start += len(piece)
-                    yield piece
-            except Transient as error:
-                # What came was progress: the pauses begin anew.
-                pause = _FIRST_PAUSE if start > before else pause
-                self._pause(error, pause)
-                pause = min(_LONGEST_PAUSE, pause * 2)
-            else:
-                return
+        where = f"/{repo}/resolve/{commit}/{quote(path)}"
+        yield from across_interruptions(functools.partial(self._bytes, where), start, self._pause)
 
     def _bytes(self, path: str, start: int) -> Iterator[bytes]:
         with self._open(path, {"Range": f"bytes={start}-"} if start else {}) as response:
@@ -248,6 +237,32 @@ class Hub:
                 f"{self.url}: tried until the time was over; last: {error or type(error).__name__}"
             ) from None
         time.sleep(pause)
+
+
+def across_interruptions(
+    bytes_from: Callable[[int], Iterator[bytes]], start: int, wait: Callable[[Transient, float], None]
+) -> Iterator[bytes]:
+    """What a source gives from a position on, asked again where it stopped.
+
+    Args:
+        bytes_from: gives the bytes from a position on; raises Transient where it is worth trying again.
+        start: the first position.
+        wait: told why and for how long, in seconds; raises where that was long enough.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        before = start
+        try:
+            for piece in bytes_from(start):
+                start += len(piece)
+                yield piece
+        except Transient as error:
+            # What came was progress: the pauses begin anew.
+            pause = _FIRST_PAUSE if start > before else pause
+            wait(error, pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+        else:
+            return
 
 
 def body_from(response: http.client.HTTPResponse, start: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import http.client
 import json
@@ -20,7 +21,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from berth_serving.hub import HubError, Redirects, Transient, body_from
+from berth_serving.hub import HubError, Redirects, Transient, across_interruptions, body_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,19 +90,7 @@ class OciArtifact:
                 f"{self.url}: no layer is {path} with SHA-256 {sha256}; each file must be one, in no archive"
             )
         where = f"/v2/{self._repository}/blobs/sha256:{sha256}"
-        pause = _FIRST_PAUSE
-        while True:
-            before = start
-            try:
-                for piece in self._bytes(where, start):
-                    start += len(piece)
-                    yield piece
-            except Transient as error:
-                pause = _FIRST_PAUSE if start > before else pause
-                self._wait(error, pause)
-                pause = min(_LONGEST_PAUSE, pause * 2)
-            else:
-                return
+        yield from across_interruptions(functools.partial(self._bytes, where), start, self._wait)
 
     def _read_manifest(self) -> dict[str, int]:
         """SHA-256 → size of every layer, from a manifest that is the one pinned."""

@@ -208,9 +208,11 @@ class Interpreter:
                 await self._begun(run)
                 yield run
             finally:
-                # One that still imports is not waited for: nothing of this has begun, and `close` ends it.
-                await _to_the_end(_end(run, grace, _FORK_SECONDS if self._answered else 0.0))
-                self._unwanted |= {number} if not run.pid.done() else set()
+                # One that still imports is not waited for: nothing of this has begun; it ends as it begins.
+                try:
+                    await _to_the_end(_end(run, grace, _FORK_SECONDS if self._answered else 0.0))
+                finally:
+                    self._unwanted |= {number} if not run.pid.done() else set()
         finally:
             del self._runs[number]
             self._listen_no_more()
