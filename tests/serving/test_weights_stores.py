@@ -232,7 +232,7 @@ def test_poisoned_weights_are_never_visible(store: Store, tmp_path: Path, case: 
     promised = given if case == "pickle" else PROMISED
     store.put(given)
     with pytest.raises(TreeError) as caught:
-        bring(tree(tmp_path, store, promised, seconds=1))
+        bring(tree(tmp_path, store, promised, seconds=5))
     assert SHARD in str(caught.value)
     target = tmp_path / "models" / "tiny"
     assert not (target / SHARD).exists()
