@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from berth_agents.metrics_adapter import readings
 from berth_agents.metrics_adapter import signal as queue_signal
 from berth_agents.metrics_adapter.gateways import Gateway, gateway_of
 from berth_agents.metrics_adapter.readings import GatewayReader
@@ -209,8 +210,15 @@ async def test_before_the_pods_are_known(bench: Bench) -> None:
     assert "not listed yet" in str(refusal)
 
 
-async def test_many_silent_gateways_are_answered_for_in_time(bench: Bench) -> None:
-    """1,000 gateways that hang are asked some at a time; what is not heard in time is silent."""
+async def test_many_silent_gateways_are_answered_for_in_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,000 gateways that hang are asked some at a time; what is not heard in time is silent.
+
+    One gateway may take far longer than the whole question here: that an answer comes before that is the proof,
+    however slow the machine.
+    """
+    monkeypatch.setattr(readings, "READ_SECONDS", 600.0)
     hanging = await bench.gateway(2, 1)
     hanging.mode = "hang"
     template = bench.pods.all[0]
@@ -218,7 +226,7 @@ async def test_many_silent_gateways_are_answered_for_in_time(bench: Bench) -> No
         Gateway(f"uid-{number}", template.namespace, f"g-{number}", template.address, True, template.labels)
         for number in range(1000)
     ]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         refusal = await bench.refusal()
     assert "None of 1000 Ready gateways answers" in str(refusal)
     assert "and 995 more" in str(refusal)
