@@ -215,8 +215,8 @@ async def test_many_silent_gateways_are_answered_for_in_time(
 ) -> None:
     """1,000 gateways that hang are asked some at a time; what is not heard in time is silent.
 
-    One gateway may take far longer than the whole question here: that an answer comes before that is the proof,
-    however slow the machine.
+    One gateway may take far longer than the whole question here: that an answer comes before that is the
+    proof, however slow the machine.
     """
     monkeypatch.setattr(readings, "READ_SECONDS", 600.0)
     hanging = await bench.gateway(2, 1)
