@@ -1,12 +1,12 @@
 """What is watched, and by what: the facts that rules, routes and dashboards are computed from.
 
-Pure: no Pulumi, no cluster. `Server` is a model at a site; `Parts` are the sources of series that are deployed
-beside it. A rule, alert or panel is made only where its source is among the parts.
+Pure: no Pulumi, no cluster. `Server` is a model at a site; `Parts` are the sources of series that are
+deployed beside it. A rule, alert or panel is made only where its source is among the parts.
 
 Scrape jobs, and the labels that they put on every series besides `job` and `instance`:
 
     berth-gateway           site, model, namespace, pod, variant    the gateway's metrics port
-    berth-engine            site, model, namespace, pod, variant    the engine's own metrics, through the gateway
+    berth-engine            site, model, namespace, pod, variant    the engine's own, through the gateway
     berth-metrics-adapter   site, namespace, pod
     kubernetes-cadvisor     site, node                              containers, from the kubelet
     kubernetes-kubelet      site, node                              volumes, certificates
