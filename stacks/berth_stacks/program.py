@@ -14,7 +14,7 @@ from berth_stacks.findings import announce
 from berth_stacks.load import Loaded, load
 from berth_stacks.references import KUBECONFIGS, POOLS
 
-HTTP = 80
+HTTP, HTTPS = 80, 443
 
 
 def main(directory: Path) -> None:
@@ -119,12 +119,15 @@ def _endpoint(at: build.Placed, server: ModelServer) -> pulumi.Output[str]:
     """Where clients reach a model; known in a preview wherever the settings alone say it."""
     service = at.model.service
     kind, port = (service.type, service.port or HTTP) if service else (None, HTTP)
+    tls = at.model.gateway is not None and at.model.gateway.tls_secret is not None
+    scheme, default = ("https", HTTPS) if tls else ("http", HTTP)
 
     def by_node(node_port: float) -> str:
-        return f"http://{at.site.node_address}:{int(node_port) or '<assigned when it is created>'}"
+        return f"{scheme}://{at.site.node_address}:{int(node_port) or '<assigned when it is created>'}"
 
     def by_balancer(address: str) -> str:
-        return f"http://{address or '<assigned when it is created>'}" + ("" if port == HTTP else f":{port}")
+        where = address or "<assigned when it is created>"
+        return f"{scheme}://{where}" + ("" if port == default else f":{port}")
 
     if service and kind == "NodePort":
         node_port = service.node_port

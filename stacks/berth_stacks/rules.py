@@ -115,10 +115,15 @@ def _weights(stack: Stack) -> Iterator[Problem]:
                 yield Problem((*path, "source"), given, "nothing", "remove it")
         elif all(stack.sites[site].sagemaker for site in model.sites if site in stack.sites):
             continue  # the image, or sagemaker.weights, has them
-        elif weights.gated and not (model.weights and (model.weights.token_secret or model.weights.path)):
+        elif weights.gated and not (model.weights and (model.weights.token_secret or _elsewhere(model))):
             given, allowed = f"is missing, and {model.model} is behind a licence", "a Secret that exists"
             remedy = "its entry `token` is the hub's token of an account that accepted the licence"
             yield Problem((*path, "tokenSecret"), given, allowed, remedy)
+
+
+def _elsewhere(model: Model) -> bool:
+    """Whether the files come from a place of the user's own, which asks no hub for leave."""
+    return model.weights is not None and model.weights.source not in {None, "hub"}
 
 
 def _contexts(stack: Stack) -> Iterator[Problem]:

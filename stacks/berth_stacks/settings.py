@@ -132,6 +132,8 @@ class Gateway(Settings):
     """Collector of traces: its base URL, OTLP over HTTP. Needs egress. Default: no traces."""
     trace_sample: Annotated[Number, limits(0.0001, 1)] | None = None
     """Share of the traces that begin here and are recorded. Default: 1."""
+    tls_secret: Name | None = None
+    """A Secret that exists, of type kubernetes.io/tls: clients and probes speak HTTPS then. Default: HTTP."""
     egress: list[Egress] | None = None
     """Where the pod may go beside its weights: a collector, a moderation service. Default: nowhere."""
 
@@ -139,20 +141,31 @@ class Gateway(Settings):
 class Weights(Settings):
     """Where the weights come from, and the volume that they lie on."""
 
-    source: Annotated[Text, words("hub", "volume")] | None = None
-    """Of models from a hub: hub downloads the pinned files; volume takes a claim that was filled before, and
-    compares the digests. Default: hub."""
+    source: Annotated[Text, words("hub", "s3", "gcs", "oci", "volume")] | None = None
+    """Of models from a hub: hub downloads the pinned files; s3 and gcs take them from a bucket's folder, oci
+    from an artifact with a layer per file; volume takes a claim that was filled before. Every digest is
+    compared. Default: hub."""
+    url: Text | None = None
+    """Only, and needed, with s3, gcs and oci: s3://<bucket>/<folder>, gs://<bucket>/<folder>, or
+    oci://<host>/<repository>@sha256:<digest>."""
+    region: Text | None = None
+    """Only, and needed, with s3: the bucket's."""
+    endpoint: Text | None = None
+    """Only with s3 and gcs: another server that speaks the store's API. Default: the cloud's."""
+    credentials_secret: Name | None = None
+    """With s3, gcs and oci: a Secret that exists, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+    key.json, or of type kubernetes.io/dockerconfigjson. Default: none, the files are public."""
     path: Text | None = None
     """With source volume: folder of the files in it."""
     hub_url: Text | None = None
     """With hub: the hub, or a mirror that speaks its API. Default: https://huggingface.co."""
     hub_cidrs: list[Cidr] = Field(default_factory=list)
-    """With hub: where it and its storage are. Default: every public address."""
+    """With all but volume: where the hub, store or registry is. Default: every public address."""
     token_secret: Name | None = None
     """With hub: a Secret that exists, with the hub's token as entry `token`, for models behind a licence.
     Default: none."""
     fetch_seconds: Annotated[Whole, limits(60, 86_400)] | None = None
-    """With hub: how long the download may take. Default: 3600."""
+    """With all but volume: how long the download may take, in seconds. Default: 3600."""
     storage: Annotated[Text, words("ephemeral", "claim", "new-claim")] | None = None
     """ephemeral: a volume per pod. claim: one that exists. new-claim: made here, shared by the pods.
     Default: ephemeral, which every cluster has."""

@@ -21,6 +21,7 @@ from effect_frames import (
 )
 
 PLACE = {"namespace": "monitoring", "port": 4318}
+BUCKET = {"source": "s3", "url": "s3://models/a", "region": "eu-central-1"}
 RANGE = {"cidr": "198.18.5.0/24", "port": 443}
 
 CASES: list[Case] = [
@@ -43,6 +44,7 @@ CASES: list[Case] = [
                 0.5,
                 {"gateway": {"egress": [PLACE], "otlpEndpoint": "http://a:4318"}},
             ),
+            "gateway.tlsSecret": "certificate",
             "gateway.egress": [PLACE],
             "gateway.egress.0.namespace": ("other", {"gateway": {"egress": [PLACE]}}),
             "gateway.egress.0.cidr": ("198.18.6.0/24", {"gateway": {"egress": [RANGE]}}),
@@ -120,6 +122,10 @@ CASES: list[Case] = [
                 "other",
                 {"weights": {"source": "volume", "path": "a", "storage": "claim", "claimName": "a"}},
             ),
+            "weights.url": ("s3://other/a", {"weights": BUCKET}),
+            "weights.region": ("eu-west-1", {"weights": BUCKET}),
+            "weights.endpoint": ("https://store.example", {"weights": BUCKET}),
+            "weights.credentialsSecret": ("store", {"weights": BUCKET}),
             "weights.hubUrl": "https://mirror.example",
             "weights.hubCidrs": ["198.18.5.0/24"],
             "weights.tokenSecret": "hub",
