@@ -50,6 +50,7 @@ class Row:
 _TGI_DURATIONS = tuple(0.0001 * 1.5**n for n in range(1, 36))
 _FIRST_TOKEN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _BETWEEN_TOKENS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 5)
+_QUEUE_WAIT = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _REQUEST = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 _THROUGHPUT = (1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
 _PERPLEXITY = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 1024)
@@ -137,6 +138,8 @@ TABLE: tuple[Row, ...] = (
         "Time from request to the engine's first token", ("route",), _FIRST_TOKEN),
     Row("berth_inter_token_latency_seconds", HISTOGRAM, OPERATIONAL, "seconds",
         "Time between two tokens of one request", buckets=_BETWEEN_TOKENS),
+    Row("berth_queue_wait_seconds", HISTOGRAM, OPERATIONAL, "seconds",
+        "Time that a request waited for an engine slot, also where none came in time", buckets=_QUEUE_WAIT),
     Row("berth_queue_depth", GAUGE, OPERATIONAL, "1", "Requests admitted and waiting for an engine slot"),
     Row("berth_running_requests", GAUGE, OPERATIONAL, "1", "Requests in an engine slot"),
     Row("berth_engine_slots", GAUGE, OPERATIONAL, "1", "Engine slots"),
@@ -144,8 +147,12 @@ TABLE: tuple[Row, ...] = (
     Row("berth_drain_limit_seconds", GAUGE, OPERATIONAL, "seconds",
         "Longest time from SIGTERM to the end, which the pod's grace is computed from"),
     Row("berth_engine_ready", GAUGE, OPERATIONAL, "1", "1 while the engine has proven that it answers"),
+    Row("berth_engine_wedged", GAUGE, OPERATIONAL, "1",
+        "1 while the engine says that it is well and answers no prompt"),
     Row("berth_engine_losses_total", COUNTER, OPERATIONAL, "1", "Times that a ready engine was lost"),
     Row("berth_draining", GAUGE, OPERATIONAL, "1", "1 from SIGTERM on"),
+    Row("berth_certificate_expires_timestamp_seconds", GAUGE, OPERATIONAL, "seconds since 1970",
+        "When the certificate that clients are shown ends", when="BERTH_TLS_CERT_FILE"),
     Row("berth_server_info", GAUGE, OPERATIONAL, "1", "What is served, always 1",
         ("model", "engine", "variant", "revision")),
     Row("berth_spans_dropped_total", COUNTER, OPERATIONAL, "1",

@@ -25,7 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from berth_serving.metric_table import BY_NAME, powers
+from berth_serving.metric_table import BY_NAME, COUNTER, powers
 from berth_serving.system_metrics import SystemCollector
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ OUTCOMES = (
     "ok", "validation", "authentication", "authorization", "content_filter", "overloaded", "not_ready",
     "generation", "drained", "client_gone", "too_large", "timeout", "not_found", "internal",
 )  # fmt: skip
+_FAILURES = ("validation", "overloaded", "generation", "not_ready", "drained", "internal")
 OTHER = "other"
 _MOST_KEYS = 100
 _SECONDS_PER_HOUR = 3600.0
@@ -129,7 +130,9 @@ class GatewayMetrics:
         self.prompt_tokens = counter("berth_prompt_tokens_total")
         self.generated_tokens = counter("berth_generated_tokens_total")
         self.perplexity = histogram("berth_perplexity")
+        self.queue_wait = histogram("berth_queue_wait_seconds")
         self.engine_ready = gauge("berth_engine_ready")
+        self.engine_wedged = gauge("berth_engine_wedged")
         self.engine_losses = counter("berth_engine_losses_total")
         self.draining = gauge("berth_draining")
         self.key_requests = counter("berth_key_requests_total")
@@ -214,7 +217,7 @@ class GatewayMetrics:
         return found
 
     def export(self, name: str, value: Callable[[], float]) -> None:
-        """Export a counter of the table that is read from somewhere when scraped."""
+        """Export a counter or gauge of the table that is read from somewhere when scraped."""
         self.registry.register(_Read(name, value))
 
     def render(self) -> bytes:
@@ -228,7 +231,9 @@ class _Read:
         self._value = value
 
     def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(self._name, BY_NAME[self._name].text, value=self._value())
+        row = BY_NAME[self._name]
+        family = CounterMetricFamily if row.kind == COUNTER else GaugeMetricFamily
+        yield family(self._name, row.text, value=self._value())
 
 
 class _Load:
@@ -269,7 +274,8 @@ class _TgiCounters:
     def __init__(self) -> None:
         self.count = 0
         self.success = 0
-        self.failure: dict[str, int] = {"validation": 0, "overloaded": 0, "generation": 0}
+        # From the first scrape on: a counter that begins with its first failure hides it from `rate`.
+        self.failure: dict[str, int] = dict.fromkeys(_FAILURES, 0)
 
     def render(self) -> bytes:
         samples = {

@@ -55,6 +55,7 @@ class Service:
         self.monitor = EngineMonitor(
             engine, settings, on_ready=self._on_ready, on_lost=self._on_lost, has_place=self._has_place
         )
+        metrics.engine_wedged.set_function(lambda: self.monitor.wedged)
         self.limits = Limits(
             model_id=settings.model_id,
             max_input_tokens=settings.max_input_tokens,
@@ -88,7 +89,10 @@ class Service:
                 await self._filter_prompt(asked, call)
                 request = await self._prepare(asked)
                 record.timing.validated = time.monotonic()
-                await place.take_slot(self.settings.queue_timeout)
+                try:
+                    await place.take_slot(self.settings.queue_timeout)
+                finally:
+                    self.metrics.queue_wait.observe(time.monotonic() - record.timing.validated)
                 # The engine may have been lost while this one waited for a slot of its own accord.
                 self.monitor.require_ready()
                 record.timing.started = time.monotonic()

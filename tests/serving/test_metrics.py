@@ -59,6 +59,13 @@ OURS = (
     "berth_prompt_tokens_total",
     "berth_generated_tokens_total",
     "berth_engine_losses_total",
+    "berth_engine_wedged",
+    "berth_queue_wait_seconds_count",
+    'tgi_request_failure{err="overloaded"}',
+    'tgi_request_failure{err="not_ready"}',
+    'tgi_request_failure{err="generation"}',
+    'tgi_request_failure{err="drained"}',
+    'tgi_request_failure{err="internal"}',
 )
 
 
@@ -80,6 +87,7 @@ def test_names_are_there_and_move(server: Any) -> None:
     assert moved("berth_generated_tokens_total") == moved("llm_token_count_sum") == 10
     assert moved("berth_prompt_tokens_total") == 2
     assert moved("berth_inter_token_latency_seconds_count") == 8
+    assert moved("berth_queue_wait_seconds_count") == 2
     assert moved('berth_time_to_first_token_seconds_count{route="/generate"}') == 1
     assert moved('berth_requests_total{outcome="validation",route="/generate"}') == 1
     for histogram in ("duration", "queue_duration", "inference_duration", "generated_tokens", "input_length"):
@@ -160,6 +168,7 @@ def declared(text: str) -> dict[str, tuple[str, str]]:
 def test_the_table_and_what_is_exported_are_the_same(tmp_path: Path) -> None:
     metrics = GatewayMetrics(everything_on(tmp_path), Admission(4, 16))
     metrics.export("berth_spans_dropped_total", lambda: 0)
+    metrics.export("berth_certificate_expires_timestamp_seconds", lambda: 0)
     found = declared(metrics.render().decode())
     assert [name for name in found if name not in BY_NAME] == []
     for name, (kind, said) in found.items():

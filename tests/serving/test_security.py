@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,6 +18,7 @@ from berth_serving.environment import SettingsError
 from berth_serving.gateway.certificate import Certificate
 from berth_serving.logs import JsonFormatter
 from berth_serving.redact import MOST_CHARACTERS, redacted
+from cryptography.x509 import load_pem_x509_certificate
 
 from tests.images.conftest import _certificate as make_certificate
 
@@ -81,7 +83,9 @@ def test_tls_is_spoken_and_a_new_certificate_counts_without_a_restart(
         mounted(folder, *second)
         until(lambda: peer(gateway.port) == der(second[0]), "the new certificate is shown")
         assert kept.get(url + "/info", headers=gateway.headers).status_code == 200, "kept connections go on"
-    assert httpx.get(f"http://127.0.0.1:{gateway.metrics_port}/metrics").status_code == 200
+    ends = gateway.metrics()["berth_certificate_expires_timestamp_seconds"]
+    shown = load_pem_x509_certificate(second[0].read_bytes())
+    assert datetime.fromtimestamp(ends, UTC) == shown.not_valid_after_utc
 
 
 @pytest.mark.parametrize("harm", ["absent", "no PEM", "another's key"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,15 @@ class Certificate:
         if settings.tls_cert_file is None or settings.tls_key_file is None:
             return None
         return cls(settings.tls_cert_file, settings.tls_key_file)
+
+    def expires(self) -> float:
+        """When the certificate ends, in seconds since 1970; NaN where its file cannot be read any more."""
+        try:
+            # The one reader of certificates in the standard library; OpenSSL's own, by a private name.
+            known = ssl._ssl._test_decode_cert(str(self._cert))  # type: ignore[attr-defined]  # noqa: SLF001
+        except (OSError, ValueError):
+            return math.nan
+        return float(ssl.cert_time_to_seconds(known["notAfter"]))
 
     async def watch(self) -> None:
         """Look for new files for ever."""

@@ -104,6 +104,8 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     service = Service(settings, engine, admission, metrics)
     gateway = Gateway(settings, service, keys)
     certificate = Certificate.of(settings)
+    if certificate is not None:
+        metrics.export("berth_certificate_expires_timestamp_seconds", certificate.expires)
     api = _Server(_config(gateway, settings, certificate))
     side = _Server(_config(MetricsApp(metrics, admission, gateway, Admin(settings, keys)), settings, None))
 
