@@ -21,7 +21,7 @@ from berth_images.errors import FetchError, MissingToolError
 from berth_images.store import Store, file_sha256, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from berth_catalogue.images import BaseSpec
 
@@ -119,6 +119,18 @@ def resolve(
         packages.append(DebianPackage(name, fields["Version"], fields["Architecture"], file, sha256))
     store.write_record("bases", base_key(spec), {"packages": [asdict(package) for package in packages]})
     return tuple(packages)
+
+
+def download(store: Store, spec: BaseSpec, names: Sequence[str], folder: Path) -> list[Path]:
+    """Fetch packages of a base's release alone, without what they depend on. Call it under the store's lock.
+
+    Raises:
+        MissingToolError, FetchError: as `resolve` does.
+    """
+    apt = _Apt(store, spec)
+    apt.update()
+    apt.download(sorted(names), folder)
+    return sorted(folder.glob("*.deb"))
 
 
 class _Apt:
