@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
-from berth_components import pods
+from berth_components import pod_identity, pods
 from berth_components.arguments import combine, filled
 from berth_components.model_server_gateway import FILTERS_DIR, TLS_DIR
 from berth_components.model_server_settings import ServerSettings
@@ -96,6 +96,8 @@ def _volumes(settings: ServerSettings, labels: Mapping[str, pulumi.Input[str]]) 
     if settings.extras.filters is not None:
         source = core.ConfigMapVolumeSourceArgs(name=combine(lambda name: f"{name}-filters", settings.name))
         volumes.append(core.VolumeArgs(name="filters", config_map=source))
+    if weights.identity == "eks":
+        volumes.append(pod_identity.token_volume())
     secrets = {
         "hub-token": weights.token_secret,
         "api-keys": api_keys_secret(settings),
@@ -149,12 +151,16 @@ def _fetcher(settings: ServerSettings) -> core.ContainerArgs:
         mounts += _mounts(manifest=MANIFEST_DIR)
     if weights.token_secret is not None:
         mounts += _mounts(hub_token=TOKEN_DIR)
+    environment = dict(weights.environment)
+    if weights.identity == "eks":
+        environment |= pod_identity.ENVIRONMENT
+        mounts.append(pod_identity.token_mount())
     return core.ContainerArgs(
         name="weights",
         image=weights.image,
         image_pull_policy="IfNotPresent",
         command=["python3", "-m", "berth_serving.weights"],
-        env=pods.environment(weights.environment),
+        env=pods.environment(environment),
         env_from=None if weights.env_secret is None else [_secret_variables(weights.env_secret)],
         resources=weights.resources,
         security_context=pods.restricted_container(),

@@ -75,6 +75,7 @@ class Weights:
         token_secret: Secret with what the fetcher shows, as a file.
         env_secret: Secret with what it shows, as variables.
         read_only: the volume is filled already and not written to.
+        identity: eks or gke, where the pod's own identity in the cloud opens the store.
         egress: where the pod may go for them; empty is nowhere.
         fetch_seconds: budget of the fetcher.
     """
@@ -85,6 +86,7 @@ class Weights:
     manifest: pulumi.Input[str] | None
     token_secret: pulumi.Input[str] | None
     env_secret: pulumi.Input[str] | None = None
+    identity: str | None = None
     read_only: bool
     egress: pulumi.Input[Sequence[networking.NetworkPolicyEgressRuleArgs]]
     fetch_seconds: pulumi.Input[int]
@@ -152,6 +154,7 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
         manifest=combine(_manifest, pins),
         token_secret=token,
         env_secret=env_secret,
+        identity=args.plain("identity", checks.choice(*_IDENTITIES)) if "identity" in args else None,
         read_only=kind == "volume",
         egress=[] if kind == "volume" else _egress(args, kind, hub),
         fetch_seconds=0 if kind == "volume" else seconds,

@@ -15,6 +15,7 @@ from berth_catalogue.weights_pins import PinnedFile, Pins
 from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import combine
 
+from berth_stacks import pools
 from berth_stacks.fields import Settings
 from berth_stacks.grounds import Pool
 from berth_stacks.pools import dns_of
@@ -209,6 +210,8 @@ def weights_args(at: Placed, pins: Mapping[str, Pins], image: str) -> dict[str, 
         return {"image": image, **given, **found}
     known = pins.get(at.model.model) or unpinned(at.model.model)
     found = {"source": "hub", "repo": known.repo, "revision": known.revision}
+    if given.pop("identity", False):
+        found["identity"] = pools.ground_of(at.site)
     return {"image": image, **found, "files": known.entries(), **given}
 
 

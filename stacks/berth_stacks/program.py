@@ -13,6 +13,7 @@ from berth_stacks.environment import Environment
 from berth_stacks.findings import announce
 from berth_stacks.load import Loaded, load
 from berth_stacks.references import KUBECONFIGS, POOLS
+from berth_stacks.weights_access import let_in
 
 HTTP, HTTPS = 80, 443
 
@@ -92,6 +93,7 @@ def _serve(
     keys = loaded.api_keys or (None if stack.api_keys_secret else build.NO_KEYS)
     given = build.Given(images, loaded.pins, keys)
     opts = place.options
+    let_in(at, namespace, place)
     server = ModelServer(at.name, build.server_args(stack, at, namespace, given, pool), opts)
     autoscaler: pulumi.Input[str] = ""
     if at.model.autoscaling:

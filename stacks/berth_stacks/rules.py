@@ -21,6 +21,10 @@ _SITE = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
 _POOL = re.compile(r"[a-z]([-a-z0-9]{0,17}[a-z0-9])?")
 
 
+_KNOWN_BY = {"s3": "eks", "gcs": "gke"}
+"""The ground whose pods have an identity that the store knows."""
+
+
 def broken_rules(
     stack: Stack, name: str, pins: Mapping[str, Pins], *, has_api_keys: bool
 ) -> Iterator[Problem]:
@@ -31,7 +35,7 @@ def broken_rules(
     yield from known
     if known:
         return  # what is served by what is not known, so nothing more can be said about it
-    placement = [*pool_problems(stack, name, pins), *sagemaker_problems(stack)]
+    placement = [*pool_problems(stack, name, pins), *sagemaker_problems(stack), *_identities(stack)]
     yield from placement
     # Of a model whose engine does not suit, no more can be said; of a setting, once is enough.
     said = {problem.path for problem in placement}
@@ -119,6 +123,21 @@ def _weights(stack: Stack) -> Iterator[Problem]:
             given, allowed = f"is missing, and {model.model} is behind a licence", "a Secret that exists"
             remedy = "its entry `token` is the hub's token of an account that accepted the licence"
             yield Problem((*path, "tokenSecret"), given, allowed, remedy)
+
+
+def _identities(stack: Stack) -> Iterator[Problem]:
+    for at in build.placed(stack):
+        weights = at.model.weights
+        if weights is None or not weights.identity:
+            continue
+        path: Path = ("models", at.model_key, "weights", "identity")
+        wanted = _KNOWN_BY.get(weights.source or "hub")
+        if wanted is None:
+            yield Problem(path, "is true", "it only with source s3 or gcs", "remove it")
+        elif pools.ground_of(at.site) != wanted:
+            given = f"is true, but site {at.site_key} is no {wanted} site of this stack"
+            remedy = "name a credentialsSecret, or give the account its role where the cluster is made"
+            yield Problem(path, given, f"it only at {wanted} sites", remedy)
 
 
 def _elsewhere(model: Model) -> bool:

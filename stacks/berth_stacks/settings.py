@@ -155,6 +155,9 @@ class Weights(Settings):
     credentials_secret: Name | None = None
     """With s3, gcs and oci: a Secret that exists, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
     key.json, or of type kubernetes.io/dockerconfigjson. Default: none, the files are public."""
+    identity: Flag | None = None
+    """With s3 on EKS, with gcs on GKE: whether the pods get an identity of their own, made here, that
+    reads the folder, or the bucket. Default: false."""
     path: Text | None = None
     """With source volume: folder of the files in it."""
     hub_url: Text | None = None

@@ -40,6 +40,7 @@ class Place:
         selectors: of pools that another stack makes: the labels of their nodes, as it says.
         storage_classes: by pool, where its machines take no volume of the cluster's default class.
         kubeconfig: how others reach a cluster that this stack makes; None where it makes none.
+        cluster: name of a cluster on EKS that this stack makes or joins.
         before: what must be there before a model server, and gone after it.
     """
 
@@ -48,6 +49,7 @@ class Place:
     selectors: Mapping[str, pulumi.Output[Mapping[str, str]]] = field(default_factory=dict)
     storage_classes: dict[str, str] = field(default_factory=dict)
     kubeconfig: pulumi.Output[str] | None = None
+    cluster: pulumi.Output[str] | None = None
     before: list[pulumi.Resource] = field(default_factory=list)
 
     def on(self, pool: str) -> build.OnPool:
@@ -166,7 +168,7 @@ def _eks(loaded: Loaded, key: str, site: Site) -> Place:
             key, cast("aws.EksClusterArgs", args), pulumi.ResourceOptions(provider=provider)
         )
     options = pulumi.ResourceOptions(providers={"aws": provider, "kubernetes": cluster.provider})
-    place = Place(options, kubeconfig=cluster.kubeconfig, before=[cluster])
+    place = Place(options, kubeconfig=cluster.kubeconfig, cluster=cluster.cluster_name, before=[cluster])
     auto_mode = cluster.scaling == "auto-mode"
     for name, pool in site.pools.items():
         further: dict[str, Any] = {

@@ -276,6 +276,17 @@ ALONE: dict[str, Alone] = {
             "models.chat": {**GPU_MODEL},
         },
     ),
+    "models.*.weights.identity": Alone(
+        True,
+        "models.chat.weights.identity",
+        {
+            "sites.here": {
+                **EKS,
+                "pools": {"main": {"accelerator": "nvidia-l4", "machineType": "g6.2xlarge", "max": 4}},
+            },
+            "models.chat": {**GPU_MODEL, "weights": BUCKET},
+        },
+    ),
     "models.*.service.annotations": Alone(
         {"networking.gke.io/load-balancer-type": "Internal"}, "models.chat.service.annotations", audible=True
     ),

@@ -15,9 +15,9 @@ from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.networking import v1 as networking
 from pulumi_kubernetes.policy import v1 as policy
 
-from berth_components import checks, network, pods
+from berth_components import checks, network, pod_identity, pods
 from berth_components.arguments import ArgumentError, Arguments, combine
-from berth_components.aws import autoscaler_rbac, pod_identity
+from berth_components.aws import autoscaler_rbac
 from berth_components.aws import checks as aws_checks
 from berth_components.aws.nodes import AUTOSCALER_TAG
 from berth_components.aws.shared import (

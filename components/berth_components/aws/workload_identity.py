@@ -56,7 +56,8 @@ class EksWorkloadIdentity(pulumi.ComponentResource):
 
     role_arn: pulumi.Output[str]
     """The role; known once the association is there. EKS lets it take effect some seconds later, and a pod
-    that is made before never gets it: make it anew, or say in its manifest what EKS adds (`pod_identity`)."""
+    that is made before never gets it: make it anew, or say in its manifest what EKS adds
+    (`berth_components.pod_identity`)."""
 
     def __init__(
         self, name: str, args: EksWorkloadIdentityArgs, opts: pulumi.ResourceOptions | None = None
