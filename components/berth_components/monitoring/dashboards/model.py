@@ -1,0 +1,96 @@
+"""What a dashboard is, before it becomes Grafana's JSON: panels with queries, in sections. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from berth_components.monitoring.facts import GATEWAY
+
+
+class Kind(StrEnum):
+    """How a panel shows its values."""
+
+    LINES = "timeseries"
+    NUMBER = "stat"
+    TABLE = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One expression of PromQL, and what its series are called.
+
+    Attributes:
+        expr: PromQL; `$site`, `$model`, `$variant` and `$__rate_interval` are filled in.
+        legend: name of a series, with `{{label}}`; in a table, the column's title.
+        line: whether it is a limit to compare with, drawn dashed.
+    """
+
+    expr: str
+    legend: str = ""
+    line: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One panel.
+
+    Attributes:
+        title: what it shows, in few words; unique in its dashboard.
+        text: what it means and how to read it, in plain words.
+        unit: Grafana's name of the values' unit.
+        queries: what is asked.
+        kind: how the values are shown.
+        sources: scrape jobs that its series come from; it is shown where all are deployed.
+        needs: what else has to be there for it to have data, in plain words; "" is nothing.
+        gate: PromQL that yields a value where that is there; "" where nothing tells.
+        slo: name of the objective whose threshold is drawn, where one is.
+        limits: values above which it turns orange and red; below, where the second is the smaller.
+        width: columns of 24.
+        stacked: whether lines add up.
+    """
+
+    title: str
+    text: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    kind: Kind = Kind.LINES
+    sources: tuple[str, ...] = (GATEWAY,)
+    needs: str = ""
+    gate: str = ""
+    slo: str = ""
+    limits: tuple[float, float] | None = None
+    width: int = 8
+    stacked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Panels under one heading."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """One page.
+
+    Attributes:
+        name: of its file, and after `berth-` its uid.
+        title: for people.
+        text: which questions it answers.
+        sections: what is on it.
+        variables: of `site`, `model`, `variant`: those that its queries use.
+    """
+
+    name: str
+    title: str
+    text: str
+    sections: tuple[Section, ...]
+    variables: tuple[str, ...] = ("site", "model", "variant")
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        """All of its panels, in order."""
+        return tuple(panel for section in self.sections for panel in section.panels)

@@ -1,0 +1,106 @@
+"""Which series and labels an expression of PromQL names, by its syntax tree: unknown ones are errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import promql_parser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Series = "Mapping[str, frozenset[str]]"
+_FILLED = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h"}
+_MADE = {"label_replace": 1, "label_join": 1}
+_EVERYWHERE = frozenset({"job", "instance", "__name__"})
+
+
+class UnknownNameError(AssertionError):
+    """An expression names what nothing exports."""
+
+
+def filled(expr: str) -> str:
+    """The expression as a dashboard would ask it, with variables filled in."""
+    for variable, value in _FILLED.items():
+        expr = expr.replace(variable, value)
+    return expr
+
+
+def series_in(expr: str) -> set[str]:
+    """The names of all series."""
+    return {name for name, _ in _selectors(promql_parser.parse(filled(expr)))}
+
+
+def check(expr: str, known: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Labels that the expression's result can have.
+
+    Raises:
+        UnknownNameError: a series that is not known, or a label that it does not carry.
+    """
+    return _labels(promql_parser.parse(filled(expr)), known, expr)
+
+
+def _selectors(node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node.name, node
+    elif isinstance(node, promql_parser.MatrixSelector):
+        yield node.vector_selector.name, node.vector_selector
+    elif isinstance(node, promql_parser.BinaryExpr):
+        yield from _selectors(node.lhs)
+        yield from _selectors(node.rhs)
+    elif isinstance(node, promql_parser.Call):
+        for one in node.args:
+            yield from _selectors(one)
+    elif hasattr(node, "expr"):
+        yield from _selectors(node.expr)
+
+
+def _labels(node: Any, known: Mapping[str, frozenset[str]], whole: str) -> frozenset[str]:
+    if isinstance(node, promql_parser.MatrixSelector):
+        node = node.vector_selector
+    if isinstance(node, promql_parser.VectorSelector):
+        if node.name not in known:
+            raise UnknownNameError(f"nothing exports {node.name}: {whole}")
+        carried = known[node.name] | _EVERYWHERE
+        _within({one.name for one in node.matchers.matchers}, carried, whole)
+        return carried
+    if isinstance(node, promql_parser.AggregateExpr):
+        inner = _labels(node.expr, known, whole)
+        named = frozenset(node.modifier.labels) if node.modifier else frozenset()
+        _within(named, inner, whole)
+        without = node.modifier and node.modifier.type == promql_parser.AggModifierType.Without
+        return inner - named if without else named
+    if isinstance(node, promql_parser.BinaryExpr):
+        return _joined(node, known, whole)
+    if isinstance(node, promql_parser.Call):
+        inner = [_labels(one, known, whole) for one in node.args]
+        made = {node.args[1].val} if node.func.name in _MADE else set()
+        return frozenset().union(*inner, made)
+    if hasattr(node, "expr"):  # parentheses, a sign, a subquery
+        return _labels(node.expr, known, whole)
+    return frozenset()
+
+
+def _joined(node: Any, known: Mapping[str, frozenset[str]], whole: str) -> frozenset[str]:
+    left, right = _labels(node.lhs, known, whole), _labels(node.rhs, known, whole)
+    matching = node.modifier.matching if node.modifier else None
+    if matching is not None:
+        named = frozenset(matching.labels)
+        _within(named, left, whole)
+        _within(named, right, whole)
+        _within(node.modifier.group_labels or (), left | right, whole)
+    if str(node.op) == "or":
+        return left | right
+    number = (promql_parser.NumberLiteral,)
+    if matching is None and not isinstance(node.lhs, number) and not isinstance(node.rhs, number):
+        lost = left ^ right
+        scalar = not left or not right
+        if lost - _EVERYWHERE and not scalar:
+            raise UnknownNameError(f"both sides never have the same labels ({sorted(lost)} differ): {whole}")
+    return left | right
+
+
+def _within(named: Any, carried: frozenset[str], whole: str) -> None:
+    unknown = set(named) - carried
+    if unknown:
+        raise UnknownNameError(f"no label {', '.join(sorted(unknown))} there ({sorted(carried)}): {whole}")
