@@ -345,3 +345,23 @@ def test_a_request_that_is_wrong_in_itself_is_refused(tmp_path: Path) -> None:
 def test_nothing_secret_shows_in_a_request() -> None:
     request = RunRequest(Path(os.curdir), "demo", "dev", {"demo:key": "canary-123"}, frozenset({"demo:key"}))
     assert "canary-123" not in repr(request)
+
+
+async def test_a_component_that_holds_other_resources(offline: Offline) -> None:
+    """The SDK then asks for them by their URNs, a component's with the outputs that it registered."""
+    report = await offline("""
+        class Group(pulumi.ComponentResource):
+            child: pulumi.Output
+            inner: pulumi.Output
+            def __init__(self, name, child, inner=None, opts=None):
+                super().__init__("demo:index:Group", name, {"child": child, "inner": inner}, opts)
+                self.register_outputs({"mark": name})
+        one = k8s.core.v1.ConfigMap("one", metadata={"name": "one", "namespace": "n"}, data={"a": "b"})
+        there = k8s.core.v1.ConfigMap.get("there", "n/there")
+        outer = Group("outer", one, Group("inner", there))
+        pulumi.export("data", outer.child.apply(lambda child: child.data["a"]))
+        pulumi.export("id", outer.child.apply(lambda child: child.id))
+    """)
+    assert report.ok, render(report)
+    assert report.outputs == {"data": "b", "id": "n/one"}
+    assert report.summary == {"create": 1, "read": 1}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _KUBERNETES = "kubernetes:"
 _PROVIDERS = "pulumi:providers:"
 _REFERENCE = "pulumi:pulumi:StackReference"
+_GET = "pulumi:pulumi:getResource"
 _PROVIDER_ID = "berth"  # provider resources have no object, so any fixed id will do
 _EXIT_SECONDS = 15.0  # between the program's last word and its exit: threads and atexit handlers
 _LACKING = "the deployer does not support; run this stack with the Pulumi CLI"
@@ -78,6 +79,7 @@ class Session:
         self._unanswered = foreign.Unanswered()
         self.resources: dict[str, Resource] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self._answers: dict[str, tuple[str, dict[str, Any]]] = {}
         self.steps: dict[str, Step] = {}
         self.declared: dict[str, dict[Any, str]] = {}
         self.providers: dict[str, Provider] = {}
@@ -138,6 +140,8 @@ class Session:
         """The outputs of a component or of the stack."""
         if self.watch is not None:
             self.watch.registered(urn, outputs)
+        ident, known = self._answers.get(urn, ("", {}))
+        self._answers[urn] = (ident, known | outputs)
         if urns.type_of(urn) == urns.STACK:
             self.outputs = outputs
             self.context.redactor.add_secrets(outputs)
@@ -148,6 +152,8 @@ class Session:
         Raises:
             Refused: it cannot be left unknown either.
         """
+        if token == _GET:
+            return self._get(str(args.get("urn")))
         if not self.dry_run or token.startswith((_KUBERNETES, "pulumi:")):
             raise self._provoke(
                 f"the function {token} needs a Pulumi plugin, which the deployer does not run"
@@ -157,6 +163,17 @@ class Session:
         if result is None:
             self._unanswered.add(token, args)
         return result
+
+    def _get(self, urn: str) -> Mapping[str, Any]:
+        """A resource of this run, for a program that was handed a reference to it.
+
+        Raises:
+            Refused: there is none.
+        """
+        if urn not in self._answers:
+            raise self._provoke(f"the program asks for {urn}, which it did not register in this run")
+        ident, outputs = self._answers[urn]
+        return {"urn": urn, "id": ident, "state": outputs}
 
     def refuse_call(self, token: str) -> Refused:
         """Why a method of a remote component is not called."""
@@ -201,6 +218,7 @@ class Session:
                 self.steps[urn] = done.step
             self._fail(error, urn)
             return response(urn, "", {}, failed=True)
+        self._answers[urn] = (ident, outputs)
         return response(urn, ident, outputs)
 
     def _fail(self, error: DeployError, urn: str) -> None:
@@ -306,6 +324,7 @@ class Session:
             outputs = {}
         self.context.redactor.add_secrets(outputs)
         ident = "" if request.id == UNKNOWN.value else request.id
+        self._answers[urn] = (ident, outputs)
         return resource_pb2.ReadResourceResponse(urn=urn, id=ident, properties=encode(outputs))
 
     async def _read_object(self, resource: Resource, ident: str) -> dict[str, Any]:
