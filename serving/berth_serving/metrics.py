@@ -41,7 +41,9 @@ OUTCOMES = (
     "ok", "validation", "authentication", "authorization", "content_filter", "overloaded", "not_ready",
     "generation", "drained", "client_gone", "too_large", "timeout", "not_found", "internal",
 )  # fmt: skip
-_FAILURES = ("validation", "overloaded", "generation", "not_ready", "drained", "internal")
+_FAILURES = (
+    *("validation", "content_filter", "overloaded", "not_ready", "generation", "drained", "internal"),
+)
 OTHER = "other"
 _MOST_KEYS = 100
 _SECONDS_PER_HOUR = 3600.0

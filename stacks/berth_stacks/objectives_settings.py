@@ -86,6 +86,8 @@ class ObjectivesSettings(Settings):
     """A release's behaviour to compare with instead. Default: the past days."""
     drift_distance: Annotated[float, _checked("drift_distance", _range(0, 1))] = 0.2
     """How far apart two distributions may be, from 0 to 1. Default: 0.2."""
+    drift_share: Annotated[float, _checked("drift_share", _range(0, 1))] = 0.05
+    """How far a share of refusals or of a filter's decisions may move. Default: 0.05."""
     least_answers: Annotated[int, _checked("least_answers", _range(10, 1_000_000))] = 200
     """Answers in the last hour before drift is judged. Default: 200."""
 

@@ -61,6 +61,8 @@ class Server:
         spot: whether its pool's machines can be taken away.
         priced: whether a replica's cost per hour is told to the gateway.
         filtered: whether the gateway has filters.
+        refusals: whether one of them, of category `refusal`, looks at answers: what counts refusals.
+        tls: whether the gateway speaks TLS by a certificate of its own.
         startup_seconds: budget for loading the model.
     """
 
@@ -82,6 +84,8 @@ class Server:
     spot: bool = False
     priced: bool = False
     filtered: bool = False
+    refusals: bool = False
+    tls: bool = False
     startup_seconds: int = 60
 
     @property
@@ -109,12 +113,17 @@ class Parts:
         absent: of those that are not: why, for whoever asks what is not watched.
         scrape_seconds: how often each is scraped.
         evaluation_seconds: how often rules are evaluated.
+        remote_write: whether Prometheus sends its series elsewhere, too.
+        pending_scale: what the time is multiplied by that an alert's condition must last (`for`). 1 is for
+            production; less only where somebody is watching, such as a test. Windows of rates stay.
     """
 
     jobs: frozenset[str]
     absent: Mapping[str, str] = field(default_factory=dict)
     scrape_seconds: int = 15
     evaluation_seconds: int = 15
+    remote_write: bool = False
+    pending_scale: float = 1.0
 
     def has(self, job: str) -> bool:
         """Whether a scrape job is there."""

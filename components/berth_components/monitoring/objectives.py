@@ -110,7 +110,8 @@ class Objectives:
         baseline_days: days whose behaviour the last hour is compared with.
         baseline: a release's behaviour to compare with instead.
         drift_distance: how far two distributions may be apart: the largest difference of their cumulative
-            shares (Kolmogorov and Smirnov's), or of two shares.
+            shares (Kolmogorov and Smirnov's).
+        drift_share: how far a share may move: of refusals, of a filter's decisions.
         least_answers: answers in the last hour before drift is judged.
     """
 
@@ -130,6 +131,7 @@ class Objectives:
     baseline_days: int = 7
     baseline: Baseline | None = None
     drift_distance: float = 0.2
+    drift_share: float = 0.05
     least_answers: int = 200
 
     def __post_init__(self) -> None:
@@ -194,6 +196,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "least_failures": checks.whole_number(1, 1000, "bad events"),
     "baseline_days": checks.whole_number(1, 30, "days"),
     "drift_distance": checks.number(0, 1, "(a difference of shares)"),
+    "drift_share": checks.number(0, 1, "(a difference of shares)"),
     "least_answers": checks.whole_number(10, 1_000_000, "answers"),
 }
 """The check of each objective, as the settings of stacks use it, too."""
