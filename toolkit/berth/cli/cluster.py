@@ -29,7 +29,7 @@ def _cluster(name: str) -> Cluster:
 
 @click.group()
 def cluster() -> None:
-    """Handle the local Kubernetes: one real node, made from packages.
+    """Handle the local Kubernetes: real nodes, made from packages.
 
     `berth up local` uses the cluster `berth` and starts it by itself.
     """
@@ -141,3 +141,64 @@ def kubectl(words: tuple[str, ...]) -> None:
         name, words = words[1], words[2:]
     command = list(_cluster(name).kubectl_command(*words))
     os.execv(command[0], command)  # noqa: S606 - the terminal is handed over, as kubectl expects
+
+
+@cluster.group()
+def node() -> None:
+    """Handle further nodes of the local Kubernetes.
+
+    Each is a sandbox of its own with containerd, kubelet and kube-proxy; all
+    share this machine's processors and memory. The first node stays.
+    """
+
+
+@node.command("add")
+@name_option
+@click.option("--count", default=1, show_default=True, type=click.IntRange(min=1, max=31), help="How many.")
+@click.option("--pool", default="", metavar="NAME", help="Value of their label berth.dev/pool.")
+@click.option(
+    "--simulated-gpus",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="GPUs of each for the scheduler; no hardware behind them.",
+)
+def node_add(name: str, count: int, pool: str, simulated_gpus: int) -> None:
+    """Add nodes with the images of the first one."""
+    progress = ClusterProgress(Console(), "cluster")
+    made = _cluster(name).add_nodes(count, pool=pool, simulated_gpus=simulated_gpus, progress=progress)
+    gpus = f", {simulated_gpus} simulated GPUs each" if simulated_gpus else ""
+    click.echo(f"added to the cluster {name}: {', '.join(made)}{gpus}")
+
+
+@node.command("remove")
+@name_option
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+@click.option(
+    "--timeout", default=120.0, show_default=True, type=click.FloatRange(min=0), help="Seconds for its pods."
+)
+@click.option("--force", is_flag=True, help="End its pods at once, whatever their budgets say.")
+def node_remove(name: str, nodes: tuple[str, ...], timeout: float, *, force: bool) -> None:
+    """Cordon, drain and remove each NODE."""
+    progress = ClusterProgress(Console(), "cluster")
+    for one in nodes:
+        _cluster(name).remove_node(one, seconds=timeout, force=force, progress=progress)
+        click.echo(f"removed from the cluster {name}: {one}")
+
+
+@node.command("list")
+@name_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def node_list(name: str, *, as_json: bool) -> None:
+    """List the nodes; exit code 1 where one is not ready."""
+    found = _cluster(name).nodes()
+    if as_json:
+        click.echo(json.dumps([one.to_json() for one in found], indent=2))
+    else:
+        for one in found:
+            what = [one.address, "ready" if one.ready else f"not ready: {one.detail}"]
+            what += [f"pool {one.pool}"] if one.pool else []
+            what += [f"{one.simulated_gpus} simulated GPUs"] if one.simulated_gpus else []
+            click.echo(f"{one.name}  {', '.join(what)}")
+    if not all(one.ready for one in found):
+        raise click.exceptions.Exit(1)

@@ -23,6 +23,7 @@ from .errors import (
     DownloadError,
     ImageError,
     MissingToolError,
+    NodeBusyError,
     NoSpaceError,
     NotPossibleHereError,
     NotRootError,
@@ -35,6 +36,7 @@ from .preflight import Finding, preflight
 from .progress import SILENT, Progress, Step
 from .pyvenv import tool_venv
 from .units import RunningProcess
+from .workers import NodeInfo
 
 __all__ = [
     "DEFAULT_HPA_SYNC_SECONDS",
@@ -55,6 +57,8 @@ __all__ = [
     "ImageError",
     "MissingToolError",
     "NoSpaceError",
+    "NodeBusyError",
+    "NodeInfo",
     "NotPossibleHereError",
     "NotRootError",
     "Packages",

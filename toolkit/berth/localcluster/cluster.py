@@ -7,16 +7,16 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import lifecycle, preflight, units
+from . import lifecycle, preflight, units, workers
 from .addons import METRICS_SERVER, OPTIONAL
 from .build import build_binaries, build_metrics_server, built_binaries, kubernetes_version
-from .config import Config, choose, reclaim
+from .config import Config, Worker, choose, reclaim
 from .errors import ApiError, ClusterError, ClusterNotRunningError
 from .health import dns_problem, node_problem
 from .images import ScratchImage, Store
-from .lifecycle import Parts
 from .locks import locked
 from .packages import fetch_packages, unpacked
+from .parts import Parts
 from .paths import ClusterPaths, clusters_folder
 from .progress import SILENT, Progress
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .addresses import Node
     from .units import RunningProcess
+    from .workers import NodeInfo
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Status:
 
 
 class Cluster:
-    """A real one-node Kubernetes on this machine, known by its name; making the object changes nothing.
+    """A real Kubernetes on this machine, known by its name; making the object changes nothing.
 
     Args:
         name: lower-case letters, digits and hyphens, at most 40.
@@ -221,19 +222,23 @@ class Cluster:
             ImageError: it is no image archive, or its image has no name.
             ClusterNotRunningError: the cluster does not run.
         """
-        return self._store().add(archive)
+        names: Sequence[str] = ()
+        for store in self._stores():
+            names = store.add(archive)
+        return names
 
     def has_image(self, reference: str) -> bool:
-        """Whether the node has an image of that very name (`registry/name:tag`)."""
-        return self._store().has(reference)
+        """Whether every node has an image of that very name (`registry/name:tag`)."""
+        return all(store.has(reference) for store in self._stores())
 
     def images(self) -> Sequence[str]:
-        """The names of all images that the node has."""
-        return self._store().references()
+        """The names of all images that the first node has."""
+        return self._stores()[0].references()
 
     def remove_image(self, *references: str) -> None:
-        """Remove images by name; one that is not there is no error."""
-        self._store().remove(references)
+        """Remove images by name from every node; one that is not there is no error."""
+        for store in self._stores():
+            store.remove(references)
 
     def ensure_addon(self, name: str, progress: Progress = SILENT) -> None:
         """Add an optional part, building it when it is first asked for; `metrics-server` is the only one.
@@ -242,7 +247,7 @@ class Cluster:
         """
         if name not in OPTIONAL:
             raise ValueError(f"addon {name!r}: want one of {', '.join(OPTIONAL)}")
-        self._store()
+        self._stores()
         with locked(self.paths.lock, f"adding {name} to the cluster {self.name!r}"):
             parts = self._parts()
             if name not in parts.config.addons:
@@ -262,11 +267,71 @@ class Cluster:
         """
         if count < 0:
             raise ValueError(f"count={count}: want 0 or more simulated GPUs")
-        self._store()
+        self._stores()
         with locked(self.paths.lock, f"simulating GPUs in the cluster {self.name!r}"):
             config = dataclasses.replace(self._config(), simulated_gpus=count)
             config.write(self.paths)
             lifecycle.apply_gpus(self._parts())
+
+    def add_nodes(
+        self,
+        count: int = 1,
+        *,
+        pool: str = "",
+        simulated_gpus: int = 0,
+        wait: bool = True,
+        progress: Progress = SILENT,
+    ) -> Sequence[str]:
+        """Add nodes, with the images of the first one; returns their names.
+
+        Args:
+            count: how many, beside each other.
+            pool: the value of their label `berth.dev/pool`.
+            simulated_gpus: GPUs that the scheduler sees on each; they are labelled as simulated, and tainted
+                as GPU nodes are. Processors and memory are this machine's, and shared by all its nodes.
+            wait: until pods can run; without, until the scheduler knows their capacity.
+            progress: told about steps.
+
+        Raises:
+            ClusterNotRunningError, ClusterStartError: the cluster, or a new node, does not run.
+        """
+        if count < 1 or simulated_gpus < 0:
+            raise ValueError(f"count={count}, simulated_gpus={simulated_gpus}: want 1 or more, 0 or more")
+        with locked(self.paths.lock, f"adding nodes to the cluster {self.name!r}"):
+            parts = self._parts()
+            self._require_running(parts)
+            wanted = [Worker(index, pool, simulated_gpus) for index in workers.free_indices(parts, count)]
+            return [one.name for one in workers.add(parts, wanted, progress, wait=wait)]
+
+    def remove_node(
+        self, name: str, *, seconds: float = 120.0, force: bool = False, progress: Progress = SILENT
+    ) -> None:
+        """Cordon, drain and remove a node that `add_nodes` made, with its processes and mounts.
+
+        Args:
+            name: the node's name.
+            seconds: how long pods may take to leave.
+            force: end its pods at once instead.
+            progress: told about steps.
+
+        Raises:
+            ClusterError: there is no such node, or it is the first one, which stays.
+            NodeBusyError: pods did not leave; it takes pods again.
+        """
+        with locked(self.paths.lock, f"removing a node from the cluster {self.name!r}"):
+            parts = self._parts()
+            self._require_running(parts)
+            first, *others = parts.nodes
+            found = next((one for one in others if one.name == name), None)
+            if found is None:
+                why = "it is the first node and stays" if name == first.name else "there is no such node"
+                known = ", ".join(one.name for one in others) or "none"
+                raise ClusterError(f"node {name!r}: {why}; nodes that can be removed: {known}")
+            workers.remove(parts, found, progress, seconds=seconds, force=force)
+
+    def nodes(self) -> Sequence[NodeInfo]:
+        """Every node, the first one first."""
+        return workers.listed(self._parts())
 
     def processes(self) -> Sequence[RunningProcess]:
         """The cluster's own processes that run now, without its pods'."""
@@ -312,14 +377,17 @@ class Cluster:
             )
         return Parts(self.name, self._config(), self.paths, binaries, packages)
 
-    def _store(self) -> Store:
+    def _stores(self) -> Sequence[Store]:
+        """The images of each node, the first node's first."""
         parts = self._parts()
-        one = parts.nodes[0]
-        if parts.node_unit(one).head() is None:
+        self._require_running(parts)
+        return [parts.store(one) for one in parts.nodes]
+
+    def _require_running(self, parts: Parts) -> None:
+        if parts.node_unit(parts.nodes[0]).head() is None:
             raise ClusterNotRunningError(
                 f"the cluster {self.name!r} does not run; `berth cluster start --name {self.name}` starts it"
             )
-        return parts.store(one)
 
 
 def _problems(parts: Parts) -> list[str]:

@@ -18,6 +18,18 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A node beside the first one."""
+
+    index: int
+    """Its place in the plan, from 2."""
+    pool: str = ""
+    """The value of its label berth.dev/pool; none where it is empty."""
+    simulated_gpus: int = 0
+    """GPUs that the scheduler sees; there is no hardware behind them."""
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings that a cluster was made or last started with."""
 
@@ -26,6 +38,7 @@ class Config:
     egress: bool = False
     simulated_gpus: int = 0
     addons: tuple[str, ...] = ()
+    workers: tuple[Worker, ...] = ()
     version: int = _VERSION
 
     @classmethod
@@ -42,7 +55,8 @@ class Config:
                     f"{paths.config} is of version {content['version']}, this berth knows {_VERSION}: "
                     f"delete the cluster with the berth that made it, or use that one"
                 )
-            return cls(**{**content, "addons": tuple(content["addons"])})
+            workers = tuple(Worker(**worker) for worker in content.get("workers", ()))
+            return cls(**{**content, "addons": tuple(content["addons"]), "workers": workers})
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:

@@ -13,6 +13,7 @@ ClusterError                 anything below; its text names what, why and the ne
 ├── ClusterNameError         the name cannot be one
 ├── ClusterNotRunningError   asked of a cluster that is stopped, broken or was never started
 ├── ClusterStartError        a part did not come up in time; carries its last log lines
+├── NodeBusyError            a node cannot be removed yet: pods do not leave it
 ├── CleanupError             something of the cluster could not be removed
 ├── ApiError                 the API server answered with an error, or not at all
 └── ImageError               an image could not be imported, or is not there
@@ -71,6 +72,10 @@ class ClusterNotRunningError(ClusterError):
 
 class ClusterStartError(ClusterError):
     """A part of the cluster did not come up in time."""
+
+
+class NodeBusyError(ClusterError):
+    """Pods did not leave a node in time."""
 
 
 class CleanupError(ClusterError):

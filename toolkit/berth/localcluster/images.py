@@ -93,7 +93,8 @@ class Store:
     ctr: Path
     socket: Path
 
-    def _command(self, *words: str) -> list[str]:
+    def command(self, *words: str) -> list[str]:
+        """The command line that asks this containerd."""
         return [str(self.ctr), "--address", str(self.socket), "--namespace", _NAMESPACE, *words]
 
     def answers(self) -> bool:
@@ -107,12 +108,22 @@ class Store:
 
     def references(self) -> list[str]:
         """The names of all images, without the ones that are only a digest."""
-        listed = run(*self._command("images", "list", "--quiet")).split()
+        listed = run(*self.command("images", "list", "--quiet")).split()
         return sorted(name for name in listed if not name.startswith("sha256:") and "@" not in name)
+
+    def digests(self) -> dict[str, str]:
+        """Name -> digest of every image, without the ones whose name is only a digest."""
+        lines = run(*self.command("images", "list")).splitlines()[1:]
+        named = {words[0]: words[2] for line in lines if len(words := line.split()) > 2}  # noqa: PLR2004 - columns
+        return {
+            name: digest
+            for name, digest in named.items()
+            if not name.startswith("sha256:") and "@" not in name
+        }
 
     def has(self, reference: str) -> bool:
         """Whether there is an image of that very name."""
-        return reference in run(*self._command("images", "list", "--quiet", f"name=={reference}")).split()
+        return reference in run(*self.command("images", "list", "--quiet", f"name=={reference}")).split()
 
     def add(self, archive: Path) -> list[str]:
         """Import a `docker save` or OCI archive and return the names that it brought, in the archive's order.
@@ -123,7 +134,7 @@ class Store:
         expected = references_in(archive)
         with archive.open("rb") as file:
             done = subprocess.run(
-                self._command("images", "import", "-"),
+                self.command("images", "import", "-"),
                 stdin=file,
                 capture_output=True,
                 text=True,
@@ -142,7 +153,7 @@ class Store:
     def remove(self, references: Sequence[str]) -> None:
         """Remove images by name; one that is not there is no error."""
         if present := [reference for reference in references if self.has(reference)]:
-            run(*self._command("images", "remove", "--sync", *present))
+            run(*self.command("images", "remove", "--sync", *present))
 
 
 def references_in(archive: Path) -> list[str]:

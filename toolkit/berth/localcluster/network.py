@@ -133,7 +133,7 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
     if not file.exists() or not _is_namespace(file):
         file.touch()
         run("unshare", f"--net={file}", "true")
-    inside = ("nsenter", f"--net={file}")
+    inside = _inside(node)
     if not link_exists(node.veth):
         run("ip", "link", "add", node.veth, "type", "veth", "peer", "name", "eth0", "netns", file)
     _batch([f"link set {node.veth} master {plan.bridge}", f"link set {node.veth} up"])
@@ -157,6 +157,34 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
         # So that this machine's processes, the API server among them, reach Services too.
         routes.append(f"route replace {plan.services} via {node.address} proto {ROUTE_PROTOCOL}")
     _batch(routes)
+
+
+def join(node: Node, nodes: Sequence[Node]) -> None:
+    """Tell the other nodes of the cluster where the pods of a new one are."""
+    for other in nodes:
+        if other != node and is_connected(other):
+            _batch([f"route replace {node.pods} via {node.address}"], *_inside(other))
+
+
+def leave(node: Node, nodes: Sequence[Node]) -> None:
+    """Remove what a node has: its namespace, its cable, and the routes to its pods."""
+    absent = 2
+    for other in nodes:
+        if other != node and is_connected(other):
+            run(*_inside(other), "ip", "route", "delete", str(node.pods), accept=(0, absent))
+    file = namespace_file(node)
+    if file.exists():
+        if _is_namespace(file):
+            run("umount", file)
+        file.unlink()
+    if link_exists(node.veth):
+        with contextlib.suppress(CommandError):  # it goes with its namespace, maybe just now
+            run("ip", "link", "delete", node.veth)
+    run("ip", "route", "delete", str(node.pods), "proto", ROUTE_PROTOCOL, accept=(0, absent))
+
+
+def _inside(node: Node) -> tuple[str, str]:
+    return "nsenter", f"--net={namespace_file(node)}"
 
 
 def _ensure_node_rules(plan: Plan, inside: tuple[str, str], *, egress: bool) -> None:

@@ -54,6 +54,11 @@ def socket(node: Node) -> Path:
     return run_folder(node.slot) / f"node{node.index}.sock"
 
 
+def containerd_root(paths: ClusterPaths, node: Node) -> Path:
+    """The folder that the node's containerd has as /var/lib/containerd."""
+    return paths.node(node.index) / "containerd"
+
+
 def unit(node: Node, paths: ClusterPaths, binaries: Binaries, packages: Packages) -> Unit:
     """The node's unit; its network namespace and its settings must exist before it starts."""
     folder = paths.node(node.index)

@@ -110,6 +110,11 @@ class ClusterPaths:
         """Image archives that we write ourselves."""
         return self.root / "images"
 
+    @property
+    def warm_images(self) -> Path:
+        """Images laid ready for further nodes, a folder per set."""
+        return self.root / "warm-images"
+
     def node(self, index: int) -> Path:
         """The folder of node ``index`` (from 1)."""
         return self.root / f"node{index}"
