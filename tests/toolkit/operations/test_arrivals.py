@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 from berth.operations.load.arrivals import LATE_SECONDS, drive, offsets
+from berth.operations.load.profiles import Step
 
 
 class VirtualClock:
@@ -25,15 +26,15 @@ class VirtualClock:
 
 
 def test_constant_arrivals_are_evenly_spaced_and_all_there() -> None:
-    assert list(offsets("constant", 4.0, 1.0, 0)) == [0.0, 0.25, 0.5, 0.75]
-    assert len(list(offsets("constant", 7.0, 3600.0, 0))) == 7 * 3600
-    assert list(offsets("constant", 0.1, 5.0, 0)) == [0.0]
+    assert list(offsets("constant", 4.0, [Step(1.0, 1)], 0)) == [0.0, 0.25, 0.5, 0.75]
+    assert len(list(offsets("constant", 7.0, [Step(3600.0, 1)], 0))) == 7 * 3600
+    assert list(offsets("constant", 0.1, [Step(5.0, 1)], 0)) == [0.0]
 
 
 def test_poisson_arrivals_are_the_same_for_a_seed_and_exponential() -> None:
-    first = list(offsets("poisson", 50.0, 400.0, 7))
-    assert first == list(offsets("poisson", 50.0, 400.0, 7))
-    assert first != list(offsets("poisson", 50.0, 400.0, 8))
+    first = list(offsets("poisson", 50.0, [Step(400.0, 1)], 7))
+    assert first == list(offsets("poisson", 50.0, [Step(400.0, 1)], 7))
+    assert first != list(offsets("poisson", 50.0, [Step(400.0, 1)], 8))
     assert all(0 <= offset < 400 for offset in first)
     gaps = [after - before for before, after in itertools.pairwise(first)]
     mean = sum(gaps) / len(gaps)
@@ -50,7 +51,7 @@ async def test_requests_begin_at_their_moments_though_none_is_ever_answered() ->
         began.append((number, moment, clock.now()))
         await held.wait()
 
-    moments = [100 + offset for offset in offsets("poisson", 20.0, 30.0, 3)]
+    moments = [100 + offset for offset in offsets("poisson", 20.0, [Step(30.0, 1)], 3)]
     running = await drive(
         moments, begin, max_outstanding=10_000, on_unsent=pytest.fail, on_late=pytest.fail, clock=clock
     )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,6 @@ from berth.cli.stackfile import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
     from berth.deployer import Report, RunRequest
 
@@ -54,6 +54,14 @@ async def _stoppable(
 @click.option(
     "--take-back", is_flag=True, help="Write over fields that others wrote into, as `berth drift` shows them."
 )
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates of the authority of HTTPS endpoints, for the question at the end.",
+)
+@click.option(
+    "--server-name", default="", metavar="NAME", help="What their certificate says, if not the address."
+)
 @engine_option
 @create_option
 @secrets_provider_option
@@ -68,6 +76,8 @@ def up(
     simulated_gpus: int | None,
     ignore_doctor: bool,
     take_back: bool,
+    ca: Path | None,
+    server_name: str,
     engine: str,
     create: bool,
     secrets_provider: str | None,
@@ -90,6 +100,10 @@ def up(
         raise UserError("--take-back: for Pulumi's provider, annotate the object with pulumi.com/patchForce")
     console = Console()
     confirm = consent(stack, "up", yes=yes)
+    if ca is not None:
+        from berth.operations.tls import trusted
+
+        trusted(ca)  # wrong input is said before anything is changed
     used = engine_of(engine, stack, create=create, secrets_provider=secrets_provider)
     prepared = prepare(
         stack, console, need=Need.CHANGE, context=context, yes=yes, gpus=simulated_gpus,
@@ -106,7 +120,8 @@ def up(
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [
-            _prove(console, where, url, prepared.key) for where, url in _endpoints(report.outputs).items()
+            _prove(console, where, url, prepared.key, ca=ca, server_name=server_name)
+            for where, url in _endpoints(report.outputs).items()
         ]
     finish(report, as_json=as_json, diff=diff, extra={"completions": proofs})
     for proof in proofs:
@@ -121,7 +136,9 @@ def _endpoints(outputs: Mapping[str, Any]) -> dict[str, str]:
     return dict(endpoints) if isinstance(endpoints, dict) else {}
 
 
-def _prove(console: Console, where: str, url: str, key: str) -> dict[str, Any]:
+def _prove(
+    console: Console, where: str, url: str, key: str, *, ca: Path | None, server_name: str
+) -> dict[str, Any]:
     """Ask the model one question through its Service: a deployment that cannot answer has failed."""
     from berth.operations import ask
     from berth.operations.errors import EndpointError
@@ -129,7 +146,8 @@ def _prove(console: Console, where: str, url: str, key: str) -> dict[str, Any]:
     proof: dict[str, Any] = {"endpoint": where, "url": url, "prompt": PROOF_PROMPT}
     try:
         with console.step("proof", f"asking {where} at {url}"):
-            answer = asyncio.run(ask(url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS))
+            asking = ask(url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS, ca=ca, server_name=server_name)
+            answer = asyncio.run(asking)
     except EndpointError as error:
         return {**proof, "error": str(error)}
     if not answer.text.strip():

@@ -17,9 +17,11 @@ from berth.cli.preparing import Need, prepare
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from berth.operations.load import LoadReport, LoadSettings, Progress
+    from berth.operations.load import LoadReport, LoadSettings, Progress, Recording, ScalingTarget
 
 SAY_EVERY_SECONDS = 5.0
+# As in berth.operations.load.profiles, which `--help` does not import.
+PROFILES = ("steady", "burst", "diurnal", "overload", "long-context", "stalling")
 
 
 class _Rate(click.ParamType[float | None]):
@@ -40,16 +42,30 @@ class _Rate(click.ParamType[float | None]):
 @click.argument("stack")
 @click.option("--model", metavar="SITE/MODEL", help="Which endpoint; needed where the stack has several.")
 @click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    help="How the load goes.  [default: overload; with a --rate of your own: steady]",
+)
+@click.option(
     "--rate",
     type=_Rate(),
     default="auto",
     show_default=True,
-    help="Requests per second, or 'auto': over capacity.",
+    help="The profile's base rate, requests per second; 'auto' measures the capacity first.",
 )
 @click.option(
-    "--overload", default=2.0, show_default=True, help="With --rate auto: times the measured capacity."
+    "--overload",
+    type=float,
+    help="With --rate auto: times the measured capacity.  [default: the profile's; overload: 2]",
 )
 @click.option("--duration", "duration_seconds", default=60.0, show_default=True, help="Seconds of arrivals.")
+@click.option(
+    "--stall",
+    "stall_seconds",
+    default=10.0,
+    show_default=True,
+    help="Profile stalling: for how many seconds a quarter of the clients reads nothing.",
+)
 @click.option("--arrivals", type=click.Choice(["poisson", "constant"]), default="poisson", show_default=True)
 @click.option(
     "--route",
@@ -63,26 +79,51 @@ class _Rate(click.ParamType[float | None]):
     "--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of prompts."
 )
 @click.option("--key-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The API key.")
+@click.option("--endpoint", metavar="URL", help="Ask here instead, such as an HTTPS front before the stack.")
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates of the authority of an HTTPS endpoint.",
+)
+@click.option(
+    "--server-name", default="", metavar="NAME", help="What its certificate says, if not the address."
+)
+@click.option(
+    "--remote-write",
+    metavar="URL",
+    help="A Prometheus that takes the results too, by remote write.  [default: the stack's own]",
+)
 @click.option("--context", metavar="NAME", help="A context of your kubeconfig, as for `up`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def load(
     *, stack: str, model: str | None, prompts: Path | None, key_file: Path | None, context: str | None,
-    as_json: bool, **options: Any,
+    remote_write: str | None, endpoint: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Put load on STACK; say how fast it answered and how it scaled.
 
     Requests begin when the arrival process says so, however slow the answers
     are. Exit code 1 where any admitted request failed; 429 is the server's
-    right answer to overload and is counted apart.
+    right answer to overload and is counted apart, and so are clients that
+    stall on purpose. Profiles are described in docs/operations.md.
     """
     from berth import deployer
-    from berth.operations.load import render
+    from berth.operations.load import LoadSettings, read_prompts, render
 
     console = Console()
     prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.EXISTING)
     outputs = asyncio.run(deployer.outputs(prepared.request))
     key = _key(prepared.key, key_file, stack)
-    settings = _settings(_chosen(outputs, model), prepared.request.config, key, prompts, options)
+    chosen = _chosen(outputs, model)
+    target = _target(chosen, prepared.request.config)
+    options["profile"] = options["profile"] or ("overload" if options["rate"] is None else "steady")
+    settings = LoadSettings(
+        endpoint=endpoint or chosen["endpoint"],
+        key=key,
+        target=target,
+        prompts=read_prompts(prompts) if prompts else (),
+        recording=_recording(remote_write, outputs, chosen, target, console),
+        **options,
+    )
     report = asyncio.run(_run(settings, console))
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else render(report), nl=as_json)
     if report.tally.failed - report.tally.by_status["429"]:
@@ -112,20 +153,14 @@ def _chosen(outputs: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
     return chosen
 
 
-def _settings(
-    model: Mapping[str, Any],
-    config: Mapping[str, str],
-    key: str,
-    prompts: Path | None,
-    options: dict[str, Any],
-) -> LoadSettings:
-    from berth.operations.load import LoadSettings, ScalingTarget, read_prompts
+def _target(model: Mapping[str, Any], config: Mapping[str, str]) -> ScalingTarget:
+    from berth.operations.load import ScalingTarget
 
     connections = json.loads(config.get("berth:connections", "{}"))
     connection = connections.get(model["site"]) or json.loads(config["berth:sites"])[model["site"]].get(
         "cluster", {}
     )
-    target = ScalingTarget(
+    return ScalingTarget(
         kubeconfig=connection["kubeconfig"],
         context=connection.get("context") or "",
         namespace=model["namespace"],
@@ -133,13 +168,29 @@ def _settings(
         autoscaler=model["autoscaler"],
         selector=model["selector"],
     )
-    return LoadSettings(
-        endpoint=model["endpoint"],
-        key=key,
-        target=target,
-        prompts=read_prompts(prompts) if prompts else (),
-        **options,
-    )
+
+
+def _recording(
+    remote_write: str | None,
+    outputs: Mapping[str, Any],
+    model: Mapping[str, Any],
+    target: ScalingTarget,
+    console: Console,
+) -> Recording | None:
+    """Where the results go: what was named, else the Prometheus of the model's site."""
+    from berth.operations.load import Recording
+    from berth.operations.watching import prometheus_of
+
+    labels = {"site": str(model["site"]), "namespace": target.namespace, "model": str(model["deployment"])}
+    if remote_write:
+        return Recording(url=remote_write, labels=labels)
+    at = prometheus_of(outputs, str(model["site"]))
+    if at is None:
+        console.line("recording", "the stack has no Prometheus, so results go to this report only")
+        return None
+    if at.url:
+        return Recording(url=at.url, labels=labels)
+    return Recording(url=at.proxy_path, kubeconfig=target.kubeconfig, context=target.context, labels=labels)
 
 
 async def _run(settings: LoadSettings, console: Console) -> LoadReport:

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from berth.operations.errors import EndpointRefused, EndpointUnreachable
+from berth.operations.tls import trusted
 
 # What an endpoint answers while its pods or their load balancer come up, or while it is busy.
 PASSING = frozenset({429, 502, 503, 504})
@@ -47,15 +49,20 @@ async def ask(
     max_new_tokens: int = 32,
     wait_seconds: float = 60.0,
     request_seconds: float = 30.0,
+    ca: Path | None = None,
+    server_name: str = "",
 ) -> Answer:
     """Ask `POST <endpoint>/v1/chat/completions` until it answers.
 
     As a chat, since models are tuned for their own template: the bare prompt gets odd answers, or none.
 
     While nobody listens, or the answer is 429, 502, 503 or 504, it asks again, for `wait_seconds` in all.
-    Proxies of the environment are not used: what is asked is this address.
+    Proxies of the environment are not used: what is asked is this address. An `https` endpoint is believed by
+    the authorities in the file `ca`, or those that this machine knows; `server_name` is what its certificate
+    must say where that is not the address's host. A certificate that is not believed is refused at once.
 
     Raises:
+        LoadSettingsError: `ca` cannot be used.
         EndpointUnreachable: no completion came within `wait_seconds`; the message says what came instead.
         EndpointRefused: the endpoint refused the request: a wrong key, no such route, an invalid prompt.
     """
@@ -69,19 +76,27 @@ async def ask(
     started = time.monotonic()
     deadline = started + wait_seconds
     attempts, pause = 0, _FIRST_PAUSE
-    async with httpx.AsyncClient(trust_env=False, headers=headers(key)) as client:
+    extensions = {"sni_hostname": server_name} if server_name else None
+    async with httpx.AsyncClient(trust_env=False, headers=headers(key), verify=trusted(ca)) as client:
         while True:
             attempts += 1
             asked = time.monotonic()
             retry_after = 0.0
             try:
                 async with asyncio.timeout(max(0.05, min(request_seconds, deadline - asked))):
-                    response = await client.post(url, json=body, timeout=request_seconds)
+                    response = await client.post(
+                        url, json=body, timeout=request_seconds, extensions=extensions
+                    )
             except TimeoutError:
                 problem = f"no answer within {time.monotonic() - asked:.1f} s"
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise EndpointRefused(f"{endpoint!r} is no address of an endpoint: {error}") from error
             except httpx.HTTPError as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise EndpointRefused(
+                        f"{url}: its certificate is not believed: {error}. Name its authority's certificates "
+                        "with --ca FILE, and the name in it with --server-name NAME"
+                    ) from error
                 problem = f"{type(error).__name__}: {error}"
             else:
                 if response.status_code == _OK:

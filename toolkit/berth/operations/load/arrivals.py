@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol
 
+from berth.operations.load.profiles import Step
+
 # The event loop wakes up about a millisecond late; what is later than this is this machine's failure.
 LATE_SECONDS = 0.1
 
@@ -33,16 +35,33 @@ class RealClock:
         await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
-def offsets(process: str, rate: float, duration: float, seed: int) -> Iterator[float]:
-    """Yield when requests begin, in seconds from the start, below `duration` seconds.
+def offsets(process: str, rate: float, steps: Iterable[Step], seed: int) -> Iterator[float]:
+    """Yield when requests begin, in seconds from the start of the first step.
 
     `constant` has one every 1/`rate` seconds, from 0; `poisson` has exponential gaps, drawn from the seed.
+    Where a step's multiple is not 1, arrivals are as much closer together: each comes where the rate, added
+    up over time, has reached the next mark of a process of rate one.
+
+    Args:
+        process: constant or poisson.
+        rate: requests per second where the multiple is 1.
+        steps: stretches of the load.
+        seed: of the random process.
     """
-    if process == "constant":
-        return itertools.takewhile(lambda offset: offset < duration, (n / rate for n in itertools.count()))
+    marks: Iterator[float] = itertools.count() if process == "constant" else _unit_marks(seed)
+    mark, began, reached = next(marks), 0.0, 0.0
+    for step in steps:
+        here = rate * step.multiple
+        until = reached + here * step.seconds
+        while mark < until:
+            yield began + (mark - reached) / here
+            mark = next(marks)
+        began, reached = began + step.seconds, until
+
+
+def _unit_marks(seed: int) -> Iterator[float]:
     draw = random.Random(seed)  # noqa: S311 - a load, not a secret
-    gaps = (draw.expovariate(rate) for _ in itertools.count())
-    return itertools.takewhile(lambda offset: offset < duration, itertools.accumulate(gaps))
+    return itertools.accumulate(draw.expovariate(1.0) for _ in itertools.count())
 
 
 async def drive(

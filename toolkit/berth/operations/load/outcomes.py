@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 QUANTILES = (50, 90, 95, 99)
+REFUSED = 429
+"""Too Many Requests: the right answer to overload."""
 
 
 @dataclass(slots=True)
@@ -19,6 +21,7 @@ class Outcome:
         first_token: from when it should have begun to its first token; `None` where it is not streamed.
         gaps: between one token and the next.
         tokens: generated.
+        stalled: whether its client stopped reading for a while; its times are its own doing.
     """
 
     status: int | None = None
@@ -27,11 +30,21 @@ class Outcome:
     first_token: float | None = None
     gaps: list[float] = field(default_factory=list)
     tokens: int = 0
+    stalled: bool = False
 
     @property
     def ok(self) -> bool:
         """Say whether the answer came whole."""
         return self.error is None
+
+    @property
+    def result(self) -> str:
+        """What it counts as: ok, refused (429), stalled (its client's own doing, whole or not) or failed."""
+        if self.status == REFUSED:
+            return "refused"
+        if self.stalled:
+            return "stalled"
+        return "ok" if self.ok else "failed"
 
 
 class Distribution:
@@ -75,6 +88,8 @@ class Tally:
         self.late = 0
         self.ok = 0
         self.failed = 0
+        self.stalled = 0
+        self.stalled_errors: Counter[str] = Counter()
         self.tokens = 0
         self.by_status: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
@@ -91,16 +106,24 @@ class Tally:
     @property
     def outstanding(self) -> int:
         """How many requests are running."""
-        return self.sent - self.ok - self.failed
+        return self.sent - self.ok - self.failed - self.stalled
 
     def add(self, outcome: Outcome) -> None:
-        """Count an outcome. Latencies of answers that did not come whole are not mixed with the others."""
+        """Count an outcome. Latencies of answers that did not come whole are not mixed with the others.
+
+        Nor are those of clients that stalled; that a server cuts such a client off is no failure of its.
+        """
         self.by_status[str(outcome.status) if outcome.status else "none"] += 1
         self.tokens += outcome.tokens
+        if outcome.result == "stalled":
+            self.stalled += 1
+            if not outcome.ok:
+                self.stalled_errors[str(outcome.error)] += 1
+            return
         if not outcome.ok:
             self.failed += 1
             self.errors[str(outcome.error)] += 1
-            if outcome.status == 429:  # noqa: PLR2004 - Too Many Requests
+            if outcome.status == REFUSED:
                 self.refused_latency.add(outcome.latency)
             return
         self.ok += 1

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from berth.operations.load.capacity import Capacity
-from berth.operations.load.outcomes import Tally
+from berth.operations.load.outcomes import REFUSED, Tally
 from berth.operations.load.scaling import SAMPLE_SECONDS, PodTimes, Sample, ScalingWatch, State
 from berth.operations.load.settings import LoadSettings, ScalingTarget
 
@@ -64,6 +64,7 @@ class LoadReport:
     tally: Tally
     elapsed: float
     scaling: ScalingReport | None
+    recorded: Json | None = None
 
     def to_json(self) -> Json:
         """Return everything, ready for `json.dumps`; it holds no key and no prompt."""
@@ -81,6 +82,9 @@ class LoadReport:
                 "late": tally.late,
                 "ok": tally.ok,
                 "failed": tally.failed,
+                "refused": tally.by_status[str(REFUSED)],
+                "stalled": tally.stalled,
+                "stalled_errors": dict(sorted(tally.stalled_errors.items())),
                 "ok_per_second": tally.ok / self.elapsed,
                 "by_status": dict(sorted(tally.by_status.items())),
                 "errors": dict(sorted(tally.errors.items())),
@@ -91,6 +95,7 @@ class LoadReport:
             "refused_latency_seconds": tally.refused_latency.to_json(),
             "tokens": {"generated": tally.tokens, "per_second": tally.tokens / self.elapsed},
             "scaling": asdict(self.scaling) if self.scaling else None,
+            "recorded": self.recorded,
         }
 
 
@@ -157,6 +162,8 @@ def render(report: LoadReport) -> str:
     lines = [*_heading(report), "", *_requests(report), "", *_times(report.tally)]
     if report.scaling:
         lines += ["", *_scaling(report.scaling)]
+    if report.recorded:
+        lines += ["", *_recorded(report.recorded)]
     return "\n".join(line.rstrip() for text in lines for line in _wrapped(text)) + "\n"
 
 
@@ -165,11 +172,20 @@ def _heading(report: LoadReport) -> list[str]:
     lines = [f"Load on {settings.endpoint}{settings.route}"]
     chosen = ""
     if report.capacity:
-        chosen = f" ({settings.overload:g} times the {report.capacity.requests_per_second:.2f}/s measured)"
-    lines.append(
-        f"{settings.arrivals} arrivals at {report.rate:.2f}/s for {settings.duration_seconds:g} s{chosen}"
-    )
+        chosen = f" ({settings.share:g} times the {report.capacity.requests_per_second:.2f}/s measured)"
+    lines.append(f"Profile {settings.profile}: {settings.kind.text}")
+    multiples = [step.multiple for step in settings.kind.shape(settings.duration_seconds)]
+    rates = f"{report.rate:.2f}/s"
+    if len(multiples) > 1:
+        rates = f"{report.rate * min(multiples):.2f} to {report.rate * max(multiples):.2f}/s"
+    lines.append(f"{settings.arrivals} arrivals at {rates} for {settings.duration_seconds:g} s{chosen}")
     return lines
+
+
+def _recorded(recorded: Json) -> list[str]:
+    if recorded["problem"]:
+        return [f"Recorded   not, or not all: {recorded['problem']}"]
+    return [f'Recorded   as berth_load_* with run="{recorded["run"]}"']
 
 
 def _requests(report: LoadReport) -> list[str]:
@@ -182,6 +198,13 @@ def _requests(report: LoadReport) -> list[str]:
     if tally.errors:
         found = ", ".join(f"{kind}: {count}" for kind, count in tally.errors.most_common())
         lines.append(f"Not whole  {found}")
+    if tally.stalled:
+        cut = sum(tally.stalled_errors.values())
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in tally.stalled_errors.most_common())
+        how = f"{tally.stalled - cut} got the whole answer all the same" + (f"; {kinds}" if cut else "")
+        lines.append(
+            f"Stalled    {tally.stalled} read nothing for {report.settings.stall_seconds:g} s: {how}"
+        )
     if tally.unsent:
         lines.append(
             f"Not sent   {tally.unsent}: {report.settings.max_outstanding} were waiting for an answer already"

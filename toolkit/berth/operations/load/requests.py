@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from berth.operations.load.outcomes import Outcome
+from berth.operations.load.settings import LoadSettings
 
 Json = dict[str, Any]
 _OK = 200
@@ -37,18 +38,26 @@ class Requester:
     replica. Many clients of their own do not keep them either.
     """
 
-    def __init__(
-        self, client: httpx.AsyncClient, url: str, route: str, max_new_tokens: int, request_seconds: float
-    ) -> None:
-        self._client, self._url, self._route = client, url, route
-        self._max_new_tokens, self._seconds = max_new_tokens, request_seconds
+    def __init__(self, client: httpx.AsyncClient, settings: LoadSettings) -> None:
+        self._client, self._route = client, settings.route
+        self._url = settings.endpoint.rstrip("/") + settings.route
+        self._max_new_tokens, self._seconds = settings.max_new_tokens, settings.request_seconds
+        self._extensions = {"sni_hostname": settings.server_name} if settings.server_name else None
 
-    async def send(self, prompt: str, began: float, now: Callable[[], float]) -> Outcome:
-        """Send one request; every failure is an outcome. `began` is when it should have begun."""
+    async def send(self, prompt: str, began: float, now: Callable[[], float], stall: float = 0.0) -> Outcome:
+        """Send one request; every failure is an outcome.
+
+        Args:
+            prompt: what is asked.
+            began: when it should have begun.
+            now: the clock that says so.
+            stall: for how many seconds its client reads nothing once the first token is there; its own time,
+                which does not count towards the longest that a request may take.
+        """
         outcome = Outcome()
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._exchange(prompt, outcome, began, now)
+            async with asyncio.timeout(self._seconds + stall):
+                await self._exchange(prompt, outcome, began, now, stall)
         except (TimeoutError, httpx.TimeoutException):
             outcome.error = "timeout"
         except httpx.ConnectError:
@@ -62,9 +71,11 @@ class Requester:
         outcome.latency = now() - began
         return outcome
 
-    async def _exchange(self, prompt: str, outcome: Outcome, began: float, now: Callable[[], float]) -> None:
+    async def _exchange(
+        self, prompt: str, outcome: Outcome, began: float, now: Callable[[], float], stall: float
+    ) -> None:
         body = body_of(self._route, prompt, self._max_new_tokens)
-        async with self._client.stream("POST", self._url, json=body) as response:
+        async with self._client.stream("POST", self._url, json=body, extensions=self._extensions) as response:
             outcome.status = response.status_code
             if response.status_code != _OK:
                 await response.aread()
@@ -72,9 +83,9 @@ class Requester:
             if self._route == "/generate":
                 _whole(await response.aread(), outcome)
             elif self._route == "/generate_stream":
-                await _stream(response, outcome, began, now, _tgi_event)
+                await _stream(response, outcome, began, now, _tgi_event, stall=stall)
             else:
-                await _stream(response, outcome, began, now, _chat_event)
+                await _stream(response, outcome, began, now, _chat_event, stall=stall)
 
 
 def _whole(body: bytes, outcome: Outcome) -> None:
@@ -92,6 +103,8 @@ async def _stream(
     began: float,
     now: Callable[[], float],
     read: Callable[[Mapping[str, Any], Outcome], tuple[bool, bool]],
+    *,
+    stall: float,
 ) -> None:
     """Read server-sent events. `read` says of one whether it brought a token and whether it was the last."""
     last_token, complete = 0.0, False
@@ -111,6 +124,10 @@ async def _stream(
             moment = now()
             if outcome.first_token is None:
                 outcome.first_token = moment - began
+                if stall:
+                    # Nothing is taken from the socket meanwhile, so what the server sends piles up.
+                    outcome.stalled = True
+                    await asyncio.sleep(stall)
             else:
                 outcome.gaps.append(moment - last_token)
             last_token = moment

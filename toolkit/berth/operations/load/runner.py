@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from berth.operations.completion import ask, headers
 from berth.operations.load.arrivals import Clock, RealClock, drive, offsets
 from berth.operations.load.capacity import Capacity, measure_capacity
 from berth.operations.load.outcomes import Tally
+from berth.operations.load.prompts import packaged_prompts, prompts_near_limit
+from berth.operations.load.recording import Recorder, recording_to
 from berth.operations.load.report import LoadReport, ScaleDown, scaling_report
 from berth.operations.load.requests import Requester
 from berth.operations.load.scaling import ScalingWatch, watching
-from berth.operations.load.settings import LoadSettings, packaged_prompts
+from berth.operations.load.settings import LoadSettings
+from berth.operations.tls import trusted
 
 PROGRESS_SECONDS = 1.0
 FIRST_ANSWER_SECONDS = 15.0
+SMALL_BUFFER = 4096
+"""Of a client that stalls, bytes: what the kernel takes for it, it has not stopped reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +63,38 @@ async def run(settings: LoadSettings, on_progress: OnProgress | None = None) -> 
         EndpointError: the endpoint does not answer, or not with this key; nothing was loaded.
         ClusterReadError: the target cannot be watched; nothing was loaded.
     """
-    prompts = settings.prompts or packaged_prompts()
     await ask(
-        settings.endpoint, settings.key, prompts[0], max_new_tokens=1, wait_seconds=FIRST_ANSWER_SECONDS
-    )
+        settings.endpoint, settings.key, packaged_prompts()[0], max_new_tokens=1,
+        wait_seconds=FIRST_ANSWER_SECONDS, ca=settings.ca, server_name=settings.server_name,
+    )  # fmt: skip
     async with AsyncExitStack() as stack:
-        watch = await stack.enter_async_context(watching(settings.target)) if settings.target else None
         client = await stack.enter_async_context(_client(settings))
-        return await _Load(settings, prompts, client, watch, on_progress or (lambda _: None)).run()
+        prompts = settings.prompts or (
+            await prompts_near_limit(client, settings.endpoint, settings.seed, settings.server_name)
+            if settings.kind.long_prompts
+            else packaged_prompts()
+        )
+        watch = await stack.enter_async_context(watching(settings.target)) if settings.target else None
+        stalling = (
+            await stack.enter_async_context(_client(settings, SMALL_BUFFER))
+            if settings.kind.stalling
+            else client
+        )
+        load = _Load(settings, prompts, (client, stalling), watch, on_progress or (lambda _: None))
+        return await load.run()
 
 
-def _client(settings: LoadSettings) -> httpx.AsyncClient:
+def _client(settings: LoadSettings, buffer: int | None = None) -> httpx.AsyncClient:
+    """No connection is kept: see Requester. `buffer` is what the kernel takes for one, bytes."""
+    options = [] if buffer is None else [(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)]
     return httpx.AsyncClient(
         headers=headers(settings.key),
-        # No connection is kept: see Requester.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        transport=httpx.AsyncHTTPTransport(
+            verify=trusted(settings.ca),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            socket_options=options,
+            trust_env=False,
+        ),
         timeout=settings.request_seconds,
         trust_env=False,
     )
@@ -82,7 +105,7 @@ class _Load:
         self,
         settings: LoadSettings,
         prompts: Sequence[str],
-        client: httpx.AsyncClient,
+        clients: tuple[httpx.AsyncClient, httpx.AsyncClient],
         watch: ScalingWatch | None,
         on_progress: OnProgress,
     ) -> None:
@@ -90,23 +113,28 @@ class _Load:
         self._on_progress = on_progress
         self._clock: Clock = RealClock()
         self._tally = Tally()
-        url = settings.endpoint.rstrip("/") + settings.route
-        self._requester = Requester(
-            client, url, settings.route, settings.max_new_tokens, settings.request_seconds
-        )
-        # Of its own, so that the choice of prompts does not move the arrivals.
+        self._recorder: Recorder | None = None
+        self._requester, self._stalling = (Requester(client, settings) for client in clients)
+        # Of their own, so that the choice of prompts and of clients that stall does not move the arrivals.
         self._choice = random.Random(settings.seed + 1)  # noqa: S311 - a load, not a secret
+        self._stalls = random.Random(settings.seed + 2)  # noqa: S311 - as above
 
     async def run(self) -> LoadReport:
         settings, capacity = self._settings, None
         rate = settings.rate
         if rate is None:
             capacity = await self._measured()
-            rate = capacity.requests_per_second * settings.overload
+            rate = capacity.requests_per_second * settings.share
         before = (self._watch.state.desired or 0) if self._watch else 0
         known = frozenset(self._watch.state.pods if self._watch else ())
         started_at, started = datetime.now(UTC), self._clock.now()
-        last_arrival = await self._load(rate, started)
+        async with AsyncExitStack() as stack:
+            if settings.recording:
+                recording = recording_to(
+                    settings.recording, settings.profile, lambda: self._tally.outstanding
+                )
+                self._recorder = await stack.enter_async_context(recording)
+            last_arrival = await self._load(rate, started)
         elapsed = self._clock.now() - started
         scaling = None
         if self._watch and settings.target:
@@ -127,6 +155,7 @@ class _Load:
             tally=self._tally,
             elapsed=elapsed,
             scaling=scaling,
+            recorded=self._recorder.to_json() if self._recorder else None,
         )
 
     async def _load(self, rate: float, started: float) -> float:
@@ -135,11 +164,14 @@ class _Load:
 
         def unsent() -> None:
             tally.unsent += 1
+            if self._recorder:
+                self._recorder.unsent()
 
         def late() -> None:
             tally.late += 1
 
-        due = offsets(settings.arrivals, rate, settings.duration_seconds, settings.seed)
+        steps = settings.kind.shape(settings.duration_seconds)
+        due = offsets(settings.arrivals, rate, steps, settings.seed)
         over = started + settings.duration_seconds
         async with self._telling("loading", settings.duration_seconds):
             running = await drive(
@@ -158,7 +190,14 @@ class _Load:
     async def _send(self, _number: int, moment: float) -> None:
         self._tally.sent += 1
         prompt = self._choice.choice(self._prompts)
-        self._tally.add(await self._requester.send(prompt, moment, self._clock.now))
+        stalls = self._stalls.random() < self._settings.kind.stalling
+        requester, seconds = (
+            (self._stalling, self._settings.stall_seconds) if stalls else (self._requester, 0.0)
+        )
+        outcome = await requester.send(prompt, moment, self._clock.now, seconds)
+        self._tally.add(outcome)
+        if self._recorder:
+            self._recorder.add(outcome)
 
     async def _measured(self) -> Capacity:
         """Measure the capacity; where that made the autoscaler act, wait until it is back."""
