@@ -127,7 +127,7 @@ def _prometheus(parts: Parts) -> Iterable[Alert]:
     yield Alert(
         name="PrometheusNotStoring",
         expr=(
-            "rate(prometheus_tsdb_head_samples_appended_total[5m]) <= 0\n"
+            "sum without (type) (rate(prometheus_tsdb_head_samples_appended_total[5m])) <= 0\n"
             "or increase(prometheus_tsdb_wal_corruptions_total[1h]) > 0\n"
             "or increase(prometheus_tsdb_compactions_failed_total[3h]) > 0"
         ),
