@@ -15,8 +15,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
 from berth_components.monitoring.objectives import SLOS
+from berth_components.monitoring.rules import rule_groups
 
-from .model import Dashboard, Kind, Panel
+from .model import GIVEN, Dashboard, Kind, Panel
 from .pages import PAGES
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _SOURCE = dashboard.DataSourceRef("prometheus", "${datasource}")
 _HEIGHTS = {Kind.LINES: 8, Kind.NUMBER: 4, Kind.TABLE: 8}
 _GREEN, _ORANGE, _RED = "green", "orange", "red"
 _TAG = "berth"
+_EVERYWHERE = {"up", "ALERTS", "berth_server_info"}
 _SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{")
 
 
@@ -62,17 +64,21 @@ def dashboards(
         servers: what is served.
         objectives: of each model, by its key.
         parts: which sources of series are deployed.
-        runbooks: address of the folder that has a page for each alert; "" links to none.
+        runbooks: address of the folder with a page for each alert, which panels link to; "" links to none.
 
     """
-    alerts = _alerts((), runbooks)
-    del servers
+    groups = rule_groups(servers, objectives, parts, runbooks=runbooks) if runbooks else []
+    alerts = _alerts(groups)
     limits = _limits(objectives.values())
-    return {f"{page.name}.json": _page(page, parts, limits, alerts) for page in PAGES}
+    return {f"{page.name}.json": _page(page, servers, parts, limits, alerts) for page in PAGES}
 
 
 def _page(
-    page: Dashboard, parts: Parts, limits: Mapping[str, float], alerts: Mapping[str, tuple[set[str], str]]
+    page: Dashboard,
+    servers: Sequence[Server],
+    parts: Parts,
+    limits: Mapping[str, float],
+    alerts: Mapping[str, tuple[set[str], str]],
 ) -> dict[str, Any]:
     made = (
         page_of.Dashboard(page.title)
@@ -100,11 +106,9 @@ def _page(
     for section in page.sections:
         made.with_row(page_of.Row(section.title))
         for panel in section.panels:
-            missing = [job for job in panel.sources if not parts.has(job)]
+            lack = _lack(panel, servers, parts)
             made.with_panel(
-                _absent(panel, number, [parts.reason(job) for job in missing])
-                if missing
-                else _graph(panel, number, limits, _about(panel, alerts))
+                _absent(panel, number, lack) if lack else _graph(panel, number, limits, _about(panel, alerts))
             )
             number += 1
     result: dict[str, Any] = json.loads(json.dumps(made.build(), cls=JSONEncoder))
@@ -126,8 +130,19 @@ def _variable(name: str) -> page_of.QueryVariable:
     )
 
 
-def _absent(panel: Panel, number: int, reasons: Iterable[str]) -> text.Panel:
-    needed = ", ".join(panel.sources)
+def _lack(panel: Panel, servers: Sequence[Server], parts: Parts) -> str:
+    """Why a panel cannot have data here; "" where it can."""
+    missing = [job for job in panel.sources if not parts.has(job)]
+    if missing:
+        reasons = "; ".join(parts.reason(job) for job in missing)
+        return f"the source `{', '.join(missing)}`: {reasons}"
+    words, has = GIVEN.get(panel.given, ("", None))
+    if has is not None and not any(has(server) for server in servers):
+        return f"{words}; there is none"
+    return ""
+
+
+def _absent(panel: Panel, number: int, lack: str) -> text.Panel:
     return (
         text.Panel()
         .id(number)
@@ -136,7 +151,7 @@ def _absent(panel: Panel, number: int, reasons: Iterable[str]) -> text.Panel:
         .span(panel.width)
         .height(_HEIGHTS[panel.kind])
         .mode(TextMode.MARKDOWN)
-        .content(f"**Not shown here.** It needs the source `{needed}`: {'; '.join(reasons)}.\n\n{panel.text}")
+        .content(f"**Not shown here.** It needs {lack}.\n\n{panel.text}")
     )
 
 
@@ -244,22 +259,19 @@ def _limits(objectives: Iterable[Objectives]) -> dict[str, float]:
     return found
 
 
-def _alerts(groups: Iterable[Mapping[str, Any]], runbooks: str) -> dict[str, tuple[set[str], str]]:
-    """Of each alert that has a runbook: which series it looks at, and its runbook."""
+def _alerts(groups: Iterable[Mapping[str, Any]]) -> dict[str, tuple[set[str], str]]:
+    """Of each alert: which series it looks at, and its runbook."""
     found: dict[str, tuple[set[str], str]] = {}
     for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
-        url = str(rule.get("annotations", {}).get("runbook_url", ""))
-        if not url.startswith("https://") and runbooks:
-            url = f"{runbooks.rstrip('/')}/{url.rsplit('/', 1)[-1]}"
-        if url.startswith("https://"):
-            series, _ = found.get(rule["alert"], (set(), url))
-            found[rule["alert"]] = (series | series_of(str(rule["expr"])), url)
+        url = rule["annotations"]["runbook_url"]
+        series, _ = found.get(rule["alert"], (set(), url))
+        found[rule["alert"]] = (series | series_of(rule["expr"]), url)
     return found
 
 
 def _about(panel: Panel, alerts: Mapping[str, tuple[set[str], str]]) -> list[tuple[str, str]]:
     """Alerts that look at a series of this panel, with their runbooks."""
-    shown = set().union(*(series_of(query.expr) for query in panel.queries))
+    shown = set().union(*(series_of(query.expr) for query in panel.queries)) - _EVERYWHERE
     return sorted((name, url) for name, (series, url) in alerts.items() if series & shown)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .model import Dashboard, Kind, Panel, Query, Section
 from .promql import BY, LEGEND, SERVER, quantile, quiet, rate, recorded
 
-_PRICED = "a price per hour of the servers"
-_GATE = "count(berth_cost_dollars_total)"
 _HOUR_COST = f"sum by ({BY}) (rate(berth_cost_dollars_total{{{SERVER}}}[1h]))"
 
 COST = Dashboard(
@@ -24,8 +22,7 @@ COST = Dashboard(
                     text="What the replicas cost per hour, by the price that each was told.",
                     queries=(Query(recorded("server:cost_dollars:rate1h"), LEGEND),),
                     unit="currencyUSD",
-                    needs=_PRICED,
-                    gate=_GATE,
+                    given="priced",
                     stacked=True,
                 ),
                 Panel(
@@ -37,16 +34,14 @@ COST = Dashboard(
                         Query(quantile(0.95, "berth_request_cost_dollars"), f"p95 {LEGEND}"),
                     ),
                     unit="currencyUSD",
-                    needs=_PRICED,
-                    gate=_GATE,
+                    given="priced",
                 ),
                 Panel(
                     title="Cost per request, idle time included",
                     text="Everything the servers cost in a day, divided by the requests that they answered.",
                     queries=(Query(recorded("server:cost_per_request_dollars:rate1d"), LEGEND),),
                     unit="currencyUSD",
-                    needs=_PRICED,
-                    gate=_GATE,
+                    given="priced",
                 ),
                 Panel(
                     title="Cost of a million tokens",
@@ -61,8 +56,7 @@ COST = Dashboard(
                         ),
                     ),
                     unit="currencyUSD",
-                    needs=_PRICED,
-                    gate=_GATE,
+                    given="priced",
                 ),
                 Panel(
                     title="Spent since the start",
@@ -72,8 +66,7 @@ COST = Dashboard(
                     queries=(Query(f"sum by ({BY}) (berth_cost_dollars_total{{{SERVER}}})", LEGEND),),
                     unit="currencyUSD",
                     kind=Kind.NUMBER,
-                    needs=_PRICED,
-                    gate=_GATE,
+                    given="priced",
                 ),
             ),
         ),

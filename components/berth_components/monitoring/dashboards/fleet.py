@@ -63,7 +63,7 @@ _NOW = Section(
             queries=(Query(f"sum({recorded('server:cost_dollars:rate1h')})", "dollars"),),
             unit="currencyUSD",
             kind=Kind.NUMBER,
-            needs="a price per hour of the servers",
+            given="priced",
             width=4,
         ),
         Panel(

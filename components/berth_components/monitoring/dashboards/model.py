@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from berth_catalogue.engines import engines
 
 from berth_components.monitoring.facts import GATEWAY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from berth_components.monitoring.facts import Server
+
+
+GIVEN: dict[str, tuple[str, Callable[[Server], bool]]] = {
+    "priced": ("a server that was told its price per hour", lambda server: server.priced),
+    "filtered": ("a server with filters", lambda server: server.filtered),
+    "refusals": (
+        "a server with a filter of the category refusal on its output",
+        lambda server: server.refusals,
+    ),
+    "tls": ("a server that serves by HTTPS", lambda server: server.tls),
+    "kv_cache": (
+        "an engine that tells the use of its key-value cache, which llama.cpp and TGI do not",
+        lambda server: bool(engines()[server.engine].metrics.get("kv_cache")),
+    ),
+}
+"""What only some servers have, in words, and whether one has it."""
 
 
 class Kind(StrEnum):
@@ -43,6 +67,8 @@ class Panel:
         kind: how the values are shown.
         sources: scrape jobs that its series come from; it is shown where all are deployed.
         needs: what else has to be there for it to have data, in plain words; "" is nothing.
+        given: what a server has to have for these series, of `GIVEN`; "" is nothing. Where none has it, the
+            panel says so.
         gate: PromQL that yields a value where that is there; "" where nothing tells.
         slo: name of the objective whose threshold is drawn, where one is.
         limits: values above which it turns orange and red; below, where the second is the smaller.
@@ -57,6 +83,7 @@ class Panel:
     kind: Kind = Kind.LINES
     sources: tuple[str, ...] = (GATEWAY,)
     needs: str = ""
+    given: str = ""
     gate: str = ""
     slo: str = ""
     limits: tuple[float, float] | None = None

@@ -32,6 +32,14 @@ _ENGINES = {
 }
 
 
+_GATEWAY = ',job="berth-gateway"'
+
+
+def _of_gateway(name: str) -> str:
+    """A series that every process in Go or Python exports, of the gateways only."""
+    return largest(name, _GATEWAY, "site, model, pod")
+
+
 def _engine(what: str) -> str:
     """The engine's own gauge, by whichever name its engine gives it."""
     return " or ".join(total(name, ',job="berth-engine"') for name in _ENGINES[what])
@@ -186,7 +194,7 @@ _LOAD = Section(
             unit="percentunit",
             limits=(0.85, 0.95),
             sources=(ENGINE,),
-            needs="an engine that tells its cache's use; llama.cpp does not",
+            given="kv_cache",
         ),
     ),
 )
@@ -254,15 +262,6 @@ _TOKENS = Section(
                 ),
             ),
         ),
-        Panel(
-            title="Answer length against its baseline",
-            text="Mean tokens per answer of the last hour; dashed is the baseline that drift is judged by.",
-            queries=(
-                Query(recorded("server:answer_tokens:mean_rate1h"), LEGEND),
-                Query(recorded("server:answer_tokens:mean_rate1h_baseline"), f"baseline {LEGEND}", line=True),
-            ),
-            unit="suffix: tok",
-        ),
     ),
 )
 
@@ -293,8 +292,7 @@ _HEALTH = Section(
             ),
             unit="d",
             limits=(21, 7),
-            needs="HTTPS on the gateway",
-            gate="count(berth_certificate_expires_timestamp_seconds)",
+            given="tls",
         ),
         Panel(
             title="Engines lost",
@@ -310,15 +308,15 @@ _HEALTH = Section(
         Panel(
             title="Processor time of the gateways",
             text="Cores that each gateway's own process uses; the engine is another container.",
-            queries=(Query(rate("process_cpu_seconds_total", by="site, model, pod"), "{{pod}}"),),
+            queries=(Query(rate("process_cpu_seconds_total", _GATEWAY, "site, model, pod"), "{{pod}}"),),
             unit="suffix: cores",
         ),
         Panel(
             title="Memory of the gateways",
             text="Main memory of each gateway's process, and what it has reserved.",
             queries=(
-                Query(largest("process_resident_memory_bytes", by="site, model, pod"), "{{pod}}"),
-                Query(largest("process_virtual_memory_bytes", by="site, model, pod"), "reserved {{pod}}"),
+                Query(_of_gateway("process_resident_memory_bytes"), "{{pod}}"),
+                Query(_of_gateway("process_virtual_memory_bytes"), "reserved {{pod}}"),
             ),
             unit="bytes",
         ),
@@ -327,8 +325,7 @@ _HEALTH = Section(
             text="Open files and sockets of each gateway, as a share of what it may have.",
             queries=(
                 Query(
-                    f"{largest('process_open_fds', by='site, model, pod')} "
-                    f"/ {largest('process_max_fds', by='site, model, pod')}",
+                    f"{_of_gateway('process_open_fds')} / {_of_gateway('process_max_fds')}",
                     "{{pod}}",
                 ),
             ),

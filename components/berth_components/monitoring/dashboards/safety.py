@@ -5,9 +5,6 @@ from __future__ import annotations
 from .model import Dashboard, Panel, Query, Section
 from .promql import BY, LEGEND, quantile, quiet, rate, recorded
 
-_FILTERED = "filters on the gateway"
-_GATE = "count(berth_filter_duration_seconds_count)"
-
 SAFETY = Dashboard(
     name="safety",
     title="Safety",
@@ -41,8 +38,7 @@ SAFETY = Dashboard(
                         ),
                     ),
                     unit="ops",
-                    needs=_FILTERED,
-                    gate=_GATE,
+                    given="filtered",
                 ),
                 Panel(
                     title="Time of the filters",
@@ -52,27 +48,25 @@ SAFETY = Dashboard(
                         Query(quantile(0.95, "berth_filter_duration_seconds", by="filter"), "{{filter}}"),
                     ),
                     unit="s",
-                    needs=_FILTERED,
-                    gate=_GATE,
+                    given="filtered",
                 ),
                 Panel(
-                    title="Findings against their baseline",
-                    text="Share of checks of the last hour that flagged, redacted or blocked; dashed is "
-                    "the baseline.",
+                    title="Decisions against their baseline",
+                    text="Share of texts of the last hour that were not simply let through; dashed is the "
+                    "baseline that drift is judged by.",
                     queries=(
                         Query(
-                            recorded("server:filter_findings:ratio_rate1h"),
+                            recorded("server:filter_decisions:share1h", ',decision!="allow"'),
                             "{{model}} {{filter}} {{decision}}",
                         ),
                         Query(
-                            recorded("server:filter_findings:ratio_rate1h_baseline"),
+                            recorded("server:filter_decisions:share_baseline", ',decision!="allow"'),
                             "baseline {{model}} {{filter}} {{decision}}",
                             line=True,
                         ),
                     ),
                     unit="percentunit",
-                    needs=_FILTERED,
-                    gate=_GATE,
+                    given="filtered",
                 ),
             ),
         ),
@@ -99,30 +93,42 @@ SAFETY = Dashboard(
             (
                 Panel(
                     title="Refusals",
-                    text="Share of requests of the last hour that a filter blocked; dashed is the baseline.",
+                    text="Share of answers of the last hour that refuse; dashed is the baseline.",
                     queries=(
-                        Query(recorded("server:refusals:ratio_rate1h"), LEGEND),
-                        Query(
-                            recorded("server:refusals:ratio_rate1h_baseline"), f"baseline {LEGEND}", line=True
-                        ),
+                        Query(recorded("server:refusals:share1h"), LEGEND),
+                        Query(recorded("server:refusals:share_baseline"), f"baseline {LEGEND}", line=True),
                     ),
                     unit="percentunit",
+                    given="refusals",
                 ),
                 Panel(
-                    title="Perplexity against its baseline",
-                    text="Mean perplexity of the last hour's answers; dashed is the baseline. A step "
-                    "without a "
-                    "release means that inputs changed.",
-                    queries=(
-                        Query(recorded("server:perplexity:mean_rate1h"), LEGEND),
-                        Query(
-                            recorded("server:perplexity:mean_rate1h_baseline"),
-                            f"baseline {LEGEND}",
-                            line=True,
-                        ),
-                    ),
+                    title="Mean length of answers",
+                    text="Mean tokens per answer of the last hour.",
+                    queries=(Query(recorded("server:answer_tokens:mean_rate1h"), LEGEND),),
+                    unit="suffix: tok",
+                ),
+                Panel(
+                    title="Mean perplexity",
+                    text="Mean perplexity of the last hour's answers. A step without a release means that "
+                    "what "
+                    "is asked has changed.",
+                    queries=(Query(recorded("server:perplexity:mean_rate1h"), LEGEND),),
                     needs="requests that ask for log-probabilities",
                     gate="sum(increase(berth_perplexity_count[1h])) > 0",
+                ),
+                Panel(
+                    title="Distance from the baseline",
+                    text="How far the last hour's lengths and perplexities are from the baseline's: the "
+                    "largest "
+                    "difference of their cumulative shares, 0 is the same and 1 is nothing in common.",
+                    queries=(
+                        Query(recorded("server:answer_tokens:distance"), f"length {LEGEND}"),
+                        Query(recorded("server:perplexity:distance"), f"perplexity {LEGEND}"),
+                    ),
+                    unit="percentunit",
+                    needs="a baseline: an hour's answers that are more than an hour old, or a release's",
+                    gate="count(server:answer_tokens:share_baseline)",
+                    limits=(0.2, 0.4),
                 ),
             ),
         ),

@@ -92,6 +92,11 @@ class Answer:
     target: Target
     series: tuple[Series, ...]
 
+    @property
+    def has_value(self) -> bool:
+        """Whether there is a number in it."""
+        return any(not math.isnan(value) for one in self.series for _, value in one.points)
+
 
 class Board:
     """Answers for panels of these pages; nothing else is asked of Prometheus."""

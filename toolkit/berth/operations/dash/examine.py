@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,11 +11,8 @@ from .board import Choice
 from .prometheus import PrometheusError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .board import Board, Window
     from .documents import Page, Panel
-    from .prometheus import Series
 
 _AT_ONCE = 4
 
@@ -62,14 +58,14 @@ def examine(board: Board, window: Window) -> list[Finding]:
 
 def _finding(board: Board, page: Page, panel: Panel, window: Window) -> Finding:
     if panel.kind == "text":
-        first = panel.content.split("\n", 1)[0].replace("*", "").replace("`", "")
+        first = (
+            panel.content.split("\n", 1)[0].replace("*", "").replace("`", "").removeprefix("Not shown here. ")
+        )
         return Finding(page.name, panel.title, State.NO_SOURCE, first)
     try:
         found = board.answers(panel, Choice(), window)
         # A dashed line is a limit or a baseline: one that nobody stated is no lack.
-        silent = [
-            each.target.legend for each in found if not each.target.dashed and not _has_value(each.series)
-        ]
+        silent = [each.target.legend for each in found if not each.target.dashed and not each.has_value]
         if not silent:
             return Finding(page.name, panel.title, State.DATA)
         if board.is_met(panel, Choice(), window) is False:
@@ -78,7 +74,3 @@ def _finding(board: Board, page: Page, panel: Panel, window: Window) -> Finding:
         return Finding(page.name, panel.title, State.ERROR, str(error))
     reason = f"nothing from {panel.source or 'its source'} for {', '.join(silent)}"
     return Finding(page.name, panel.title, State.EMPTY, reason)
-
-
-def _has_value(series: Iterable[Series]) -> bool:
-    return any(not math.isnan(value) for one in series for _, value in one.points)

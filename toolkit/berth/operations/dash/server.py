@@ -50,6 +50,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _LONGEST_PATH = 8000
+_RUNBOOK = re.compile(r"/runbooks/([A-Za-z0-9-]{1,80}\.md)")
 _VARIABLE = re.compile(r"var-(\w{1,40})")
 
 
@@ -61,6 +62,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     board: Board
     script: Path
+    runbooks: Path | None = None
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -68,13 +70,14 @@ class _Server(ThreadingHTTPServer):
         return frozenset(f"{name}:{self.server_address[1]}" for name in (LOOPBACK, "localhost"))
 
 
-def serve(board: Board, script: Path, port: int = 0) -> ThreadingHTTPServer:
+def serve(board: Board, script: Path, port: int = 0, runbooks: Path | None = None) -> ThreadingHTTPServer:
     """Listen on loopback; `serve_forever` answers.
 
     Args:
         board: what may be asked.
         script: the charting library.
         port: 0 takes a free one.
+        runbooks: folder of `<alert>.md`, shown below /runbooks/.
 
     Raises:
         PortTakenError: the port cannot be had.
@@ -86,7 +89,7 @@ def serve(board: Board, script: Path, port: int = 0) -> ThreadingHTTPServer:
             f"port {port} of {LOOPBACK} cannot be had ({error.strerror}); name another by --port, "
             "0 takes a free one"
         ) from None
-    server.board, server.script = board, script
+    server.board, server.script, server.runbooks = board, script, runbooks
     return server
 
 
@@ -106,6 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
         if split.path in _FILES:
             name, kind = _FILES[split.path]
             return self._send((_PAGE / name).read_bytes(), kind)
+        runbook = _RUNBOOK.fullmatch(split.path)
+        if runbook and self.server.runbooks and (self.server.runbooks / runbook[1]).is_file():
+            # A name of letters: it leads to no other folder.
+            text = (self.server.runbooks / runbook[1]).read_bytes()
+            return self._send(text, "text/plain; charset=utf-8")
         if split.path in _ANSWERS:
             return self._answer(_ANSWERS[split.path], split.query)
         return self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
@@ -195,7 +203,11 @@ def _panel(panel: Panel) -> Json:
         "queries": [{"ref": one.ref, "expr": one.expr, "legend": one.legend} for one in panel.targets],
         "thresholds": [{"value": one.value, "colour": one.colour} for one in panel.thresholds],
         "drawsThresholds": panel.draws_thresholds,
-        "links": [{"title": title, "url": url} for title, url in panel.links if url.startswith("https://")],
+        "links": [
+            {"title": title, "url": url}
+            for title, url in panel.links
+            if url.startswith(("https://", "/runbooks/"))
+        ],
     }
 
 
@@ -211,7 +223,7 @@ def _data(board: Board, query: Query) -> Json:
     choice, window = _choice(query), _window(query)
     answers = board.answers(panel, choice, window)
     waits = ""
-    if panel.needs and not any(answer.series for answer in answers):
+    if panel.needs and not any(answer.has_value for answer in answers):
         try:
             met = board.is_met(panel, choice, window)
         except PrometheusError:

@@ -2,7 +2,7 @@
 
 import { clock, latest, level, named, shown } from "/format.js";
 
-const MOST_NAMED = 12;
+const MOST_NAMED = 9;
 const LONG = 86400;
 
 export function element(kind, properties = {}, ...children) {
@@ -112,10 +112,14 @@ function grid(caption, heads, rows) {
   return element("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: caption }, made);
 }
 
+const FIRST = ["alertname", "severity", "site", "model", "variant"];
+const place = (label) => (FIRST.indexOf(label) + FIRST.length + 1) % (FIRST.length + 1);
+
 /** One row for each set of labels, one column for each query. */
 function table(panel, answers) {
   const labels = [...new Set(answers.flatMap((one) => one.series.flatMap((each) => Object.keys(each.labels))))]
-    .filter((label) => label !== "__name__" && label !== "namespace");
+    .filter((label) => label !== "__name__" && label !== "namespace")
+    .sort((one, two) => place(one) - place(two) || one.localeCompare(two));
   const rows = new Map();
   answers.forEach((answer, column) => {
     for (const series of answer.series) {
@@ -158,8 +162,9 @@ function lines(framed, flat, window_, pick) {
       visible: !framed.hidden.has(one.name),
     };
   });
-  const most = Math.max(0, ...flat.flatMap((one) => one.values.filter((value) => value !== null)));
-  const ticks = axis(most, Math.min(0, ...flat.flatMap((one) => one.values.filter((value) => value !== null))));
+  const every = flat.filter((one) => !framed.hidden.has(one.name)).flatMap((one) => one.values);
+  const most = panel.stacked ? highest(flat) : every.reduce((one, two) => Math.max(one, two ?? 0), 0);
+  const ticks = axis(most, every.reduce((one, two) => Math.min(one, two ?? 0), 0));
   const shapes = panel.drawsThresholds
     ? panel.thresholds.filter((one) => one.value !== null && one.value <= most * 1.6).map((one) => ({
         type: "line", xref: "paper", x0: 0, x1: 1, y0: one.value, y1: one.value,
@@ -194,6 +199,15 @@ function lines(framed, flat, window_, pick) {
   const said = flat.slice(0, 3).map((one) => `${one.name} ${shown(latest(one.values), panel.unit)}`);
   chart.ariaLabel = `${panel.title}, ${flat.length} series until ${clock(window_.end, long)}: ${said.join("; ")}`;
   legend(framed, chart, flat, traces);
+}
+
+/** The highest sum at one time: where stacked lines end. */
+function highest(flat) {
+  const sums = new Map();
+  for (const one of flat) {
+    one.times.forEach((time, index) => sums.set(time, (sums.get(time) ?? 0) + (one.values[index] ?? 0)));
+  }
+  return [...sums.values()].reduce((one, two) => Math.max(one, two), 0);
 }
 
 function axis(most, least) {

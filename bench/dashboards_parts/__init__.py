@@ -1,0 +1,1 @@
+"""The processes of `bench/dashboards.py`, which the tests of the dashboards use too."""
