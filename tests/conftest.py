@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure() -> None:
+    """What this machine's user asked of clouds decides no test: plans know what a test gives them."""
+    os.environ["BERTH_ANSWERS"] = str(ROOT / "tests" / "no-answers")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what needs no cluster first: most mistakes show there, in seconds."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)

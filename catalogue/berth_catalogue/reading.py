@@ -99,6 +99,15 @@ class Entry:
         """A mapping inside this one."""
         return Entry(self.file, self._path(key), self._take(key))
 
+    def list_of_entries(self, key: str) -> tuple[Entry, ...]:
+        """A list of mappings."""
+        value = self._take(key)
+        if not isinstance(value, list):
+            raise self.wrong(key, value, "a list of mappings")
+        return tuple(
+            Entry(self.file, f"{self._path(key)}[{number}]", one) for number, one in enumerate(value)
+        )
+
     def day(self, key: str) -> date:
         """A day, as year-month-day."""
         value = self.text(key)

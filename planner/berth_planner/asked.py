@@ -12,6 +12,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """The load that is planned for a model at a site.
+
+    Attributes:
+        requests_per_second: at the busiest.
+        input_tokens: of a request, on average.
+        output_tokens: of an answer, on average.
+        first_token_seconds: what 95 % of the first tokens must come within; None where nothing is promised.
+        utilisation: share of a replica's measured throughput that is planned on, above 0 up to 1.
+    """
+
+    requests_per_second: float
+    input_tokens: int
+    output_tokens: int
+    first_token_seconds: float | None
+    utilisation: float
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        within = (
+            "" if self.first_token_seconds is None else f", first token in {self.first_token_seconds:g} s"
+        )
+        return (
+            f"{self.requests_per_second:g} requests/s of {self.input_tokens} tokens in and "
+            f"{self.output_tokens} out, at {self.utilisation:.0%} of the measured throughput{within}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """One model at one site.
 
@@ -39,6 +68,9 @@ class Asked:
         slots: requests at once.
         max_total: tokens of a request.
         memory_limit: of the engine's container, bytes; 0 where nobody shares the machine.
+        cpus: cores that the engine may use; 0 where nobody says.
+        most_replicas: at the most.
+        load: what is planned; None where nothing is.
     """
 
     subject: str
@@ -64,6 +96,9 @@ class Asked:
     slots: int
     max_total: int
     memory_limit: int
+    cpus: float = 0
+    most_replicas: int = 1
+    load: Load | None = None
 
 
 def quantised(name: str) -> Quantisation | None:

@@ -32,6 +32,11 @@ class Fleet:
         fewest: machines at the fewest replicas.
         planned: machines at the planned replicas; None where their number follows the load.
         most: machines at the most replicas.
+        accelerator: key of their accelerator; "" where they have none.
+        accelerators: in each of them.
+        wanted_accelerators: what all replicas ask for at the most.
+        zones: where they may be; none where any zone will do.
+        account: Google's project; else "".
     """
 
     subject: str
@@ -39,24 +44,46 @@ class Fleet:
     fewest: int
     planned: int | None
     most: int
+    accelerator: str = ""
+    accelerators: int = 0
+    wanted_accelerators: int = 0
+    zones: tuple[str, ...] = ()
+    account: str = ""
 
 
-def cost(fleets: Sequence[Fleet], prices: Mapping[PriceKey, Price], today: date) -> Section:
+def cost(
+    fleets: Sequence[Fleet],
+    prices: Mapping[PriceKey, Price],
+    today: date,
+    tokens_per_second: float | None = None,
+) -> Section:
     """Prices of all machines, and what they come to.
 
     A sum is given only where every price is known: one with a gap would be too low.
+
+    Args:
+        fleets: the machines.
+        prices: as far as they are known.
+        today: older prices than a quarter are unknown.
+        tokens_per_second: that the planned load of all models generates; None where a load is not planned, or
+            the replicas that it needs are unknown.
     """
     checks = tuple(_check(fleet, prices.get(fleet.key), today) for fleet in fleets)
     figures: list[Figure] = []
-    unknown = ["USD per million tokens: unknown, for no throughput was measured"]
+    unknown: list[str] = []
     if all(check.status == "passed" for check in checks):
         rates = {fleet.subject: prices[fleet.key].usd_per_hour for fleet in fleets}
         figures += _sums("fewest", {fleet.subject: fleet.fewest for fleet in fleets}, rates)
         if all(fleet.planned is not None for fleet in fleets):
             figures += _sums("planned", {fleet.subject: fleet.planned or 0 for fleet in fleets}, rates)
         else:
-            unknown.insert(0, "at the planned: unknown, for replicas follow the load")
+            unknown.append("at the planned: unknown, for what the planned load needs is not known")
         figures += _sums("most", {fleet.subject: fleet.most for fleet in fleets}, rates)
+    planned = next((one for one in figures if one.name == "at the planned"), None)
+    if planned and tokens_per_second:
+        figures.append(_of_tokens(planned.value, tokens_per_second))
+    else:
+        unknown.append("USD per million tokens: unknown, for no load with a measured throughput is planned")
     title = "machines alone; cluster fees, disks, balancers and traffic come on top"
     return Section(subject="cost", title=title, checks=checks, figures=tuple(figures), unknown=tuple(unknown))
 
@@ -64,6 +91,19 @@ def cost(fleets: Sequence[Fleet], prices: Mapping[PriceKey, Price], today: date)
 def per_million_tokens(usd_per_hour: float, tokens_per_second: float) -> float:
     """US dollars per million tokens, at a measured throughput of all replicas together."""
     return usd_per_hour / (tokens_per_second * 3600) * 1_000_000
+
+
+def _of_tokens(usd_per_hour: float, tokens_per_second: float) -> Figure:
+    value = per_million_tokens(usd_per_hour, tokens_per_second)
+    return Figure(
+        name="USD per million tokens",
+        unit="USD",
+        value=value,
+        low=value,
+        high=value,
+        formula="USD/h / (tokens/s * 3600) * 1,000,000",
+        inputs={"USD/h": usd_per_hour, "tokens/s": tokens_per_second},
+    )
 
 
 def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
@@ -83,7 +123,7 @@ def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
             status="unknown",
             found=f"no price of {key}" if price is None else f"a price of {key} of {price.day}",
             wanted=wanted,
-            why=f"{fleet.subject}: {count} of them",
+            why=f"{count} of them",
             remedy=remedy,
         )
     return Check(
@@ -92,7 +132,7 @@ def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
         status="passed",
         found=f"{price.usd_per_hour:.4f} USD/h for {key}",
         wanted=wanted,
-        why=f"{fleet.subject}: {count} of them; {price.source}, {price.day}",
+        why=f"{count} of them; {price.source}, {price.day}",
     )
 
 

@@ -46,7 +46,7 @@ def _figure(one: Figure) -> str:
 
 def _check(check: Check) -> list[str]:
     lines = _wrapped(
-        f"{_MARKS[check.status]} {check.name}: {check.found}; wanted: {check.wanted}", "  ", " " * 10
+        f"{_MARKS[check.status]} {check.key}: {check.found}; wanted: {check.wanted}", "  ", " " * 10
     )
     lines += _wrapped(check.why, " " * 10, " " * 10)
     if check.status != "passed" and check.remedy:

@@ -19,7 +19,7 @@ class Check:
 
     Attributes:
         subject: `<site>/<model>`, or the site.
-        name: what is asked: memory, weights, price.
+        name: what is asked: memory, weights, replicas, first token, quota, offer, free, price.
         status: unknown is never a pass.
         found: what is so.
         wanted: what would pass.
@@ -35,9 +35,15 @@ class Check:
     why: str
     remedy: str = ""
 
+    @property
+    def key(self) -> str:
+        """Its name, by which a stack's file goes over it."""
+        return f"{self.subject} {self.name}"
+
     def to_json(self) -> dict[str, str]:
         """As JSON has it."""
         return {
+            "finding": self.key,
             "subject": self.subject,
             "name": self.name,
             "status": self.status,

@@ -1,8 +1,8 @@
 """From settings to the machines that cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from berth_catalogue.errors import CatalogueError
 from berth_catalogue.machines import choose
@@ -21,42 +21,59 @@ if TYPE_CHECKING:
 ON_DEMAND = "on-demand"
 REPLICA = "replica"
 """Stands for a machine where a model runs on whatever node of an own cluster has room."""
+
+
+class Devices(TypedDict):
+    """What a fleet says of its accelerators, and where it may be."""
+
+    accelerator: str
+    accelerators: int
+    wanted_accelerators: int
+    zones: tuple[str, ...]
+    account: str
+
+
 _EKS_SYSTEM = ("m6i.large", 2, 6)
 _GKE_SYSTEM = ("e2-standard-4", 1, 3)
 
 
-def fleets(stack: Stack) -> list[Fleet]:
-    """The machines of a stack; none in environment local, where this machine is there anyway."""
+def fleets(stack: Stack, needed: Mapping[str, int] | None = None) -> list[Fleet]:
+    """The machines of a stack; none in environment local, where this machine is there anyway.
+
+    Args:
+        stack: its settings.
+        needed: replicas that the planned load needs, by `<site>/<model>`, as far as they are known.
+    """
     if stack.environment == "local":
         return []
     at = placed(stack)
     return [
         fleet
         for key, site in stack.sites.items()
-        for fleet in _of_site(key, site, [one for one in at if one.site_key == key])
+        for fleet in _of_site(key, site, [one for one in at if one.site_key == key], needed or {})
     ]
 
 
-def _of_site(key: str, site: Site, at: list[Placed]) -> Iterator[Fleet]:
+def _of_site(key: str, site: Site, at: list[Placed], needed: Mapping[str, int]) -> Iterator[Fleet]:
     ground, region = pools.catalogue_ground(site), pools.region_of(site) or key
     for name, pool in site.pools.items():
-        yield _pool(f"{key}/{name}", site, pool, [one for one in at if one.model.pool == name], key)
+        yield _pool(f"{key}/{name}", site, pool, [one for one in at if one.model.pool == name], needed)
     if site.sagemaker:
-        yield from _endpoints(key, site, at)
+        yield from _endpoints(key, site, at, needed)
     elif ground == "own":
         for one in at:
             if one.model.pool is None:
-                fewest, planned, most = _replicas(one)
+                fewest, planned, most = _replicas(one, needed)
                 price = PriceKey(ground, region, REPLICA, ON_DEMAND)
                 yield Fleet(subject=one.title, key=price, fewest=fewest, planned=planned, most=most)
     yield from _system(key, site)
 
 
-def _pool(subject: str, site: Site, pool: Pool, at: list[Placed], key: str) -> Fleet:
+def _pool(subject: str, site: Site, pool: Pool, at: list[Placed], needed: Mapping[str, int]) -> Fleet:
     ground = pools.catalogue_ground(site)
     capacity = pools.capacity_of(pool)
     if ground == "own":
-        name = subject.partition("/")[2]
+        key, _, name = subject.partition("/")
         fewest = pool.max if pool.min is None else pool.min
         return Fleet(
             subject=subject,
@@ -64,9 +81,10 @@ def _pool(subject: str, site: Site, pool: Pool, at: list[Placed], key: str) -> F
             fewest=fewest,
             planned=fewest if fewest == pool.max else None,
             most=pool.max,
+            **_devices(site, pool, at),
         )
     machine = pools.machine_of(site, pool)
-    counts = [_replicas(one) for one in at]
+    counts = [_replicas(one, needed) for one in at]
     per_node = pool.accelerators_per_node
 
     def nodes(replicas: list[int]) -> int:
@@ -82,10 +100,21 @@ def _pool(subject: str, site: Site, pool: Pool, at: list[Placed], key: str) -> F
         fewest=nodes([fewest for fewest, _, _ in counts]),
         planned=nodes(planned) if len(planned) == len(counts) else None,
         most=nodes([most for _, _, most in counts]),
+        **_devices(site, pool, at),
     )
 
 
-def _endpoints(key: str, site: Site, at: list[Placed]) -> Iterator[Fleet]:
+def _devices(site: Site, pool: Pool, at: list[Placed]) -> Devices:
+    return {
+        "accelerator": pool.accelerator,
+        "accelerators": pool.accelerators_per_node,
+        "wanted_accelerators": sum(one.most * one.gpus for one in at),
+        "zones": tuple(pools.zones_of(site, pool)),
+        "account": (site.gke.project or "") if site.gke else "",
+    }
+
+
+def _endpoints(key: str, site: Site, at: list[Placed], needed: Mapping[str, int]) -> Iterator[Fleet]:
     ground = site.sagemaker
     if ground is None:
         return
@@ -101,8 +130,10 @@ def _endpoints(key: str, site: Site, at: list[Placed]) -> Iterator[Fleet]:
             subject=f"{key}/{one.model_key}",
             key=PriceKey("aws", ground.region, machine, ON_DEMAND),
             fewest=fewest,
-            planned=fewest if fewest == most else None,
+            planned=_planned(fewest, most, needed.get(one.title)),
             most=most,
+            accelerator=ground.accelerator,
+            accelerators=ground.accelerators_per_instance,
         )
 
 
@@ -125,12 +156,20 @@ def _system(key: str, site: Site) -> Iterator[Fleet]:
         fewest=fewest,
         planned=fewest if fewest == most else None,
         most=most,
+        account=(site.gke.project or "") if site.gke else "",
     )
 
 
-def _replicas(at: Placed) -> tuple[int, int | None, int]:
+def _replicas(at: Placed, needed: Mapping[str, int]) -> tuple[int, int | None, int]:
     scaling = at.model.autoscaling
     if scaling is None:
         count = at.model.replicas or 1
         return count, count, count
-    return scaling.min, scaling.min if scaling.min == scaling.max else None, scaling.max
+    return scaling.min, _planned(scaling.min, scaling.max, needed.get(at.title)), scaling.max
+
+
+def _planned(fewest: int, most: int, needed: int | None) -> int | None:
+    """Replicas at the planned load: what it needs, within the limits."""
+    if fewest == most:
+        return fewest
+    return None if needed is None else min(max(needed, fewest), most)

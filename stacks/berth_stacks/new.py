@@ -10,6 +10,8 @@ from berth_catalogue.engines import engines
 from berth_catalogue.machines import Machine, machines, offered
 from berth_catalogue.models import HubWeights, Model, models
 from berth_catalogue.pairings import CPU, pairings
+from berth_planner.asked import Asked, quantised
+from berth_planner.fit import fit
 
 from berth_stacks.build import BYTES
 from berth_stacks.errors import nearest
@@ -25,6 +27,8 @@ _SAGEMAKER = ("g5.", "g6.", "g6e.", "p4d.", "p4de.", "p5.", "p5e.", "p5en.", "in
 _WEIGHTS_SHARE = 0.8
 """How much of an accelerator's memory weights may take, so that requests have some."""
 _CONTEXT = 8192
+_SLOTS = (16, 8, 4, 2, 1)
+_CPU_SLOTS = 4
 
 
 class CannotError(ValueError):
@@ -282,6 +286,7 @@ def _sagemaker(wish: Wish, device: Accelerator, machine: Machine) -> list[str]:
 def _model(wish: Wish, engine: str, model: Model, count: int, machine: Machine | None) -> list[str]:
     sagemaker = wish.ground == "sagemaker"
     context = min(_CONTEXT, model.context_tokens)
+    slots = _slots(wish, engine, model, count, context)
     lines = [
         "  berth:models:",
         "    chat:",
@@ -292,7 +297,7 @@ def _model(wish: Wish, engine: str, model: Model, count: int, machine: Machine |
         "      engine:",
         f"        name: {engine}",
         *([] if sagemaker else [f"        resources: {_resources(model, count, machine)}"]),
-        f"      concurrency: {{slots: {16 if count else 4}, maxConcurrentRequests: {128 if count else 64}}}",
+        f"      concurrency: {{slots: {slots}, maxConcurrentRequests: {128 if count else 64}}}",
         f"      tokens: {{maxInput: {context * 3 // 4}, maxTotal: {context}}}",
     ]
     if sagemaker:
@@ -304,6 +309,45 @@ def _model(wish: Wish, engine: str, model: Model, count: int, machine: Machine |
         ]
     fewest = 2 if wish.environment == "production" else 1
     return [*lines, f"      autoscaling: {{min: {fewest}, max: {wish.most}, target: 4}}"]
+
+
+def _slots(wish: Wish, engine: str, model: Model, count: int, context: int) -> int:
+    """As many requests at once as surely fit the accelerators, where that can be told; 16 at the most."""
+    if not count:
+        return _CPU_SLOTS
+    build = engines()[engine].builds[pairings()[engine, wish.accelerator].image_role]
+    cores = count * build.cores_per_accelerator
+    for slots in _SLOTS:
+        asked = Asked(
+            subject="chat",
+            name=model.key,
+            architecture=model.architecture,
+            quantised_as=model.quantisation,
+            quantisation=quantised(model.quantisation),
+            file_bytes=0,
+            engine=engine,
+            version=build.version,
+            device=build.device,
+            ground="own",  # where no other machine is suggested
+            region="",
+            capacity="on-demand",
+            prefix="",
+            accelerator=wish.accelerator,
+            accelerators=count,
+            simulated=False,
+            tensor_parallel=cores,
+            pipeline_parallel=1,
+            fraction=None,
+            cache_type="",
+            slots=slots,
+            max_total=context,
+            memory_limit=0,
+        )
+        found = {check.status for check in fit(asked, {}).checks}
+        # What nobody can tell is no better with fewer.
+        if found == {"passed"} or (build.device != "gpu" and "failed" not in found):
+            return slots
+    return _SLOTS[-1]
 
 
 def _resources(model: Model, count: int, machine: Machine | None) -> str:

@@ -11,6 +11,7 @@ from berth_stacks import build, pools, sites
 from berth_stacks.endpoints import serve_by_sagemaker
 from berth_stacks.environment import Environment
 from berth_stacks.findings import announce
+from berth_stacks.gate import gate
 from berth_stacks.load import Loaded, load
 from berth_stacks.references import KUBECONFIGS, POOLS
 from berth_stacks.weights_access import let_in
@@ -33,11 +34,13 @@ def main(directory: Path) -> None:
 
     Raises:
         SettingsError: the settings are wrong.
+        PlanError: what it asks for does not fit, cannot be had, or does not carry the planned load.
         FindingsError: this is no preview, and something is open that leaves nothing to deploy.
     """
     loaded = load(directory)
-    findings = announce(loaded.name, loaded.settings.environment, loaded.findings)
-    Environment(loaded.settings.environment, findings)
+    gated = gate(loaded, directory)
+    findings = announce(loaded.name, loaded.settings.environment, (*loaded.findings, *gated.findings))
+    Environment(loaded.settings.environment, findings, gated.cost)
     places = {key: sites.settle(loaded, key) for key in loaded.settings.sites}
     served = _declare(loaded, places)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})

@@ -28,6 +28,7 @@ from berth_stacks.fields import (
 from berth_stacks.grounds import Cluster, DevicePlugins, Pool, Toleration
 from berth_stacks.grounds_aws import Eks, SageMaker
 from berth_stacks.grounds_gcp import Gke
+from berth_stacks.plan_settings import Override, PlannedLoad
 
 _HOUR = 3600
 
@@ -350,6 +351,9 @@ class Model(Settings):
     """Start and health. Default: 60 s to start."""
     rollout: Rollout | None = None
     """Updates. Default: one new pod before an old one goes."""
+    load: PlannedLoad | None = None
+    """What the plan is for, at each of its sites. Default: none, and neither replicas nor their cost are
+    predicted."""
     variant: Name | None = None
     """Name of this variant of the model, in labels and metrics. Default: main."""
 
@@ -413,3 +417,6 @@ class Stack(Settings):
     """Further namespaces that may read metrics, such as Prometheus'. Default: none."""
     api_keys_secret: Text | None = None
     """A Secret that exists in the namespaces, instead of `apiKeys`. Default: none."""
+    overrides: list[Override] = Field(default_factory=list)
+    """Findings of the plan that do not hold a deployment back, each with reason and last day. Default:
+    none."""

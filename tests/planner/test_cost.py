@@ -138,7 +138,7 @@ def product(usd: str, usagetype: str = "EUC1-BoxUsage:g6.2xlarge") -> str:
 
 
 def clients(pricing: Any = None, ec2: Any = None) -> amazon.Clients:
-    return amazon.Clients(pricing=pricing, ec2=lambda _region: ec2)
+    return amazon.Clients(pricing=pricing, ec2=lambda _region: ec2, quotas=lambda _region: None)
 
 
 def client(service: str) -> Any:

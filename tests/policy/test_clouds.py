@@ -119,6 +119,6 @@ def test_every_rule_has_its_cases() -> None:
 
 ELSEWHERE = {
     *("iam-role-per-workload", "google-identity-per-workload", "aws-default-security-group"),
-    *("cost-accelerators", "open-price", "sagemaker-alarms"),
+    *("cost-accelerators", "cost-per-hour", "open-price", "sagemaker-alarms"),
 }
 """Rules whose cases are of several resources: test_clouds_stacks.py."""

@@ -16,9 +16,11 @@ ROLE_URN = "urn:pulumi:stack::project::aws:iam/role:Role::one"
 ACCOUNT_URN = "urn:pulumi:stack::project::gcp:serviceaccount/account:Account::one"
 
 
-def judged(rule: str, *resources: Given, place: str = "production", config: Any = None) -> Results:
+def judged(
+    rule: str, *resources: Given, place: str = "production", config: Any = None, declared: Given | None = None
+) -> Results:
     """What one rule says."""
-    declared = given("berth:stacks:Environment", "environment", {"environment": place})
+    declared = declared or given("berth:stacks:Environment", "environment", {"environment": place})
     chosen = (environment.RULE, RULES[rule])
     return check(
         pack.policies(Run(), chosen), [declared, *resources], config={rule: config} if config else None
@@ -196,11 +198,41 @@ def test_spot_is_for_pools_that_are_named() -> None:
 
 
 def test_a_price_that_nobody_knows_is_open_and_no_pass() -> None:
-    found = judged("open-price", pool("a", "g2-standard-4", 3), config={"most_per_hour": {"production": 20}})
+    found = judged("open-price", pool("a", "g2-standard-4", 3))
     assert [(one.policy, one.level) for one in found] == [("open-price", "advisory")]
     assert "3 g2-standard-4" in found[0].message
-    assert "20 $/h is configured" in found[0].message
     assert not judged("open-price", given("kubernetes:core/v1:ConfigMap", "c", {}))
+
+
+def costing(cost: Any) -> Given:
+    more = {} if cost is None else {"cost": cost}
+    return given(
+        "berth:stacks:Environment", "environment", {"environment": "production", "findings": [], **more}
+    )
+
+
+def test_what_the_planner_knows_is_no_open_price() -> None:
+    rented = pool("a", "g2-standard-4", 3)
+    assert not judged("open-price", rented, declared=costing({"usdPerHourMost": 3.5}))
+    assert judged("open-price", rented, declared=costing({"usdPerHourFewest": 3.5})).tripped
+    assert judged("open-price", rented, declared=costing(UNKNOWN)).unevaluated == {"open-price"}
+
+
+def test_a_cap_holds_and_a_price_that_nobody_knows_is_not_within_it() -> None:
+    rented, cap = pool("a", "g2-standard-4", 3), {"most": {"production": 20}}
+
+    def found(cost: Any, *resources: Given, config: dict[str, Any] = cap) -> Results:
+        return judged("cost-per-hour", *resources, declared=costing(cost), config=config)
+
+    assert not found({"usdPerHourMost": 20}, rented)
+    tripped = found({"usdPerHourMost": 20.5}, rented)
+    assert [(one.policy, one.level) for one in tripped] == [("cost-per-hour", "mandatory")]
+    assert "at most scale it costs 20.5 USD/h; wanted: 20 at most" in tripped[0].message
+    assert found({"usdPerHourMost": "free"}, rented).tripped
+    assert found(None, rented).tripped
+    assert not found(None)
+    assert not found({"usdPerHourMost": 1000}, rented, config={})
+    assert found(UNKNOWN, rented).unevaluated == {"cost-per-hour"}
 
 
 def test_levels_depend_on_the_environment() -> None:

@@ -196,6 +196,8 @@ _REFS = {
     role: f"registry.example/{role}:7"
     for role in ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
 }
+_LOAD: Json = {"models.chat.load": {"requestsPerSecond": 1, "inputTokens": 5, "outputTokens": 5}}
+_OVERRIDE = {"finding": "here/chat price", "reason": "an invoice is under way", "expires": "2999-12-31"}
 _THERE: Json = {
     "sites.here": {"eks": {"region": "eu-central-1", "existing": True, "name": "there"}},
     "models.chat.service": None,
@@ -209,6 +211,17 @@ ALONE: dict[str, Alone] = {
     ),
     "namespace": Alone("elsewhere", "namespace"),
     "apiKeysSecret": Alone("keys", "apiKeysSecret", extra={}),
+    "models.*.load.requestsPerSecond": Alone(9.5, "models.chat.load.requestsPerSecond", _LOAD),
+    "models.*.load.inputTokens": Alone(9, "models.chat.load.inputTokens", _LOAD),
+    "models.*.load.outputTokens": Alone(9, "models.chat.load.outputTokens", _LOAD),
+    "models.*.load.firstTokenSeconds": Alone(9, "models.chat.load.firstTokenSeconds", _LOAD),
+    "models.*.load.utilisation": Alone(0.9, "models.chat.load.utilisation", _LOAD),
+    "overrides": Alone([_OVERRIDE], "overrides"),
+    "overrides.*.finding": Alone(
+        "here/chat replicas", "overrides.0.finding", _LOAD | {"overrides": [_OVERRIDE]}
+    ),
+    "overrides.*.reason": Alone("another", "overrides.0.reason", {"overrides": [_OVERRIDE]}),
+    "overrides.*.expires": Alone("2999-12-30", "overrides.0.expires", {"overrides": [_OVERRIDE]}),
     "metricsNamespaces": Alone(["monitoring"], "metricsNamespaces"),
     "clients.cidrs": Alone(["10.1.0.0/16"], "clients.cidrs"),
     "clients.namespaces": Alone(["apps"], "clients.namespaces"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,10 +57,19 @@ def test_the_weights_come_out_of_the_image_that_carries_them(run: Callable[..., 
     assert len(environment["BERTH_WEIGHTS_SHA256"]) == 64
 
 
-def test_onprem(run: Callable[..., Any], root: Path, overlay: Callable[..., dict[str, str]]) -> None:
+def test_onprem(
+    run: Callable[..., Any], root: Path, folder: Path, overlay: Callable[..., dict[str, str]]
+) -> None:
     extra = overlay("onprem", registry="registry.example", digest=True)
     del extra["berth:connections"]
+    today = datetime.now(UTC).date()
+    (folder / "prices.yaml").write_text(
+        "prices: [{ground: own, region: onprem, machine: replica, capacity: on-demand, usd_per_hour: 0.5, "
+        f'source: a fixture, date: "{today}"}}]\n'
+    )
     done = run((root / "stacks/Pulumi.onprem.yaml").read_text(), extra, "onprem")
+    (said,) = done.of("stacks:Environment")
+    assert said["cost"] == {"usdPerHourFewest": 1, "usdPerHourMost": 3}
     provider = next(r.inputs for r in done.resources if r.typ == "pulumi:providers:kubernetes")
     assert provider["kubeconfig"].endswith("/.kube/config")
     assert "~" not in provider["kubeconfig"]

@@ -38,7 +38,7 @@ config:
       engine:
         name: vllm
         resources: {cpuRequest: "4", memoryRequest: 20Gi, memoryLimit: 24Gi}
-      concurrency: {slots: 16, maxConcurrentRequests: 128}
+      concurrency: {slots: 8, maxConcurrentRequests: 128}
       tokens: {maxInput: 6144, maxTotal: 8192}
       autoscaling: {min: 1, max: 2}
 """
@@ -66,7 +66,7 @@ config:
       engine:
         name: vllm
         resources: {cpuRequest: "16", memoryRequest: 64Gi, memoryLimit: 96Gi}
-      concurrency: {slots: 16, maxConcurrentRequests: 128}
+      concurrency: {slots: 8, maxConcurrentRequests: 128}
       tokens: {maxInput: 6144, maxTotal: 8192}
       autoscaling: {min: 1, max: 2}
 """
@@ -87,7 +87,7 @@ config:
       model: qwen2.5-7b-instruct
       sites: [endpoint]
       engine: {name: vllm}
-      concurrency: {slots: 16, maxConcurrentRequests: 128}
+      concurrency: {slots: 8, maxConcurrentRequests: 128}
       tokens: {maxInput: 6144, maxTotal: 8192}
 """
 GOOD = {"aws": AWS, "gcp": GCP, "sagemaker": SAGEMAKER}

@@ -31,10 +31,12 @@ class Clients:
     Attributes:
         pricing: of the price list.
         ec2: of a region.
+        quotas: of a region.
     """
 
     pricing: Any
     ec2: Callable[[str], Any]
+    quotas: Callable[[str], Any]
 
     @classmethod
     def of_profile(cls) -> Clients:
@@ -47,14 +49,13 @@ class Clients:
             import boto3  # noqa: PLC0415 - only who asks needs it
             from botocore.config import Config  # noqa: PLC0415 - as above
         except ImportError:
-            raise PlannerError(
-                "asking AWS for prices needs boto3: pip install 'berth-planner[aws]'"
-            ) from None
+            raise PlannerError("asking AWS needs boto3: pip install 'berth-planner[aws]'") from None
         limits = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
         session = boto3.Session()
         return cls(
             pricing=session.client("pricing", region_name=PRICE_LIST_REGION, config=limits),
             ec2=lambda region: session.client("ec2", region_name=region, config=limits),
+            quotas=lambda region: session.client("service-quotas", region_name=region, config=limits),
         )
 
 

@@ -51,7 +51,16 @@ def looks(request: RunRequest) -> list[Look]:
     from berth.cli.stackfile import STACKS
 
     stack = read(STACKS, request.stack, request.config, request.secret_keys).settings
-    return [_look(stack, key, site, request.stack) for key, site in stack.sites.items() if site.cluster]
+    return looks_of(stack, request.stack)
+
+
+def looks_of(stack: Stack, name: str) -> list[Look]:
+    """Return every site, of settings that are right, that runs on a cluster which is there already.
+
+    Raises:
+        UserError: a pool cannot be one of own hardware.
+    """
+    return [_look(stack, key, site, name) for key, site in stack.sites.items() if site.cluster]
 
 
 def _look(stack: Stack, key: str, site: Site, name: str) -> Look:

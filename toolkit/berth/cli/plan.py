@@ -1,28 +1,20 @@
-"""`berth plan`: whether a stack's models fit and what its machines cost, before anything is deployed."""
+"""`berth plan`: whether a stack's models fit, carry their load and can be had."""
 
 from __future__ import annotations
 
 import json
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from berth.cli.errors import UserError
-from berth.cli.paths import cache_folder
 from berth.cli.reports import json_option
 from berth.cli.stackfile import STACKS, Stack, find_stack, request_for, stack_names
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from berth_planner.plan import Plan
-    from berth_planner.prices import Price, PriceKey
     from berth_stacks.load import Loaded
-
-PRICES = "prices.yaml"
 
 
 @click.command()
@@ -38,7 +30,9 @@ PRICES = "prices.yaml"
 @click.option("--slots", default=16, show_default=True, help="With --config: requests at once.")
 @click.option("--tokens", default=8192, show_default=True, help="With --config: tokens of a request.")
 @click.option("--engine", default="vllm", show_default=True, help="With --config: vllm or sglang.")
-@click.option("--ask", is_flag=True, help="Ask the clouds for prices first; they are kept, with their day.")
+@click.option(
+    "--ask", is_flag=True, help="Ask clouds and clusters first: prices, quotas, offers, free accelerators."
+)
 @json_option
 def plan(
     stack: str | None,
@@ -53,17 +47,21 @@ def plan(
     ask: bool,
     as_json: bool,
 ) -> None:
-    """Say whether the models of STACK fit, and what its machines cost.
+    """Say whether the models of STACK fit, carry their load, and can be had.
 
-    Memory of each device at the planned concurrency and context, by formulas
-    that can be recomputed by hand (docs/planner.md). Prices are those of
-    stacks/prices.yaml and those that --ask was told. Without --ask, nothing is
-    asked of any cluster, cloud or hub.
+    Memory, replicas, quotas and prices, by formulas that can be recomputed by
+    hand (docs/planner.md). What was measured is in stacks/measurements, prices
+    are in stacks/prices.yaml, and --ask asks clouds and clusters: answers are
+    kept with their day. Without it, nothing is asked of anybody. The stack's
+    program plans the same, and stops where this would say 1.
 
     Exit code: 0 every check passed, 1 one failed, 3 none failed and one is
     unknown, 2 wrong input.
     """
     from berth_planner.page import page
+    from berth_stacks.planned import plan as planned
+
+    from berth.cli.plan_asking import ask_all
 
     if config is not None or on is not None:
         if config is None or on is None or stack is not None or every or ask:
@@ -74,8 +72,9 @@ def plan(
     if every == (stack is not None):
         raise UserError(f"name one stack, or --all of them: {', '.join(stack_names())}")
     read = [_read(find_stack(name)) for name in ([stack] if stack is not None else stack_names())]
-    prices = _prices(read, ask=ask)
-    plans = [_plan(one, prices) for one in read]
+    if ask:
+        ask_all(read, STACKS)
+    plans = [planned(one.name, one.settings, STACKS) for one in read]
     if as_json:
         made: Any = [one.to_json() for one in plans]
         click.echo(json.dumps(made if every else made[0], indent=2))
@@ -95,10 +94,6 @@ def _of_config(file: Path, on: str, numbers: tuple[int, int, int], engine: str) 
     return Plan(stack=file.name, environment="no stack", sections=(fit(asked, {}),))
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
 def _read(stack: Stack) -> Loaded:
     from berth_stacks.load import read
 
@@ -109,57 +104,3 @@ def _read(stack: Stack) -> Loaded:
         overlay["berth:connections"] = dict.fromkeys(stack.sites, anywhere)
     request = request_for(stack, overlay, {}, offline=True)
     return read(stack.file.parent, stack.name, request.config, request.secret_keys)
-
-
-def _prices(read: list[Loaded], *, ask: bool) -> dict[PriceKey, Price]:
-    """What is known: the user's file before what a cloud said."""
-    from berth_planner.prices import read_asked, read_prices, write_asked
-    from berth_stacks.fleets import fleets
-
-    own = read_prices(STACKS / PRICES)
-    kept = cache_folder() / "prices" / "asked.json"
-    asked = read_asked(kept)
-    if ask:
-        wanted = dict.fromkeys(fleet.key for one in read for fleet in fleets(one.settings))
-        asked |= _asked([key for key in wanted if key not in own])
-        write_asked(kept, asked)
-    return {**asked, **own}
-
-
-def _asked(keys: list[PriceKey]) -> dict[PriceKey, Price]:
-    """What the clouds say now; one that cannot be asked leaves its prices unknown, and that is told."""
-    from berth_planner.errors import PlannerError
-    from berth_planner.lookups import amazon, google
-
-    found: dict[PriceKey, Price] = {}
-    grounds = {key.ground for key in keys}
-    if "aws" in grounds:
-        try:
-            found |= amazon.ask(keys, amazon.Clients.of_profile(), _today())
-        except PlannerError as error:
-            click.echo(f"berth: {error}", err=True)
-    if "gcp" in grounds:
-        key = os.environ.get(google.API_KEY)
-        if not key:
-            click.echo(
-                f"berth: Google is not asked: ${google.API_KEY} is not set (docs/planner.md)", err=True
-            )
-            return found
-        try:
-            found |= google.ask(keys, google.skus(key), _today())
-        except PlannerError as error:
-            click.echo(f"berth: {error}", err=True)
-    return found
-
-
-def _plan(loaded: Loaded, prices: dict[PriceKey, Price]) -> Plan:
-    from berth_planner.cost import cost
-    from berth_planner.fit import fit
-    from berth_planner.plan import Plan
-    from berth_stacks.fleets import fleets
-    from berth_stacks.planned import asked
-
-    sections = [fit(one, prices) for one in asked(loaded.settings)]
-    if machines := fleets(loaded.settings):
-        sections.append(cost(machines, prices, _today()))
-    return Plan(stack=loaded.name, environment=loaded.settings.environment, sections=tuple(sections))

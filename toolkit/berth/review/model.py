@@ -18,7 +18,7 @@ State = Literal["changed", "same", "new", "gone", "failed", "not compared"]
 OPS = ("create", "update", "replace", "delete", "retain")
 """What can happen to a resource, in the order in which tables show it."""
 DESTRUCTIVE = frozenset({"replace", "delete"})
-NO_COST = "unknown: no planner yet"
+NO_COST = "no stack says what it costs"
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ class StackReview:
         packs: the policy packs that were asked.
         findings: what policies found.
         open: open findings of the program: (new or already or closed, text).
+        cost: what it costs and by how much that differs, in words; "" where it rents nothing or does not say.
     """
 
     stack: str
@@ -190,6 +191,7 @@ class StackReview:
     packs: tuple[Pack, ...] = ()
     findings: tuple[Finding, ...] = ()
     open: tuple[tuple[str, str], ...] = ()
+    cost: str = ""
 
     @property
     def changes(self) -> tuple[Entry, ...]:
@@ -238,7 +240,6 @@ class Review:
         after: how people name what is planned.
         stacks: by name.
         exceptions: exceptions from policies that come or go.
-        cost: what the change costs, in words.
         notes: what holds for all stacks.
     """
 
@@ -246,8 +247,12 @@ class Review:
     after: str
     stacks: tuple[StackReview, ...]
     exceptions: tuple[ExceptionChange, ...] = ()
-    cost: str = NO_COST
     notes: tuple[str, ...] = ()
+
+    @property
+    def cost(self) -> str:
+        """What the stacks cost, and by how much that differs, in words."""
+        return "; ".join(f"{stack.stack} {stack.cost}" for stack in self.stacks if stack.cost) or NO_COST
 
     @property
     def is_ok(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from berth.deployer import Op
 from berth.deployer.values import shown
 
+from .cost import in_words
 from .entries import compared, with_policies
 from .model import Change, Entry, Finding, Pack, Reason, Resource, StackReview
 from .properties import added, differences, is_churn
@@ -65,7 +66,8 @@ def new_stack(after: Report, note: str = "") -> StackReview:
     """A stack that there was not before: everything is made."""
     if _errors(after):
         return _failed(after)
-    return dataclasses.replace(_compared(after, [], None), state="new", note=note)
+    cost = in_words(None, resources_of(after))
+    return dataclasses.replace(_compared(after, [], None), state="new", note=note, cost=cost)
 
 
 def gone_stack(name: str, before: Report | None) -> StackReview:
@@ -97,6 +99,7 @@ def live(report: Report) -> StackReview:
         packs=_packs(report),
         findings=_findings(report.policy_results, None),
         open=tuple(("already", text) for text in _open(report)),
+        cost=in_words(None, resources_of(report)),
     )
 
 
@@ -161,6 +164,7 @@ def _without_comparison(after: Report, errors: tuple[str, ...]) -> StackReview:
         packs=_packs(after),
         findings=_findings(after.policy_results, None),
         open=tuple(("already", text) for text in _open(after)),
+        cost=in_words(None, resources_of(after)),
     )
 
 
@@ -183,6 +187,7 @@ def _compared(
         packs=_packs(after),
         findings=_findings(after.policy_results, before.policy_results if before else None),
         open=tuple(_open_changes(after, before)),
+        cost=in_words(resources, resources_of(after)),
     )
 
 

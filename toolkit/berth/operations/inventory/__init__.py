@@ -9,6 +9,7 @@ What could not be read is unknown: it is said, and never counts as fitting.
 
 from berth.operations.inventory.asked import AskedModel, AskedPool, AskedSite
 from berth.operations.inventory.compare import compare
+from berth.operations.inventory.compare_demand import free_accelerators
 from berth.operations.inventory.facts import (
     DevicePluginFound,
     Holder,
@@ -38,6 +39,7 @@ __all__ = [
     "as_json",
     "compare",
     "exit_code",
+    "free_accelerators",
     "inspect",
     "page",
     "unreachable",

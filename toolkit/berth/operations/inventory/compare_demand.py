@@ -22,6 +22,21 @@ def plugin_to_come(found: Inventory, asked: AskedSite, kind: str) -> bool:
     return asked.device_plugins.get(kind) == "managed" and not runs
 
 
+def free_accelerators(found: Inventory, asked: AskedSite, pool: AskedPool) -> tuple[int, int] | None:
+    """Return how many accelerators a pool offers and how many of them are free; `None` where nobody can tell.
+
+    What pods of the stack's own namespace hold counts as free.
+    """
+    if found.nodes is None or found.holders is None:
+        return None
+    nodes = [one for one in found.nodes if one.usable and pool.node_selector.items() <= one.labels.items()]
+    to_come = plugin_to_come(found, asked, pool.kind)
+    own = frozenset({asked.namespace})
+    offered = {node.name: _offered(node, pool, to_come=to_come) for node in nodes}
+    free = [max(0, count - found.held(name, pool.resource, but=own)) for name, count in offered.items()]
+    return sum(offered.values()), sum(free)
+
+
 def demand_findings(
     found: Inventory, asked: AskedSite, pool: AskedPool, nodes: Sequence[Node]
 ) -> Iterator[Finding]:
