@@ -36,6 +36,7 @@ COMMANDS = {
     "cluster": ("cluster", "The local Kubernetes: start, stop, status, delete, logs, kubectl."),
     "images": ("images", "Build, push and pin the container images."),
     "judge": ("judge", "Judge every stack's objects by other people's tools."),
+    "prove": ("prove", "Prove that a stack scales, from its metric to a new node."),
     "doctor": ("doctor", "List what this machine has, what it lacks, and what that costs."),
     "test": ("test", "Run the tests."),
 }

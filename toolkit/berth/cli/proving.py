@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
+from berth.cli.errors import UserError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from berth.deployer import Report, Step
-    from berth.operations.proof import Facts, Quota, Resource
+    from berth.localcluster import Cluster, Status
+    from berth.operations.proof import Facts, Proof, Quota, Resource
+    from berth.operations.proof.real import Measured, NodeProvider
 
 
 def resources(report: Report) -> list[Resource]:
@@ -59,3 +70,101 @@ def facts(hpa_sync_seconds: float | None = None, quotas: dict[str, Quota] | None
         quotas=quotas or {},
         hpa_sync_seconds=hpa_sync_seconds,
     )
+
+
+def running_cluster(name: str) -> Status:
+    """The local cluster of a real proof.
+
+    Raises:
+        UserError: it does not run.
+    """
+    from berth.localcluster import Cluster
+
+    status = Cluster(name).status()
+    if status.state != "running":
+        raise UserError(
+            f"the cluster {name} is {status.state}, and the proof of a local stack runs on it: "
+            "`./berth up local` first, or add --static"
+        )
+    return status
+
+
+class _LocalNodes:
+    """The local cluster as a maker of nodes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def add(self, count: int) -> Sequence[str]:
+        from berth.operations.proof.real import POOL
+
+        return await asyncio.to_thread(
+            lambda: self._cluster.add_nodes(count, pool=POOL, simulated_gpus=1, wait=False)
+        )
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        await asyncio.to_thread(lambda: self._cluster.remove_node(name, force=force))
+
+
+@contextlib.contextmanager
+def simulated_base_gpu(status: Status) -> Iterator[NodeProvider]:
+    """Give the first node one simulated GPU meanwhile: the replica that is always there is on it."""
+    from berth.localcluster import Cluster
+
+    cluster = Cluster(status.name)
+    before = status.simulated_gpus or 0
+    cluster.simulate_gpus(before + 1)
+    try:
+        yield _LocalNodes(cluster)
+    finally:
+        cluster.simulate_gpus(before)
+
+
+def shown(proof: Proof, measured: Measured) -> Proof:
+    """The proof with what was shown on the cluster instead of what nobody could know before."""
+    from berth.operations.proof import Finding
+
+    text = (
+        f"shown {len(measured.bursts)} times on the cluster: {measured.work.minimum} to "
+        f"{measured.work.maximum} replicas through simulated nodes, and back to an empty pool"
+    )
+    chains = []
+    for chain in proof.chains:
+        links = tuple(
+            dataclasses.replace(link, findings=(Finding("passed", text, (chain.target,)),))
+            if link.verdict == "unknown" and link.name in {"capacity", "wakes", "budget"}
+            else link
+            for link in chain.links
+        )
+        chains.append(dataclasses.replace(chain, links=links))
+    # One model server was copied and loaded: the first. What is said of others stays as it was.
+    return dataclasses.replace(proof, chains=(chains[0], *proof.chains[1:]))
+
+
+def write_timeline(folder: Path, measured: Measured) -> None:
+    """Write what was measured, and the picture of the last burst."""
+    from berth.operations.proof.real import picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "timeline.json").write_text(json.dumps(measured.to_json(), indent=2) + "\n")
+    title = f"From a burst to new nodes and back, HPA sync {measured.hpa_sync_seconds:g} s"
+    (folder / "timeline.svg").write_text(picture(measured.bursts[-1], title))
+
+
+def table(measured: Measured) -> str:
+    """Each link's reaction time as text."""
+    from berth.operations.proof.real import BACK, LINKS
+
+    found = measured.to_json()
+    bursts = f"{len(measured.bursts)} bursts" if len(measured.bursts) > 1 else "1 burst"
+    lines = [f"Measured, {bursts}, HPA sync {measured.hpa_sync_seconds:g} s; nodes are simulated"]
+    lines.append(f"{'seconds from the burst until':<44}{'p50':>9}{'p95':>9}{'max':>9}")
+    for key, _, meaning in (*LINKS, *BACK):
+        if key == BACK[0][0]:
+            lines.append("seconds from its end until")
+        cells = "".join(f"{found[key].get(share, '-'):>9}" for share in ("p50", "p95", "max"))
+        lines.append(f"  {meaning:<42}{cells}")
+    usual = found["usual_chain_burst_to_ready_seconds"]
+    cells = "".join(f"{usual.get(share, '-'):>9}" for share in ("p50", "p95"))
+    lines.append(f"  {'first Ready, by 15 s scrape and 30 s poll':<42}{cells}  computed")
+    return "\n".join(lines)

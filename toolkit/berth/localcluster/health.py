@@ -25,7 +25,7 @@ def node_problem(api: Api, node: Node, since: dt.datetime | None) -> str | None:
     What was said before ``since`` (when its kubelet was started, if that was just now) does not count.
     """
     found = api.get(f"/api/v1/nodes/{node.name}")
-    if problem := _said_problem(found or {}, since):
+    if problem := said_problem(found or {}, since):
         return problem
     try:
         api.request("GET", f"/api/v1/nodes/{node.name}/proxy/healthz")
@@ -34,7 +34,7 @@ def node_problem(api: Api, node: Node, since: dt.datetime | None) -> str | None:
     return None
 
 
-def _said_problem(found: dict[str, Any], since: dt.datetime | None) -> str | None:
+def said_problem(found: dict[str, Any], since: dt.datetime | None) -> str | None:
     """What the node object says against the node, None when nothing."""
     conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions", [])
     ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from . import cgroups, controlplane, network, node
+from .health import said_problem
 from .parts import wait_for
 from .pki import node_leaves
 
@@ -85,11 +86,13 @@ def import_images(parts: Parts, one: Node, *images: ScratchImage) -> None:
 def show_gpus(parts: Parts, one: Node, count: int) -> bool:
     """Say on the node's status that it has GPUs, and on its labels that they are simulated.
 
-    Returns False where its kubelet has said nothing yet: its first word takes all such resources away.
+    Returns False where the node is not ready yet. Its kubelet's first word takes all such resources away;
+    and a scheduler that met the GPUs together with the taint of a node that is not ready would look again
+    only seconds later.
     """
     path = f"/api/v1/nodes/{one.name}"
     found = parts.api.get(path) or {}
-    if not found.get("status", {}).get("conditions"):
+    if said_problem(found, None):
         return False
     label = found.get("metadata", {}).get("labels", {}).get(SIMULATED_GPU_LABEL)
     has = found.get("status", {}).get("allocatable", {}).get(GPU)

@@ -9,6 +9,7 @@
     │   └── EndpointRefused        it refused the request: a wrong key, no such route
     ├── ImageToolMissing       images go into a cluster by its own tool, which is not installed
     ├── ImageLoadError         that tool did not load them
+    ├── ChainBroken            a link of a scale path did not move on a real cluster
     └── ClusterReadError       what the cluster does cannot be read
         ├── KubeconfigError        the kubeconfig is missing, broken, or uses what is not supported here
         └── ClusterRefused         the API server refused to show it
@@ -43,6 +44,12 @@ class ImageToolMissing(OperationsError):  # noqa: N818 - a lack of this machine
 
 class ImageLoadError(OperationsError):
     """A cluster's own tool did not load an image."""
+
+    exit_code = 1
+
+
+class ChainBroken(OperationsError):  # noqa: N818 - a state of what is proved
+    """A link of a scale path did not move on a real cluster."""
 
     exit_code = 1
 

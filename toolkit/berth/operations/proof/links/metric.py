@@ -365,7 +365,7 @@ def value(subject: Subject) -> Iterator[Finding]:
     title, environment = subject.scaler.title, subject.environment()
     slots = _number(environment.get("BERTH_ENGINE_SLOTS"))
     most = _number(environment.get("MAX_CONCURRENT_REQUESTS"))
-    wanted = _targets(subject)
+    wanted = targets(subject)
     if not external(subject) and not subject.is_keda and subject.accelerators:
         yield Finding(
             "failed",
@@ -409,7 +409,7 @@ def value(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _targets(subject: Subject) -> list[tuple[str, str, float | None]]:
+def targets(subject: Subject) -> list[tuple[str, str, float | None]]:
     """Name, kind of target, and the target of each metric."""
     title = subject.scaler.title
     if subject.is_keda:
