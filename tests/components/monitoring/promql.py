@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import promql_parser
+from berth_catalogue.engines import engines
+from berth_catalogue.exporters import exporters
+from berth_components.monitoring import facts
+from berth_serving import metric_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-Series = "Mapping[str, frozenset[str]]"
 _FILLED = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h"}
 _MADE = {"label_replace": 1, "label_join": 1}
 _EVERYWHERE = frozenset({"job", "instance", "__name__"})
@@ -86,8 +89,12 @@ def _joined(node: Any, known: Mapping[str, frozenset[str]], whole: str) -> froze
     matching = node.modifier.matching if node.modifier else None
     if matching is not None:
         named = frozenset(matching.labels)
-        _within(named, left, whole)
-        _within(named, right, whole)
+        on = matching.type == promql_parser.LabelModifierType.Include
+        _within(named, left & right if on else left | right, whole)
+        if not on and (left ^ right) - named - _EVERYWHERE:
+            raise UnknownNameError(
+                f"labels other than those ignored differ ({sorted(left ^ right)}): {whole}"
+            )
         _within(node.modifier.group_labels or (), left | right, whole)
     if str(node.op) == "or":
         return left | right
@@ -104,3 +111,81 @@ def _within(named: Any, carried: frozenset[str], whole: str) -> None:
     unknown = set(named) - carried
     if unknown:
         raise UnknownNameError(f"no label {', '.join(sorted(unknown))} there ({sorted(carried)}): {whole}")
+
+
+_BUCKETS: dict[str, frozenset[str]] = {
+    "_bucket": frozenset({"le"}),
+    "_sum": frozenset(),
+    "_count": frozenset(),
+}
+_PLAIN: dict[str, frozenset[str]] = {"": frozenset()}
+_SERVER = frozenset({"site", "model", "namespace", "pod", "variant"})
+JOB_LABELS = {
+    facts.GATEWAY: _SERVER,
+    facts.ENGINE: _SERVER,
+    facts.ADAPTER: frozenset({"site", "namespace", "pod"}),
+    **dict.fromkeys((facts.CADVISOR, facts.KUBELET, facts.NODE, facts.DCGM), frozenset({"site", "node"})),
+    **dict.fromkeys(
+        (facts.KUBE_STATE, facts.PROMETHEUS, facts.ALERTMANAGER, facts.COLLECTOR, facts.GRAFANA),
+        frozenset({"site"}),
+    ),
+}
+"""What each scrape job puts on its series, as facts.py says."""
+_SCRAPES = ("up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling")
+
+
+def _rows() -> Iterator[tuple[str, str, str, Iterable[str]]]:
+    """Job, name, type and own labels of every metric."""
+    for row in metric_table.TABLE:
+        yield facts.GATEWAY, row.name, row.kind, row.labels
+    for engine in engines().values():
+        for name in engine.metrics.values():
+            yield facts.ENGINE, name, "histogram" if name.endswith("seconds") else "gauge", ()
+    for exporter in exporters().values():
+        for metric in exporter.metrics.values():
+            yield exporter.job, metric.name, metric.type, metric.labels
+    for name in _SCRAPES:
+        for job in facts.JOBS:
+            yield job, name, "gauge", ()
+
+
+def exported(jobs: Iterable[str] = facts.JOBS) -> dict[str, frozenset[str]]:
+    """Every series that the scrape jobs give, with the labels that it can carry."""
+    jobs = frozenset(jobs)
+    known: dict[str, frozenset[str]] = {}
+    for job, name, kind, labels in _rows():
+        if job in jobs:
+            for end, more in (_BUCKETS if kind == "histogram" else _PLAIN).items():
+                own = JOB_LABELS[job] | frozenset(labels) | more
+                known[name + end] = known.get(name + end, frozenset()) | own
+    return known
+
+
+def with_rules(known: Mapping[str, frozenset[str]], groups: Iterable[Any]) -> dict[str, frozenset[str]]:
+    """The same and what rules record of it; each rule is checked on the way.
+
+    Raises:
+        UnknownNameError: a rule names what nothing exports or records before it.
+    """
+    found = dict(known)
+    alerts = frozenset({"alertname", "alertstate"})
+    rules = [rule for group in groups for rule in group["rules"]]
+    waiting = [rule for rule in rules if "record" in rule]
+    while waiting:
+        recorded = {rule["record"] for rule in waiting}
+        # Rules may read what another group records.
+        ready = [
+            rule
+            for rule in waiting
+            if not (series_in(rule["expr"]) - {rule["record"]}) & (recorded - set(found))
+        ]
+        assert ready, f"these rules wait for each other: {sorted(recorded)}"
+        for rule in ready:
+            labels = check(rule["expr"], found) | frozenset(rule.get("labels", ()))
+            found[rule["record"]] = found.get(rule["record"], frozenset()) | labels
+        waiting = [rule for rule in waiting if rule not in ready]
+    for rule in rules:
+        if "alert" in rule:
+            alerts |= check(rule["expr"], found) | frozenset(rule["labels"])
+    found["ALERTS"] = found["ALERTS_FOR_STATE"] = alerts - {"__name__"}
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth_components.monitoring.facts import CADVISOR, DCGM, NODE
+from berth_components.monitoring.facts import CADVISOR, DCGM, GATEWAY, NODE
 
 from .model import Dashboard, Panel, Query, Section
 from .promql import SERVER, SITE, WINDOW, largest, rate
@@ -235,7 +235,7 @@ _CONTAINERS = Section(
                 ),
             ),
             unit="suffix: cores",
-            sources=(CADVISOR,),
+            sources=(CADVISOR, GATEWAY),
         ),
         Panel(
             title="Memory",
@@ -247,7 +247,7 @@ _CONTAINERS = Section(
                 ),
             ),
             unit="bytes",
-            sources=(CADVISOR,),
+            sources=(CADVISOR, GATEWAY),
         ),
     ),
 )
