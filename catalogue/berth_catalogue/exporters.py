@@ -4,8 +4,8 @@ Keys of a file:
 
     title     what people call it
     job       the scrape job that its series come with
-    metrics   by name, as its /metrics shows it: type (counter, gauge, histogram, untyped), unit ("1" is a plain
-              count or a ratio), labels besides those that the scrape job adds, text
+    metrics   by name, as its /metrics shows it: type (counter, gauge, histogram, untyped), unit ("1" is a
+              plain count or a ratio), labels besides those that the scrape job adds, text
     sources   where names and labels were read, and when
 
 Not every series that an exporter has: those that something here asks for. A test joins the two.
