@@ -32,6 +32,7 @@ class Reflector(Generic[T]):
         params: query of list and watch, e.g. `{"labelSelector": "a=b"}`.
         reduce: makes the copy that is kept of an object; `None` leaves the object out.
         on_gone: told the uid of each object that is no longer kept.
+        on_change: called after each list and each event that may have changed what is kept.
         clock: monotonic seconds.
     """
 
@@ -43,9 +44,11 @@ class Reflector(Generic[T]):
         reduce: Callable[[Json], T | None],
         on_gone: Callable[[str], None],
         *,
+        on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._path, self._params = client, path, params
+        self._on_change = on_change
         self._reduce, self._on_gone, self._clock = reduce, on_gone, clock
         self._objects: dict[str, T] = {}
         self._version = ""
@@ -57,6 +60,11 @@ class Reflector(Generic[T]):
     def objects(self) -> dict[str, T]:
         """What is kept now, by uid. Not to be changed."""
         return self._objects
+
+    @property
+    def listed(self) -> bool:
+        """Whether what is kept was complete at some time."""
+        return self._listed
 
     @property
     def problem(self) -> str | None:
@@ -113,6 +121,7 @@ class Reflector(Generic[T]):
             self._on_gone(uid)
         self._version, self._listed_at, self._listed = version, self._clock(), True
         self._heard()
+        self._on_change()
 
     async def _watch(self) -> None:
         async for event in self._client.watch(self._path, self._params, self._version, self._heard):
@@ -137,3 +146,4 @@ class Reflector(Generic[T]):
             self._objects[uid] = kept
         elif self._objects.pop(uid, None) is not None:
             self._on_gone(uid)
+        self._on_change()

