@@ -1,0 +1,572 @@
+"""Series that make each alert fire, and series that come near and do not."""
+
+from __future__ import annotations
+
+from berth_components.monitoring.facts import JOBS
+from berth_components.monitoring.objectives import (
+    AVAILABILITY,
+    ERRORS,
+    FIRST_TOKEN_P95,
+    FIRST_TOKEN_P99,
+    INTER_TOKEN,
+    QUEUE_WAIT,
+    SAFETY,
+    SLOS,
+)
+from berth_components.monitoring.rules_slo import ALERT_NAMES, PAIRS, Pair
+
+from tests.monitoring.promtool import CHAT, STATED, Case, gateway, series
+
+PAGE, TICKET, INFO = "page", "ticket", "info"
+DAY = 86400
+
+
+def up(job: str, value: str, **labels: str) -> dict[str, str]:
+    return {series("up", job=job, site="aws", instance="x:1", **labels): value}
+
+
+def pods(name: str, values: list[str]) -> dict[str, str]:
+    return {gateway(name, f"chat-{number}"): value for number, value in enumerate(values)}
+
+
+def kube(name: str, **labels: str) -> str:
+    return series(name, job="kube-state-metrics", site="aws", **labels)
+
+
+def gpu(name: str, **labels: str) -> str:
+    return series(name, job="dcgm", site="aws", node="n1", gpu="0", **labels)
+
+
+def node(name: str, **labels: str) -> str:
+    return series(name, job="node", site="aws", node="n1", **labels)
+
+
+def disk(name: str) -> str:
+    return node(f"node_filesystem_{name}", fstype="ext4", mountpoint="/", device="/dev/vda")
+
+
+def own(name: str, **labels: str) -> str:
+    return series(name, job="prometheus", site="aws", **labels)
+
+
+def decided(decision: str) -> str:
+    return gateway("berth_filter_decisions_total", filter="pii", stage="output", decision=decision)
+
+
+SERVING = [
+    Case("SiteDown", PAGE, up("berth-gateway", "0x20"), up("berth-gateway", "1x20"), 10),
+    Case("AutoscalerBlind", PAGE, {}, up("berth-metrics-adapter", "1x20"), 10),
+    Case(
+        "ModelUnavailable",
+        PAGE,
+        pods("berth_engine_ready", ["0x20", "0x20"]),
+        pods("berth_engine_ready", ["0x20", "1x20"]),
+        10,
+    ),
+    Case(
+        "ReplicasMissing",
+        TICKET,
+        pods("berth_engine_ready", ["1x60", "0x60"]),
+        pods("berth_engine_ready", ["1x60", "1x60"]),
+    ),
+    Case(
+        "AutoscalerAtMaximum",
+        TICKET,
+        pods("berth_engine_ready", ["1x60"] * 4) | pods("berth_queue_depth", ["0x60", "3x60"]),
+        pods("berth_engine_ready", ["1x60"] * 4) | pods("berth_queue_depth", ["0x60", "0x60"]),
+    ),
+    Case(
+        "KvCacheFull",
+        TICKET,
+        {series("vllm:kv_cache_usage_perc", job="berth-engine", pod="chat-1", **CHAT.labels): "0.99x60"},
+        {series("vllm:kv_cache_usage_perc", job="berth-engine", pod="chat-1", **CHAT.labels): "0.9x60"},
+    ),
+    *(
+        Case(
+            "CertificateExpiring",
+            severity,
+            {gateway("berth_certificate_expires_timestamp_seconds"): f"{3600 + days * DAY / 2}x60"},
+            {gateway("berth_certificate_expires_timestamp_seconds"): f"{3600 + days * DAY * 2}x60"},
+        )
+        for severity, days in ((PAGE, 2), (TICKET, 14))
+    ),
+    Case(
+        "EngineNotReady",
+        TICKET,
+        {gateway("berth_engine_ready"): "0x20", gateway("berth_draining"): "0x20"},
+        {gateway("berth_engine_ready"): "0x20", gateway("berth_draining"): "1x20"},
+        10,
+    ),
+    Case(
+        "EngineWedged",
+        PAGE,
+        {gateway("berth_engine_wedged"): "1x20"},
+        {gateway("berth_engine_wedged"): "1x8 0x20"},
+        10,
+    ),
+    Case(
+        "EngineLost",
+        TICKET,
+        {gateway("berth_engine_losses_total"): "2x30 3x30"},
+        {gateway("berth_engine_losses_total"): "3x60"},
+        35,
+    ),
+    Case(
+        "EngineCrashLooping",
+        PAGE,
+        {gateway("berth_engine_losses_total"): "0x30 1x5 2x5 3x20"},
+        {gateway("berth_engine_losses_total"): "0x30 1x5 2x30"},
+        50,
+    ),
+    Case(
+        "QueueFull",
+        PAGE,
+        pods("llm_active_requests", ["128x20"]) | pods("berth_max_concurrent_requests", ["128x20"]),
+        pods("llm_active_requests", ["128x20", "60x20"])
+        | pods("berth_max_concurrent_requests", ["128x20"] * 2),
+        10,
+    ),
+    Case(
+        "SlotsSaturated",
+        TICKET,
+        pods("berth_running_requests", ["16x60"])
+        | pods("berth_engine_slots", ["16x60"])
+        | pods("berth_queue_depth", ["2x60"]),
+        pods("berth_running_requests", ["16x60"])
+        | pods("berth_engine_slots", ["16x60"])
+        | pods("berth_queue_depth", ["0x60"]),
+    ),
+    Case(
+        "MixedRevisions",
+        TICKET,
+        {
+            gateway("berth_server_info", "a", revision="1", engine="vllm"): "1x80",
+            gateway("berth_server_info", "b", revision="2", engine="vllm"): "1x80",
+        },
+        {
+            gateway("berth_server_info", "a", revision="1", engine="vllm"): "1x40 stale",
+            gateway("berth_server_info", "b", revision="2", engine="vllm"): "1x80",
+        },
+        75,
+    ),
+    Case(
+        "GatewayRestarting",
+        TICKET,
+        {gateway("process_start_time_seconds"): "1x10 2x5 3x5 4x20"},
+        {gateway("process_start_time_seconds"): "1x10 2x30"},
+        30,
+    ),
+    Case(
+        "SpansDropped",
+        TICKET,
+        {gateway("berth_spans_dropped_total"): "0+1x60"},
+        {gateway("berth_spans_dropped_total"): "7x60"},
+    ),
+]
+
+KUBE = [
+    Case(
+        alert,
+        TICKET,
+        {kube(name, namespace="berth-prod", **labels): "1x60"},
+        {
+            kube(name, namespace="berth-prod", **labels): "0x60",
+            kube(name, namespace="elsewhere", **labels): "1x60",
+        },
+    )
+    for alert, name, labels in (
+        (
+            "RolloutStuck",
+            "kube_deployment_status_condition",
+            {"deployment": "chat", "condition": "Progressing", "status": "false"},
+        ),
+        ("PodsUnschedulable", "kube_pod_status_unschedulable", {"pod": "chat-1"}),
+        (
+            "PodCrashLooping",
+            "kube_pod_container_status_waiting_reason",
+            {"pod": "chat-1", "container": "engine", "reason": "CrashLoopBackOff"},
+        ),
+        (
+            "ImageMissing",
+            "kube_pod_container_status_waiting_reason",
+            {"pod": "chat-1", "container": "engine", "reason": "ErrImagePull"},
+        ),
+        (
+            "AutoscalerNotScaling",
+            "kube_horizontalpodautoscaler_status_condition",
+            {"horizontalpodautoscaler": "chat", "condition": "ScalingActive", "status": "false"},
+        ),
+    )
+]
+KUBE += [
+    Case(
+        "ContainerOutOfMemory",
+        TICKET,
+        {
+            kube(
+                "kube_pod_container_status_restarts_total",
+                namespace="berth-prod",
+                pod="p",
+                container="engine",
+            ): "0x5 1x9",
+            kube(
+                "kube_pod_container_status_last_terminated_reason",
+                namespace="berth-prod",
+                pod="p",
+                container="engine",
+                reason="OOMKilled",
+            ): "1x20",
+        },
+        {
+            kube(
+                "kube_pod_container_status_restarts_total",
+                namespace="berth-prod",
+                pod="p",
+                container="engine",
+            ): "0x5 1x9",
+            kube(
+                "kube_pod_container_status_last_terminated_reason",
+                namespace="berth-prod",
+                pod="p",
+                container="engine",
+                reason="Error",
+            ): "1x20",
+        },
+        10,
+    ),
+    Case(
+        "QuotaNearlyUsed",
+        TICKET,
+        {
+            kube(
+                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="used"
+            ): "95x60",
+            kube(
+                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="hard"
+            ): "100x60",
+        },
+        {
+            kube(
+                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="used"
+            ): "80x60",
+            kube(
+                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="hard"
+            ): "100x60",
+        },
+    ),
+    Case(
+        "NodeNotReady",
+        TICKET,
+        {kube("kube_node_status_condition", node="n1", condition="Ready", status="unknown"): "1x60"},
+        {kube("kube_node_status_condition", node="n1", condition="Ready", status="true"): "1x60"},
+    ),
+    Case(
+        "SpotInterruption",
+        INFO,
+        {kube("kube_node_spec_taint", node="n1", key="aws-node-termination-handler/spot-itn"): "1x5"},
+        {kube("kube_node_spec_taint", node="n1", key="nvidia.com/gpu"): "1x5"},
+        3,
+    ),
+]
+
+MACHINES = [
+    Case(
+        "GpuXidGrave",
+        PAGE,
+        {gpu("DCGM_FI_DEV_XID_ERRORS"): "0x5 79x5"},
+        {gpu("DCGM_FI_DEV_XID_ERRORS"): "13x20"},
+        8,
+    ),
+    Case(
+        "GpuXid",
+        TICKET,
+        {gpu("DCGM_FI_DEV_XID_ERRORS"): "0x5 13x5"},
+        {gpu("DCGM_FI_DEV_XID_ERRORS"): "79x20"},
+        8,
+    ),
+    Case(
+        "GpuMemoryErrors",
+        PAGE,
+        {gpu("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL"): "0x20 1x20"},
+        {gpu("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL"): "1x40", gpu("DCGM_FI_DEV_ROW_REMAP_FAILURE"): "0x40"},
+        25,
+    ),
+    Case(
+        "GpuThrottled",
+        TICKET,
+        {gpu("DCGM_FI_DEV_CLOCKS_EVENT_REASONS"): "68x20"},
+        {gpu("DCGM_FI_DEV_CLOCKS_EVENT_REASONS"): "5x20"},
+        15,
+    ),
+    Case(
+        "NodeDiskFull",
+        PAGE,
+        {disk("avail_bytes"): "4x20", disk("size_bytes"): "100x20", disk("readonly"): "0x20"},
+        {disk("avail_bytes"): "4x20", disk("size_bytes"): "100x20", disk("readonly"): "1x20"},
+        10,
+    ),
+    Case(
+        "NodeDiskFilling",
+        TICKET,
+        {disk("avail_bytes"): "19-0.02x400", disk("size_bytes"): "100x400", disk("readonly"): "0x400"},
+        {disk("avail_bytes"): "15x400", disk("size_bytes"): "100x400", disk("readonly"): "0x400"},
+        400,
+    ),
+    Case(
+        "NodeMemoryLow",
+        TICKET,
+        {node("node_memory_MemAvailable_bytes"): "4x20", node("node_memory_MemTotal_bytes"): "100x20"},
+        {node("node_memory_MemAvailable_bytes"): "40x20", node("node_memory_MemTotal_bytes"): "100x20"},
+        15,
+    ),
+    Case(
+        "NodeOutOfMemory",
+        TICKET,
+        {node("node_vmstat_oom_kill"): "3x10 4x5"},
+        {node("node_vmstat_oom_kill"): "4x15"},
+        12,
+    ),
+    Case(
+        "VolumeNearlyFull",
+        TICKET,
+        {
+            series(
+                "kubelet_volume_stats_available_bytes",
+                job="kubernetes-kubelet",
+                site="aws",
+                persistentvolumeclaim="p",
+            ): "5x20",
+            series(
+                "kubelet_volume_stats_capacity_bytes",
+                job="kubernetes-kubelet",
+                site="aws",
+                persistentvolumeclaim="p",
+            ): "100x20",
+        },
+        {
+            series(
+                "kubelet_volume_stats_available_bytes",
+                job="kubernetes-kubelet",
+                site="aws",
+                persistentvolumeclaim="p",
+            ): "50x20",
+            series(
+                "kubelet_volume_stats_capacity_bytes",
+                job="kubernetes-kubelet",
+                site="aws",
+                persistentvolumeclaim="p",
+            ): "100x20",
+        },
+        20,
+    ),
+    Case(
+        "KubeletCertificateExpiring",
+        TICKET,
+        {
+            series(
+                "kubelet_certificate_manager_client_ttl_seconds", job="kubernetes-kubelet", node="n1"
+            ): f"{DAY}x20"
+        },
+        {
+            series(
+                "kubelet_certificate_manager_client_ttl_seconds", job="kubernetes-kubelet", node="n1"
+            ): f"{30 * DAY}x20"
+        },
+        20,
+    ),
+]
+
+
+def burn(slo: str, bad: float) -> dict[str, str]:
+    """A hundred events a minute for an hour and more, so many of them bad."""
+    good, bad_text, all_ = f"0+{100 - bad:g}x70", f"0+{bad:g}x70", "0+100x70"
+    if slo in {AVAILABILITY, ERRORS}:
+        err = "overloaded" if slo == AVAILABILITY else "generation"
+        return {gateway("tgi_request_success"): good, gateway("tgi_request_failure", err=err): bad_text}
+    if slo == SAFETY:
+        return {
+            gateway("tgi_request_success"): all_,
+            gateway("tgi_request_failure", err="content_filter"): "0x70",
+            gateway("berth_policy_violations_total", stage="output", category="pii"): bad_text,
+        }
+    name, le = {
+        FIRST_TOKEN_P95: ("berth_time_to_first_token_seconds", "1.0"),
+        FIRST_TOKEN_P99: ("berth_time_to_first_token_seconds", "2.0"),
+        INTER_TOKEN: ("gen_ai_server_time_per_output_token_seconds", "0.2"),
+        QUEUE_WAIT: ("berth_queue_wait_seconds", "1.0"),
+    }[slo]
+    return {gateway(f"{name}_count"): all_, gateway(f"{name}_bucket", le=le): good}
+
+
+def budget(slo: str, pair: Pair) -> Case:
+    target = STATED.target(slo)
+    assert target is not None
+    most = 100 * pair.factor(STATED.window_days) * (1 - target)
+    labels = {"slo": slo, "window": pair.long}
+    return Case(
+        ALERT_NAMES[slo], pair.severity, burn(slo, min(100, most * 1.2)), burn(slo, most * 0.8), 65, labels
+    )
+
+
+BUDGETS = [budget(slo, pair) for slo in SLOS for pair in PAIRS]
+
+COST = gateway("berth_cost_dollars_total")
+REPORTS = gateway("berth_user_reports_total", category="harmful", exported_variant="main")
+REFUSED = gateway("berth_policy_violations_total", category="refusal", stage="output")
+
+
+def answers(name: str, short: str) -> dict[str, str]:
+    """Two answers a minute; how many of them are short changes."""
+    whole = "0+2x340"
+    return {
+        gateway(f"{name}_bucket", le="16.0"): short,
+        gateway(f"{name}_bucket", le="64.0"): whole,
+        gateway(f"{name}_bucket", le="+Inf"): whole,
+        gateway(f"{name}_count"): whole,
+    }
+
+
+BUSINESS = [
+    Case("CostCap", TICKET, {COST: "0+0.1x180"}, {COST: "0+0.05x180"}, 120),
+    Case(
+        "CostPerRequestHigh",
+        TICKET,
+        {COST: "0+0.1x180", gateway("tgi_request_success"): "0+5x180"},
+        {COST: "0+0.1x180", gateway("tgi_request_success"): "0+20x180"},
+        150,
+    ),
+    Case(
+        "FilterFindingsSpike",
+        TICKET,
+        {decided("flag"): "0+1x240 300+50x40", decided("allow"): "0+99x290"},
+        {decided("flag"): "0+1x300", decided("allow"): "0+99x300"},
+        275,
+    ),
+    Case(
+        "FilterFailing",
+        PAGE,
+        {decided("error"): "0+1x60", decided("allow"): "0+20x60"},
+        {decided("error"): "0+1x60", decided("allow"): "0+200x60"},
+    ),
+    Case("UserReportsSpike", TICKET, {REPORTS: "0+1x60"}, {REPORTS: "0+1x3 3x60"}),
+    Case(
+        "AnswerLengthDrift",
+        TICKET,
+        answers("llm_token_count", "0+2x240 480x100"),
+        answers("llm_token_count", "0+1.8x240 433+1.6x100"),
+        330,
+    ),
+    Case(
+        "PerplexityDrift",
+        TICKET,
+        answers("berth_perplexity", "0+2x240 480x100"),
+        answers("berth_perplexity", "0+1.8x240 433+1.6x100"),
+        330,
+    ),
+    Case(
+        "RefusalDrift",
+        TICKET,
+        answers("llm_token_count", "0+1x340") | {REFUSED: "0x240 0+1x100"},
+        answers("llm_token_count", "0+1x340") | {REFUSED: "0+0.1x340"},
+        330,
+    ),
+    Case(
+        "FilterDrift",
+        TICKET,
+        {decided("flag"): "0+1x240 240+5x100", decided("allow"): "0+9x340"},
+        {decided("flag"): "0+1x340", decided("allow"): "0+9x340"},
+        330,
+    ),
+]
+
+MONITORING = [
+    Case("TargetDown", TICKET, up("node", "0x20", node="n1"), up("node", "1x20", node="n1"), 10),
+    *(Case("TargetsMissing", TICKET, {}, up(job, "0x20"), 20, {"job": job}) for job in JOBS),
+    Case(
+        "PrometheusRulesFailing",
+        PAGE,
+        {own("prometheus_rule_evaluation_failures_total", rule_group="g"): "0+1x60"},
+        {own("prometheus_rule_evaluation_failures_total", rule_group="g"): "3x60"},
+    ),
+    Case(
+        "PrometheusRulesSlow",
+        TICKET,
+        {
+            own("prometheus_rule_group_last_duration_seconds", rule_group="g"): "20x60",
+            own("prometheus_rule_group_interval_seconds", rule_group="g"): "15x60",
+        },
+        {
+            own("prometheus_rule_group_last_duration_seconds", rule_group="g"): "1x60",
+            own("prometheus_rule_group_interval_seconds", rule_group="g"): "15x60",
+        },
+    ),
+    Case(
+        "PrometheusNotDelivering",
+        PAGE,
+        {
+            own("prometheus_notifications_errors_total", alertmanager="a"): "0+1x60",
+            own("prometheus_notifications_sent_total", alertmanager="a"): "0+10x60",
+            own("prometheus_notifications_alertmanagers_discovered"): "1x60",
+        },
+        {
+            own("prometheus_notifications_errors_total", alertmanager="a"): "1x60",
+            own("prometheus_notifications_sent_total", alertmanager="a"): "0+10x60",
+            own("prometheus_notifications_dropped_total"): "2x60",
+            own("prometheus_notifications_alertmanagers_discovered"): "1x60",
+        },
+    ),
+    Case(
+        "PrometheusConfigRefused",
+        TICKET,
+        {own("prometheus_config_last_reload_successful"): "0x60"},
+        {own("prometheus_config_last_reload_successful"): "1x60"},
+    ),
+    Case(
+        "PrometheusNotStoring",
+        PAGE,
+        {
+            own("prometheus_tsdb_head_samples_appended_total", type="float"): "9x60",
+            own("prometheus_tsdb_head_samples_appended_total", type="histogram"): "0x60",
+        },
+        {
+            own("prometheus_tsdb_head_samples_appended_total", type="float"): "0+9x60",
+            own("prometheus_tsdb_head_samples_appended_total", type="histogram"): "0x60",
+            own("prometheus_tsdb_wal_corruptions_total"): "1x60",
+            own("prometheus_tsdb_compactions_failed_total"): "1x60",
+        },
+    ),
+    Case(
+        "PrometheusRemoteWriteBehind",
+        TICKET,
+        {own("prometheus_remote_storage_samples_failed_total", url="u"): "0+1x60"},
+        {own("prometheus_remote_storage_samples_failed_total", url="u"): "9x60"},
+    ),
+    Case(
+        "AlertmanagerNotDelivering",
+        PAGE,
+        {
+            series(
+                "alertmanager_notifications_failed_total", integration="webhook", reason="other"
+            ): "0+1x60",
+            series("alertmanager_notifications_total", integration="webhook"): "0+10x60",
+        },
+        {
+            series("alertmanager_notifications_failed_total", integration="webhook", reason="other"): "5x60",
+            series("alertmanager_notifications_total", integration="webhook"): "0+10x60",
+        },
+    ),
+    Case(
+        "AlertmanagerConfigRefused",
+        TICKET,
+        {series("alertmanager_config_last_reload_successful"): "0x60"},
+        {series("alertmanager_config_last_reload_successful"): "1x60"},
+    ),
+    Case(
+        "CollectorNotDelivering",
+        TICKET,
+        {series("otelcol_exporter_send_failed_spans_total", job="collector", exporter="otlp"): "0+1x60"},
+        {series("otelcol_exporter_send_failed_spans_total", job="collector", exporter="otlp"): "9x60"},
+    ),
+]
+
+CASES = [*SERVING, *KUBE, *MACHINES, *BUDGETS, *BUSINESS, *MONITORING]

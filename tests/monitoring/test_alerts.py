@@ -1,0 +1,58 @@
+"""Every alert fires on what it is for, and is silent on what comes near; asked of promtool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from berth_components.monitoring.alerts_monitoring import WATCHDOG
+
+from tests.monitoring.alert_cases import CASES
+from tests.monitoring.promtool import Case, gateway, groups, rule_key, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_each_alert_has_one_case() -> None:
+    made = {rule_key(rule) for group in groups() for rule in group["rules"] if "alert" in rule}
+    made = {key for key in made if key[0] != WATCHDOG}  # it always fires
+    counted = Counter(case.key for case in CASES)
+    assert {key for key in made if counted[key] != 1} == set(), "no case, or two"
+    assert set(counted) - made == set(), "a case of no alert"
+    assert len(made) > 90
+
+
+def test_each_alert_fires_and_is_silent(tmp_path: Path) -> None:
+    done = run(CASES, tmp_path)
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    assert done.stdout.count("SUCCESS") == len(CASES)
+
+
+def test_promtool_notices_an_alert_that_does_not_fire(tmp_path: Path) -> None:
+    case = CASES[0]
+    done = run([Case(case.alert, case.severity, case.silent, case.silent, case.minutes)], tmp_path)
+    assert done.returncode != 0
+
+
+def test_a_budget_that_no_longer_burns_and_few_failures_wake_nobody(tmp_path: Path) -> None:
+    labels = {"slo": "availability", "window": "1h"}
+    over = {
+        gateway("tgi_request_success"): "0+100x180",
+        gateway("tgi_request_failure", err="overloaded"): "0+90x160 14400x20",
+    }
+    burning = {gateway("tgi_request_failure", err="overloaded"): "0+90x180"}
+    few = {
+        gateway("tgi_request_success"): "0x180",
+        gateway("tgi_request_failure", err="overloaded"): "0x170 1 2 3 4 4 4 4 4 4",
+    }
+    enough = {
+        gateway("tgi_request_success"): "0x180",
+        gateway("tgi_request_failure", err="overloaded"): "0x170 2 4 6 8 8 8 8 8 8",
+    }
+    cases = [
+        Case("AvailabilityBudgetBurn", "page", {**over, **burning}, over, 170, labels),
+        Case("AvailabilityBudgetBurn", "page", enough, few, 176, labels),
+    ]
+    done = run(cases, tmp_path)
+    assert done.returncode == 0, done.stdout
