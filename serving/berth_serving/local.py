@@ -20,7 +20,8 @@ import socket
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from berth_catalogue.models import CatalogueError, Model, Weights, model, models
 
 from berth_serving.engines import probe
 from berth_serving.parent import PARENT_VARIABLE
+from berth_serving.supervisor import Child, Event, LogFile, Supervisor, SupervisorError, Watch
 from berth_serving.weights import FetchSettings, WeightsError, fetch
 
 if TYPE_CHECKING:
@@ -36,31 +38,10 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.05
-_LIVENESS_SECONDS = 10.0
-_LIVENESS_FAILURES = 3
-_CRASHES, _CRASH_WINDOW_SECONDS = 5, 60.0
-_RESTART_FIRST, _RESTART_MOST = 0.2, 5.0
-_ENGINE_END_SECONDS = 5.0
-_LAST_LINES = 5
 
 
 class LocalError(Exception):
     """It cannot be served here; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something the person in front of the terminal may want to know.
-
-    Attributes:
-        kind: `weights`, `starting`, `ready`, `restarted`, `stopping`, `stopped` or `failed`.
-        message: one constant sentence.
-        facts: what varies: paths, addresses, seconds.
-    """
-
-    kind: str
-    message: str
-    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +92,7 @@ async def serve(settings: LocalSettings, on_event: Callable[[Event], None]) -> i
         loop.add_signal_handler(number, stop.set)
     try:
         return await _serve(settings, on_event, stop)
-    except (WeightsError, CatalogueError, LocalError) as error:
+    except (WeightsError, CatalogueError, LocalError, SupervisorError) as error:
         on_event(Event("failed", str(error), {"log": str(settings.log)}))
         return 2 if isinstance(error, CatalogueError) else 1
     finally:
@@ -126,18 +107,23 @@ async def _serve(settings: LocalSettings, on_event: Callable[[Event], None], sto
     weights = await _weights(settings, entry, on_event)
     with contextlib.ExitStack() as stack:
         keys = stack.enter_context(_keys_folder(settings.key_file))
-        log = stack.enter_context(_open_log(settings.log))
+        log = LogFile(settings.log, stack.enter_context(_open_log(settings.log)))
         ports = _Ports.choose(settings)
-        engine = _Child(
+        engine = _child(
             "engine", "berth_serving.engines.llama_cpp", _engine_variables(settings, weights, ports), log
         )
-        gateway = _Child(
+        gateway = _child(
             "gateway", "berth_serving.gateway", _gateway_variables(settings, entry, keys, ports), log
         )
-        supervisor = _Supervisor(engine, gateway, ports, settings, on_event)
+        watch = Watch(
+            engine_url=f"http://{_shown_host(settings.host)}:{ports.metrics}/engine",
+            alive=partial(probe.liveness, ports.engine),
+            drain_seconds=settings.drain_seconds,
+        )
+        supervisor = Supervisor(engine, gateway, watch, on_event)
         on_event(Event("starting", "starting the engine and the gateway", {"log": str(settings.log)}))
         try:
-            await supervisor.start(stop)
+            await _start(supervisor, f"http://{_shown_host(settings.host)}:{ports.gateway}/ready", stop)
             if not stop.is_set():
                 facts = {
                     "url": f"http://{_shown_host(settings.host)}:{ports.gateway}",
@@ -278,165 +264,33 @@ def _shown_host(host: str) -> str:
     return f"[{shown}]" if ":" in shown else shown
 
 
-class _Child:
-    """One of the two processes, in a session of its own: Ctrl-C is for the parent, which ends both."""
-
-    def __init__(self, name: str, module: str, variables: Mapping[str, str], log: IO[bytes]) -> None:
-        self.name = name
-        self._module = module
-        self._log = log
-        inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("BERTH_", "MAX_", "MODEL_"))
-        }
-        self._environment = {**inherited, **variables, PARENT_VARIABLE: str(os.getpid())}
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
-
-    async def ended(self, seconds: float | None = None) -> bool:
-        """Wait for its end; False if it is still there after `seconds`."""
-        if self.process is None:
-            return True
-        try:
-            async with asyncio.timeout(seconds):
-                await self.process.wait()
-        except TimeoutError:
-            return False
-        return True
+def _child(name: str, module: str, variables: Mapping[str, str], log: LogFile) -> Child:
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(("BERTH_", "MAX_", "MODEL_"))
+    }
+    environment = {**inherited, **variables, PARENT_VARIABLE: str(os.getpid())}
+    return Child(name, [sys.executable, "-m", module], environment, log)
 
 
-class _Supervisor:
-    def __init__(
-        self,
-        engine: _Child,
-        gateway: _Child,
-        ports: _Ports,
-        settings: LocalSettings,
-        on_event: Callable[[Event], None],
-    ) -> None:
-        self._engine = engine
-        self._gateway = gateway
-        self._ports = ports
-        self._settings = settings
-        self._on_event = on_event
-        self._crashes: list[float] = []
+async def _start(supervisor: Supervisor, url: str, stop: asyncio.Event) -> None:
+    """Start both and wait until the gateway says ready, or until told to stop.
 
-    async def start(self, stop: asyncio.Event) -> None:
-        """Start both and wait until the gateway says ready, or until told to stop.
-
-        Raises:
-            LocalError: one ended before, or it took too long.
-        """
-        await self._engine.start()
-        await self._gateway.start()
-        url = f"http://{_shown_host(self._settings.host)}:{self._ports.gateway}/ready"
-        deadline = time.monotonic() + _READY_SECONDS
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-            while not stop.is_set():
-                for child in (self._engine, self._gateway):
-                    if child.process is not None and child.process.returncode is not None:
-                        raise LocalError(f"the {child.name} ended while starting: {self._last_words()}")
-                if time.monotonic() > deadline:
-                    raise LocalError(f"not ready after {_READY_SECONDS:g} s: {self._last_words()}")
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-                    async with session.get(url) as response:
-                        if response.status == 200:  # noqa: PLR2004 - HTTP's OK
-                            return
-                await asyncio.sleep(_POLL_SECONDS)
-
-    def _last_words(self) -> str:
-        lines = self._settings.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        return " | ".join(lines) or "it said nothing"
-
-    async def watch(self, stop: asyncio.Event) -> None:
-        """Restart whatever dies and kill an engine that no longer turns, until told to stop.
-
-        Raises:
-            LocalError: it dies again and again.
-        """
-        stopping = asyncio.create_task(stop.wait())
-        liveness = asyncio.create_task(self._watch_liveness())
-        try:
-            while True:
-                ends = {asyncio.create_task(child.ended()): child for child in (self._engine, self._gateway)}
-                done, _ = await asyncio.wait({stopping, *ends}, return_when=asyncio.FIRST_COMPLETED)
-                for task in ends.keys() - done:
-                    task.cancel()
-                if stopping in done:
-                    return
-                for task in done:
-                    await self._restart(ends[task], stop)
-        finally:
-            stopping.cancel()
-            liveness.cancel()
-
-    async def _restart(self, child: _Child, stop: asyncio.Event) -> None:
-        now = time.monotonic()
-        self._crashes = [*(at for at in self._crashes if now - at < _CRASH_WINDOW_SECONDS), now]
-        count = len(self._crashes)
-        if count > _CRASHES:
-            raise LocalError(
-                f"the {child.name} died again, {count} crashes within {_CRASH_WINDOW_SECONDS:g} s: "
-                f"{self._last_words()}"
-            )
-        code = child.process.returncode if child.process else None
-        self._on_event(
-            Event(
-                "restarted", "a process died and is started again", {"process": child.name, "exit_code": code}
-            )
-        )
-        if count > 1:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_RESTART_MOST, _RESTART_FIRST * 2 ** (count - 2))):
-                    await stop.wait()
-        if not stop.is_set():
-            await child.start()
-
-    async def _watch_liveness(self) -> None:
-        failures = 0
-        while True:
-            await asyncio.sleep(_LIVENESS_SECONDS)
-            process = self._engine.process
-            if process is None or process.returncode is not None:
-                failures = 0
-                continue
-            alive, _ = await asyncio.to_thread(probe.liveness, self._ports.engine, process.pid)
-            failures = 0 if alive else failures + 1
-            if failures >= _LIVENESS_FAILURES:
-                failures = 0
-                self._engine.signal(signal.SIGKILL)
-
-    async def end(self, hurry: asyncio.Event) -> None:
-        """Drain the gateway, then end the engine. Told again to stop, the gateway does not wait."""
-        self._gateway.signal(signal.SIGTERM)
-        hurrying = asyncio.create_task(self._hurry(hurry))
-        if not await self._gateway.ended(self._settings.drain_seconds + _ENGINE_END_SECONDS):
-            self._gateway.signal(signal.SIGKILL)
-            await self._gateway.ended()
-        hurrying.cancel()
-        # A stopped process takes no SIGTERM; after the gateway's end the engine has nothing left to lose.
-        self._engine.signal(signal.SIGTERM)
-        if not await self._engine.ended(_ENGINE_END_SECONDS):
-            self._engine.signal(signal.SIGKILL)
-            await self._engine.ended()
-
-    async def _hurry(self, hurry: asyncio.Event) -> None:
-        await hurry.wait()
-        self._gateway.signal(signal.SIGTERM)
+    Raises:
+        LocalError: one ended before, or it took too long.
+    """
+    await supervisor.engine.start()
+    await supervisor.gateway.start()
+    deadline = time.monotonic() + _READY_SECONDS
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while not stop.is_set():
+            for child in (supervisor.engine, supervisor.gateway):
+                if not child.running:
+                    raise LocalError(f"the {child.name} ended while starting: {child.last_words()}")
+            if time.monotonic() > deadline:
+                words = supervisor.engine.last_words()
+                raise LocalError(f"not ready after {_READY_SECONDS:g} s: {words}")
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with session.get(url) as response:
+                    if response.status == 200:  # noqa: PLR2004 - HTTP's OK
+                        return
+            await asyncio.sleep(_POLL_SECONDS)

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 
 from berth_serving import logs
 from berth_serving.environment import Reader, SettingsError, refuse
-from berth_serving.weights_tree import SOURCES, TreeError, TreeSettings, bring
+from berth_serving.weights_settings import SOURCES, TreeError, TreeSettings
+from berth_serving.weights_tree import bring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -125,6 +126,9 @@ def fetch(settings: FetchSettings, progress: Callable[[int, int], None] = lambda
     name = PACKAGED[settings.source.partition(":")[2]].file
     target = settings.folder / name
     try:
+        if target.exists() and target.samefile(origin):
+            # It is used where it lies, which may be read-only.
+            return _verified(target, settings.sha256, progress)
         settings.folder.mkdir(parents=True, exist_ok=True)
         with _lock(settings.folder / f".{name}.lock"):
             _clear_leftovers(settings.folder, name)
@@ -196,6 +200,13 @@ def _is_verified(path: Path, sha256: str, progress: Callable[[int, int], None]) 
             "weights there are not the ones wanted; fetching", extra={"file": str(path), "sha256": found}
         )
     return found == sha256
+
+
+def _verified(path: Path, sha256: str, progress: Callable[[int, int], None]) -> Path:
+    if not _is_verified(path, sha256, progress):
+        raise WeightsError(f"{path}: is not the GGUF file with SHA-256 {sha256} (BERTH_WEIGHTS_SHA256)")
+    log.info("weights verified", extra={"file": str(path)})
+    return path
 
 
 def _bring(origin: Path, target: Path, sha256: str, progress: Callable[[int, int], None]) -> None:

@@ -17,125 +17,41 @@ import hashlib
 import json
 import logging
 import os
-import re
 import stat
 import time
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from berth_serving.environment import Reader
-from berth_serving.hub import HUB, Hub, HubError, checked_address
+from berth_serving.hub import Hub, HubError
 from berth_serving.manifest import Manifest, ManifestError, ManifestFile, parse_manifest
+from berth_serving.object_store import SCHEMES, ObjectStore
+from berth_serving.oci_artifact import OciArtifact
+from berth_serving.weights_settings import (
+    MANIFEST_BESIDE,
+    OCI_SOURCE,
+    VOLUME_SOURCE,
+    TreeError,
+    TreeSettings,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-from berth_serving.object_store import SCHEMES, ObjectStore, checked_url
-from berth_serving.oci_artifact import OciArtifact, checked_reference
+    from collections.abc import Iterator
+    from pathlib import Path
 
 log = logging.getLogger("berth.weights")
 
-HUB_SOURCE, VOLUME_SOURCE, OCI_SOURCE = "hub", "volume", "oci"
-SOURCES = (HUB_SOURCE, *SCHEMES, OCI_SOURCE, VOLUME_SOURCE)
 MARKER = ".berth-complete"
+_MOST_MANIFEST = 16_000_000
 _PARTS = ".berth-parts"
 _AT_ONCE = 4
 _CHUNK = 4 * 1024 * 1024
 _SPARE_BYTES = 64 * 1024 * 1024
 _MOST_HEADER = 100_000_000
-_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 # What an engine might run, or unpickle, if it lay beside the weights.
 _DANGEROUS = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so")
 
 
-class TreeError(Exception):
-    """The weights are not there and will not come by waiting; the message names file, value and remedy."""
-
-
 class _StoppedError(Exception):
     """Another file failed, so this one is not needed any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeSettings:
-    """What to bring, and where to.
-
-    Attributes:
-        source: BERTH_WEIGHTS_SOURCE, one of `SOURCES`.
-        root: BERTH_WEIGHTS_DIR, the volume.
-        folder: BERTH_WEIGHTS_FOLDER, where in it the files lie.
-        manifest: BERTH_WEIGHTS_MANIFEST, a file of JSON.
-        hub: BERTH_WEIGHTS_HUB.
-        url: BERTH_WEIGHTS_URL, of the bucket's folder or the artifact, where the source is one.
-        endpoint: BERTH_WEIGHTS_ENDPOINT, a server other than the cloud's that speaks its store's API.
-        anonymous: BERTH_WEIGHTS_ANONYMOUS, ask a store without credentials.
-        docker_config: BERTH_WEIGHTS_DOCKER_CONFIG, credentials of registries.
-        token_file: BERTH_WEIGHTS_TOKEN_FILE; its content is in no message.
-        seconds: BERTH_WEIGHTS_SECONDS, how long bringing them may take.
-    """
-
-    source: str
-    root: Path
-    folder: str
-    manifest: Path
-    hub: str = HUB
-    url: str = ""
-    endpoint: str = ""
-    anonymous: bool = False
-    docker_config: Path | None = None
-    token_file: Path | None = None
-    seconds: float = 3600.0
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> TreeSettings:
-        """Read and check the variables.
-
-        Raises:
-            SettingsError: naming each wrong one.
-        """
-        read = Reader(environ)
-        folder = read.text("BERTH_WEIGHTS_FOLDER", "")
-        if not _FOLDER.fullmatch(folder):
-            read.fault(f"BERTH_WEIGHTS_FOLDER={folder!r}: must be a relative path of plain names")
-        manifest = read.text("BERTH_WEIGHTS_MANIFEST", "")
-        if not manifest:
-            read.fault("BERTH_WEIGHTS_MANIFEST is missing: the file that lists paths, sizes and digests")
-        hub = read.text("BERTH_WEIGHTS_HUB", HUB)
-        try:
-            hub = checked_address(hub)
-        except HubError as error:
-            read.fault(f"BERTH_WEIGHTS_HUB: {error}")
-        source = read.choice("BERTH_WEIGHTS_SOURCE", HUB_SOURCE, SOURCES)
-        url, endpoint = read.text("BERTH_WEIGHTS_URL", ""), read.text("BERTH_WEIGHTS_ENDPOINT", "")
-        for name, value, check in (
-            ("BERTH_WEIGHTS_URL", url if source in {*SCHEMES, OCI_SOURCE} else None, _url_check(source)),
-            ("BERTH_WEIGHTS_ENDPOINT", endpoint or None, checked_address),
-        ):
-            try:
-                if value is not None:
-                    check(value)
-            except HubError as error:
-                read.fault(f"{name}: {error}")
-        settings = cls(
-            source=source,
-            root=Path(read.text("BERTH_WEIGHTS_DIR", "/models")),
-            folder=folder,
-            manifest=Path(manifest),
-            hub=hub,
-            url=url,
-            endpoint=endpoint,
-            anonymous=read.flag("BERTH_WEIGHTS_ANONYMOUS", default=False),
-            docker_config=read.path("BERTH_WEIGHTS_DOCKER_CONFIG"),
-            token_file=read.path("BERTH_WEIGHTS_TOKEN_FILE"),
-            seconds=read.seconds("BERTH_WEIGHTS_SECONDS", 3600, 1, 86400),
-        )
-        read.finish()
-        return settings
-
-
-def _url_check(source: str) -> Callable[[str], object]:
-    return checked_reference if source == OCI_SOURCE else partial(checked_url, source)
 
 
 class _Source(Protocol):
@@ -162,14 +78,18 @@ def _source(settings: TreeSettings, manifest: Manifest, deadline: float) -> _Sou
     if settings.source == OCI_SOURCE:
         return OciArtifact(settings.url, docker_config=settings.docker_config, deadline=deadline)
     if settings.source in SCHEMES:
-        return ObjectStore(
-            settings.source,
-            settings.url,
-            endpoint=settings.endpoint,
-            anonymous=settings.anonymous,
-            deadline=deadline,
-        )
+        return _store(settings, deadline)
     return _HubFiles(Hub(settings.hub, token=_token(settings), deadline=deadline), manifest)
+
+
+def _store(settings: TreeSettings, deadline: float) -> ObjectStore:
+    return ObjectStore(
+        settings.source,
+        settings.url,
+        endpoint=settings.endpoint,
+        anonymous=settings.anonymous,
+        deadline=deadline,
+    )
 
 
 def bring(settings: TreeSettings) -> Path:
@@ -201,20 +121,41 @@ def _in_words(error: OSError, settings: TreeSettings) -> str:
         return f"{settings.root}: no space left; give the volume a larger size"
     return (
         f"{error.filename or settings.root}: {error.strerror}; BERTH_WEIGHTS_DIR={str(settings.root)!r} "
-        "must be a folder that this user may write to"
+        f"must be a folder that this user may {'read' if settings.source == VOLUME_SOURCE else 'write to'}"
     )
 
 
 def _manifest(settings: TreeSettings) -> Manifest:
+    where = str(settings.manifest or f"{settings.url or settings.root / settings.folder}/{MANIFEST_BESIDE}")
     try:
-        return parse_manifest(settings.manifest.read_bytes(), str(settings.manifest))
-    except ManifestError as error:
+        body = _manifest_bytes(settings)
+        found = hashlib.sha256(body).hexdigest()
+        if settings.manifest_sha256 not in {"", found}:
+            raise TreeError(
+                f"{where}: SHA-256 is {found}, wanted {settings.manifest_sha256} "
+                "(BERTH_WEIGHTS_MANIFEST_SHA256); `berth weights manifest` writes the one that is wanted"
+            )
+        return parse_manifest(body, where)
+    except (ManifestError, HubError) as error:
         raise TreeError(str(error)) from None
     except OSError as error:
         raise TreeError(
-            f"BERTH_WEIGHTS_MANIFEST={str(settings.manifest)!r}: {error.strerror}; "
-            "`berth weights pin` makes what it holds"
+            f"BERTH_WEIGHTS_MANIFEST={where!r}: {error.strerror}; `berth weights manifest` writes it"
         ) from None
+
+
+def _manifest_bytes(settings: TreeSettings) -> bytes:
+    if settings.manifest is not None:
+        return settings.manifest.read_bytes()
+    if settings.source == VOLUME_SOURCE:
+        return (settings.root / settings.folder / MANIFEST_BESIDE).read_bytes()
+    store = _store(settings, time.monotonic() + settings.seconds)
+    body = b""
+    for piece in store.read(MANIFEST_BESIDE, settings.manifest_sha256, 0):
+        body += piece
+        if len(body) > _MOST_MANIFEST:
+            raise TreeError(f"{settings.url}/{MANIFEST_BESIDE}: more than {_MOST_MANIFEST} bytes")
+    return body
 
 
 def _token(settings: TreeSettings) -> str:

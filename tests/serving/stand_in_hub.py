@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from berth_serving.pinning import INDEX
-from berth_serving.weights_tree import TreeSettings
+from berth_serving.weights_settings import TreeSettings
 
 if TYPE_CHECKING:
     import threading

@@ -307,14 +307,14 @@ async def test_an_engine_that_hangs_is_noticed_though_nobody_asks(
                         return dict(await response.json())
                 await asyncio.sleep(0.02)
 
-    assert await until(200) == {"wedged": False}
+    assert (await until(200))["wedged"] is False
     stand_in.hangs = True
-    assert await until(503) == {"wedged": True}
+    assert await until(503) == {"wedged": True, "ready": False}
     assert (await asyncio.to_thread(gateway.metrics))["berth_engine_wedged"] == 1
     async with gateway.session() as session:
         assert await _status(session, "x") == 503
     stand_in.hangs = False
-    assert await until(200) == {"wedged": False}
+    assert await until(200) == {"wedged": False, "ready": True}
     assert (await asyncio.to_thread(gateway.metrics))["berth_engine_wedged"] == 0
     async with gateway.session() as session:
         async with asyncio.timeout(30):

@@ -21,7 +21,8 @@ from berth_serving import manifest as manifests
 from berth_serving import weights_tree
 from berth_serving.hub import Hub, HubError, Redirects
 from berth_serving.pinning import INDEX, pin
-from berth_serving.weights_tree import MARKER, TreeError, TreeSettings, bring
+from berth_serving.weights_settings import TreeError, TreeSettings
+from berth_serving.weights_tree import MARKER, bring
 
 from tests.serving.stand_in_hub import (
     COMMIT,

@@ -21,7 +21,8 @@ from berth_serving.environment import SettingsError
 from berth_serving.hub import HubError
 from berth_serving.object_store import checked_url
 from berth_serving.oci_artifact import MANIFEST_TYPE, TITLE, OciArtifact, checked_reference
-from berth_serving.weights_tree import TreeError, TreeSettings, bring
+from berth_serving.weights_settings import TreeError, TreeSettings
+from berth_serving.weights_tree import bring
 from moto.server import ThreadedMotoServer
 
 from tests.images.conftest import htpasswd, registry_binary, start_registry

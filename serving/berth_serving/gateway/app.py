@@ -162,6 +162,11 @@ class Gateway:
         """Whether the engine says that it is well and answers no prompt."""
         return self._service.monitor.wedged
 
+    @property
+    def engine_ready(self) -> bool:
+        """Whether the engine is proven to answer."""
+        return self._service.monitor.ready
+
     def start_draining(self) -> None:
         """From now on not ready, and no connection is used twice."""
         self.draining = True

@@ -52,5 +52,6 @@ class MetricsApp:
         if path == "/engine":
             # What the liveness probe of an engine asks that cannot tell by itself that its core hangs.
             wedged = self._gateway.wedged
-            return (503 if wedged else 200), b"application/json", msgspec.json.encode({"wedged": wedged})
+            said = {"wedged": wedged, "ready": self._gateway.engine_ready}
+            return (503 if wedged else 200), b"application/json", msgspec.json.encode(said)
         return 404, b"text/plain", b"served: /metrics, /load, /engine, /admin/...\n"
