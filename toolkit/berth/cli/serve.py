@@ -12,7 +12,7 @@ from berth.cli.console import Console, curl
 from berth.cli.paths import cache_folder
 
 if TYPE_CHECKING:
-    from berth_serving.local import Event
+    from berth_serving.supervisor import Event
 
 
 def _tell(console: Console, event: Event) -> None:
