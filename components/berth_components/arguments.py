@@ -198,6 +198,6 @@ def _keys(accepted: type) -> frozenset[str]:
 
 def _shown(key: str, value: Any) -> str:
     # The values of these are credentials; the message goes to logs and pull requests.
-    if key in {"api_keys", "kubeconfig"}:
+    if key in {"api_keys", "kubeconfig", "token", "admin_password", "secrets"}:
         return "[secret]"
     return repr(value)

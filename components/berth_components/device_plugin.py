@@ -291,7 +291,7 @@ def _read(given: Arguments) -> _Settings:
         app=f"{kind_name}-device-plugin",
         namespace=given.read("namespace", checks.dns_label, f"berth-{kind_name}-device-plugin"),
         image=given.read("image", checks.image, kind.image),
-        affinity=_affinity(given, kind_name),
+        affinity=node_affinity(given, kind_name),
         tolerations=_tolerations(given, kind),
         runtime_class=given.maybe("runtime_class", checks.dns_label),
         mig=given.read("mig_strategy", checks.choice("none", "single", "mixed"), "none"),
@@ -302,7 +302,7 @@ def _read(given: Arguments) -> _Settings:
     )
 
 
-def _affinity(given: Arguments, kind: str) -> core.NodeAffinityArgs:
+def node_affinity(given: Arguments, kind: str) -> core.NodeAffinityArgs:
     """Nodes that have all labels of one of the selectors: a plain nodeSelector cannot say "one of"."""
     default = NVIDIA_NODES if kind == "nvidia" else NEURON_NODES
     asked = given.maybe("node_selectors", checks.list_of(_labels, at_least=1))

@@ -29,6 +29,7 @@ API_SERVICE = f"{VERSION}.{GROUP}"
 # GKE lets the control plane of a private cluster reach pods on 443 and 10250 only.
 PORT = 10250
 GATEWAY_METRICS_PORT = 9000
+METRICS_PORT = 9001
 DEFAULT_NAMESPACE = "berth-metrics"
 _ANY_API_SERVER = (
     "nobody named the API server's addresses (apiServerCidrs); "
@@ -56,6 +57,8 @@ class MetricsAdapterArgs(TypedDict):
     but the clouds' metadata servers', since managed clusters do not tell theirs. Pods of kube-system may call
     it too: Konnectivity's agents are the way of managed control planes. It answers only to the front proxy's
     certificate."""
+    prometheus_namespace: NotRequired[pulumi.Input[str]]
+    """Where a Prometheus is that reads its own metrics. Default: nobody does."""
     image_pull_secrets: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Secrets that exist in its namespace, for the registry."""
 
@@ -69,6 +72,7 @@ class AdapterSettings:
     image: pulumi.Input[str]
     replicas: pulumi.Input[int]
     api_servers: pulumi.Input[Sequence[str]] | None
+    prometheus: pulumi.Input[str] | None
     pull_secrets: pulumi.Input[Sequence[str]]
 
 
@@ -79,7 +83,7 @@ def read(given: Arguments) -> AdapterSettings:
         ArgumentError: one is unknown, missing, not allowed, or contradicts another.
     """
     owned = given.plain("mode", checks.choice("owned", "existing"), "owned") == "owned"
-    for key in ("image", "replicas", "api_server_cidrs", "image_pull_secrets"):
+    for key in ("image", "replicas", "api_server_cidrs", "prometheus_namespace", "image_pull_secrets"):
         if not owned and key in given:
             raise given.refuse(key, "given", "only with mode owned", "another stack owns the adapter")
     no_secrets: Sequence[str] = ()
@@ -89,6 +93,7 @@ def read(given: Arguments) -> AdapterSettings:
         image=given.read("image", checks.image) if owned else "",
         replicas=given.read("replicas", checks.whole_number(1, 5, "replicas"), 1),
         api_servers=given.maybe("api_server_cidrs", checks.list_of(checks.cidr, at_least=1)),
+        prometheus=given.maybe("prometheus_namespace", checks.dns_label),
         pull_secrets=given.read("image_pull_secrets", checks.list_of(checks.dns_label), no_secrets),
     )
 
@@ -124,7 +129,7 @@ class MetricsAdapter(pulumi.ComponentResource):
             before = [
                 created,
                 network.deny_all(name, namespace, self._labels, self._child([created])),
-                self._network_policy(settings.api_servers, created),
+                self._network_policy(settings, created),
                 self._account(created),
                 *self._permissions(created),
             ]
@@ -226,13 +231,22 @@ class MetricsAdapter(pulumi.ComponentResource):
             ),
         ]
 
-    def _network_policy(
-        self, api_servers: pulumi.Input[Sequence[str]] | None, created: core.Namespace
-    ) -> networking.NetworkPolicy:
+    def _network_policy(self, settings: AdapterSettings, created: core.Namespace) -> networking.NetworkPolicy:
         def peers(cidrs: Sequence[str] | None) -> list[networking.NetworkPolicyPeerArgs]:
             return network.ranges(cidrs) if cidrs else network.everywhere_but_metadata()
 
+        api_servers = settings.api_servers
         servers = combine(peers, api_servers)
+        asked = (
+            []
+            if settings.prometheus is None
+            else [
+                networking.NetworkPolicyIngressRuleArgs(
+                    from_=[network.app_in(settings.prometheus, "prometheus")],
+                    ports=[network.port(METRICS_PORT)],
+                )
+            ]
+        )
         gateways = networking.NetworkPolicyPeerArgs(
             namespace_selector=meta.LabelSelectorArgs(),
             pod_selector=meta.LabelSelectorArgs(match_labels={f"{pods.PREFIX}queue-metrics": "true"}),
@@ -254,6 +268,7 @@ class MetricsAdapter(pulumi.ComponentResource):
                     networking.NetworkPolicyIngressRuleArgs(
                         from_=network.namespaces(["kube-system"]), ports=[network.port(PORT)]
                     ),
+                    *asked,
                 ],
                 egress=[
                     networking.NetworkPolicyEgressRuleArgs(
@@ -285,11 +300,15 @@ class MetricsAdapter(pulumi.ComponentResource):
             env=pods.environment(
                 {
                     "BERTH_ADAPTER_NAMESPACE": self._namespace,
+                    "BERTH_ADAPTER_METRICS_PORT": str(METRICS_PORT),
                     "BERTH_ADAPTER_PORT": str(PORT),
                     "BERTH_ADAPTER_SERVICE": OBJECT,
                 }
             ),
-            ports=[core.ContainerPortArgs(name="https", container_port=PORT, protocol="TCP")],
+            ports=[
+                core.ContainerPortArgs(name="https", container_port=PORT, protocol="TCP"),
+                core.ContainerPortArgs(name="metrics", container_port=METRICS_PORT, protocol="TCP"),
+            ],
             resources=core.ResourceRequirementsArgs(
                 requests={"cpu": "50m", "memory": "64Mi"}, limits={"cpu": "500m", "memory": "256Mi"}
             ),

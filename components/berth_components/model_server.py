@@ -219,13 +219,13 @@ class ModelServer(pulumi.ComponentResource):
         access = self._settings.access
 
         def rules(
-            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str]
+            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str], prometheus: str | None
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
             # A rule without peers would let everybody in, so there is none where nobody is named.
             clients_ports = [HTTP_PORT, *([] if access.grpc_port is None else [GRPC_PORT])]
             peers = [
                 (clients_ports, [*network.ranges(cidrs), *network.namespaces(clients)]),
-                ([METRICS_PORT], network.namespaces(readers)),
+                ([METRICS_PORT], [*network.namespaces(readers), *_prometheus(prometheus)]),
             ]
             return [
                 networking.NetworkPolicyIngressRuleArgs(
@@ -249,7 +249,9 @@ class ModelServer(pulumi.ComponentResource):
             spec=networking.NetworkPolicySpecArgs(
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
-                ingress=combine(rules, access.cidrs, access.namespaces, access.metrics_namespaces),
+                ingress=combine(
+                    rules, access.cidrs, access.namespaces, access.metrics_namespaces, access.prometheus
+                ),
                 egress=filled(combine(ways_out, self._settings.weights.egress)),
             ),
             opts=self._child(),
@@ -371,6 +373,10 @@ class ModelServer(pulumi.ComponentResource):
             # local data.
             "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": local_volumes(settings),
         }
+
+
+def _prometheus(namespace: str | None) -> list[networking.NetworkPolicyPeerArgs]:
+    return [] if namespace is None else [network.app_in(namespace, "prometheus")]
 
 
 def _node_port(spec: core.outputs.ServiceSpec) -> int:

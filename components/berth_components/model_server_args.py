@@ -321,7 +321,10 @@ class AccessArgs(TypedDict):
     client_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces of clients in the cluster."""
     metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
-    """Namespaces that read metrics: the metrics adapter's, Prometheus'."""
+    """Namespaces that read metrics: the metrics adapter's."""
+    prometheus_namespace: NotRequired[pulumi.Input[str]]
+    """Where a Prometheus is that reads metrics: of its namespace only pods with the label
+    app.kubernetes.io/name: prometheus may, which the operator's carry as well. Default: none."""
     public_reason: NotRequired[pulumi.Input[str]]
     """Why the whole internet may come in. Without it 0.0.0.0/0 and ::/0 are refused, in pieces too, and so is
     a NodePort or LoadBalancer without client_cidrs."""

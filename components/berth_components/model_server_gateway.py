@@ -51,7 +51,7 @@ def read_extras(gateway: Arguments) -> GatewayExtras:
     if "log_content" in gateway:
         content = gateway.read("log_content", checks.boolean)
         config["BERTH_LOG_CONTENT"] = combine(lambda known: "true" if known else "false", content)
-    egress = _egress(gateway)
+    egress = [way_out(one) for one in gateway.groups("egress", declared.EgressArgs)]
     if "otlp_endpoint" in gateway:
         if not egress:
             raise gateway.refuse(
@@ -74,22 +74,22 @@ def read_extras(gateway: Arguments) -> GatewayExtras:
     return GatewayExtras(config=config, filters=filters, tls_secret=tls_secret, egress=egress)
 
 
-def _egress(gateway: Arguments) -> list[networking.NetworkPolicyEgressRuleArgs]:
-    rules = []
-    for one in gateway.groups("egress", declared.EgressArgs):
-        if ("namespace" in one) == ("cidr" in one):
-            raise one.refuse("namespace", "both or neither", "one of namespace and cidr", "name one")
-        port = one.read("port", checks.whole_number(1, 65_535))
-        if "namespace" in one:
-            to = combine(lambda name: network.namespaces([name]), one.read("namespace", checks.dns_label))
-        else:
-            to = combine(lambda known: network.ranges([known]), one.read("cidr", range_without_metadata))
-        rules.append(
-            networking.NetworkPolicyEgressRuleArgs(
-                to=to, ports=[networking.NetworkPolicyPortArgs(port=port, protocol="TCP")]
-            )
-        )
-    return rules
+def way_out(one: Arguments) -> networking.NetworkPolicyEgressRuleArgs:
+    """The rule for a place that `EgressArgs` name.
+
+    Raises:
+        ArgumentError: an argument is missing, not allowed, or contradicts another one.
+    """
+    if ("namespace" in one) == ("cidr" in one):
+        raise one.refuse("namespace", "both or neither", "one of namespace and cidr", "name one")
+    port = one.read("port", checks.whole_number(1, 65_535))
+    if "namespace" in one:
+        to = combine(lambda name: network.namespaces([name]), one.read("namespace", checks.dns_label))
+    else:
+        to = combine(lambda known: network.ranges([known]), one.read("cidr", range_without_metadata))
+    return networking.NetworkPolicyEgressRuleArgs(
+        to=to, ports=[networking.NetworkPolicyPortArgs(port=port, protocol="TCP")]
+    )
 
 
 def _filters(value: Any) -> str:

@@ -26,6 +26,7 @@ class Access:
     cidrs: pulumi.Input[Sequence[str]]
     namespaces: pulumi.Input[Sequence[str]]
     metrics_namespaces: pulumi.Input[Sequence[str]]
+    prometheus: pulumi.Input[str] | None
     public_reason: pulumi.Input[str] | None
 
 
@@ -103,6 +104,7 @@ def read_access(given: Arguments) -> Access:
         ),
         namespaces=namespaces,
         metrics_namespaces=access.read("metrics_namespaces", names, NOBODY),
+        prometheus=access.maybe("prometheus_namespace", checks.dns_label),
         public_reason=reason,
     )
 
@@ -145,7 +147,7 @@ def _tolerations(args: Arguments) -> pulumi.Input[list[core.TolerationArgs]]:
     """The tolerations that are named. A pool gives them as one output, so they may be known later only."""
 
     def read(group: Arguments) -> list[core.TolerationArgs]:
-        return [_toleration(one) for one in group.groups("tolerations", declared.PodTolerationArgs)]
+        return [read_toleration(one) for one in group.groups("tolerations", declared.PodTolerationArgs)]
 
     whole = args.read("tolerations", lambda value: value, NOBODY)
     if not isinstance(whole, pulumi.Output):
@@ -156,7 +158,8 @@ def _tolerations(args: Arguments) -> pulumi.Input[list[core.TolerationArgs]]:
     )
 
 
-def _toleration(taint: Arguments) -> core.TolerationArgs:
+def read_toleration(taint: Arguments) -> core.TolerationArgs:
+    """A toleration, checked."""
     usual = "Equal" if "value" in taint else "Exists"
 
     def fits(operator: str) -> str:

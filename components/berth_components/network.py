@@ -4,7 +4,7 @@ Kubelet's probes come from the node itself and pass every policy by Kubernetes' 
 network plugin enforces no policy (the local one's bridge does not) accepts these objects and ignores them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi_kubernetes.core import v1 as core
@@ -42,6 +42,19 @@ def namespaces(names: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:
         )
         for name in names
     ]
+
+
+def labelled(namespace: pulumi.Input[str], labels: Mapping[str, str]) -> networking.NetworkPolicyPeerArgs:
+    """Pods with some labels in a namespace."""
+    return networking.NetworkPolicyPeerArgs(
+        namespace_selector=meta.LabelSelectorArgs(match_labels={NAMESPACE_LABEL: namespace}),
+        pod_selector=meta.LabelSelectorArgs(match_labels=labels),
+    )
+
+
+def app_in(namespace: pulumi.Input[str], app: str) -> networking.NetworkPolicyPeerArgs:
+    """Pods of one application in a namespace."""
+    return labelled(namespace, {"app.kubernetes.io/name": app})
 
 
 def ranges(cidrs: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:

@@ -138,9 +138,15 @@ def awaited(seconds: pulumi.Input[int]) -> dict[str, pulumi.Input[str]]:
 
 
 def spread(
-    selected: Mapping[str, pulumi.Input[str]], topology: str, rule: pulumi.Input[str]
+    selected: Mapping[str, pulumi.Input[str]],
+    topology: str,
+    rule: pulumi.Input[str],
+    revision: str = "pod-template-hash",
 ) -> core.TopologySpreadConstraintArgs:
-    """Replicas evenly over nodes or zones: preferred, or required (a pod waits rather than share)."""
+    """Replicas evenly over nodes or zones: preferred, or required (a pod waits rather than share).
+
+    `revision` is the label that tells a workload's revisions apart; a StatefulSet has another one.
+    """
     rules = {"preferred": "ScheduleAnyway", "required": "DoNotSchedule"}
     return core.TopologySpreadConstraintArgs(
         max_skew=1,
@@ -148,7 +154,7 @@ def spread(
         when_unsatisfiable=combine(lambda known: rules[known], rule),
         label_selector=meta.LabelSelectorArgs(match_labels=selected),
         # Counts the pods of one revision, else an update would be spread against the pods that it replaces.
-        match_label_keys=["pod-template-hash"],
+        match_label_keys=[revision],
     )
 
 

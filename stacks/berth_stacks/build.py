@@ -10,12 +10,13 @@ from berth_catalogue.accelerators import accelerator, accelerators
 from berth_catalogue.engines import Build, engines
 from berth_catalogue.images import load_images
 from berth_catalogue.models import HubWeights, Weights, models
+from berth_catalogue.official import official
 from berth_catalogue.pairings import CPU, pairings
 from berth_catalogue.weights_pins import PinnedFile, Pins
 from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import combine
 
-from berth_stacks import pools
+from berth_stacks import monitoring_parts, pools
 from berth_stacks.fields import Settings
 from berth_stacks.grounds import Pool
 from berth_stacks.pools import dns_of
@@ -54,6 +55,7 @@ UNPINNED = "unpinned.invalid"
 def roles(stack: Stack) -> set[str]:
     """Roles of every image that the stack runs."""
     needed = {role for at in placed(stack) for role in at.image_roles}
+    needed |= monitoring_parts.image_roles(stack)
     return needed | ({ADAPTER_ROLE} if stack.models and stack.metrics_adapter.mode == "owned" else set())
 
 
@@ -64,8 +66,14 @@ def references(stack: Stack) -> Mapping[str, str]:
     a name on a host that does not exist.
     """
     unpinned = {role: f"{UNPINNED}/{role}:unpinned" for role in roles(stack)}
-    official = {at.build.role: at.build.reference for at in placed(stack) if at.build.reference}
-    return unpinned | official | stack.images.refs
+    return unpinned | official_references(stack) | stack.images.refs
+
+
+def official_references(stack: Stack) -> dict[str, str]:
+    """Images of others that the stack runs as they are, by role, each by its version."""
+    engines_own = {at.build.role: at.build.reference for at in placed(stack) if at.build.reference}
+    beside = monitoring_parts.image_roles(stack)
+    return engines_own | {role: one.reference for role, one in official().items() if role in beside}
 
 
 @dataclass(frozen=True)
@@ -255,7 +263,7 @@ def server_args(
         },
         "weights": {**_volume(at, on), **weights_args(at, given.pins, weights)},
         "engine": {"image": engine, **instance, **_group(model.engine)},
-        "gateway": {"image": gateway, **_group(model.gateway)},
+        "gateway": {"image": gateway, **monitoring_parts.gateway_args(stack, at.site, _group(model.gateway))},
         "concurrency": _group(model.concurrency),
         "tokens": _group(model.tokens),
         "access": {
@@ -263,6 +271,7 @@ def server_args(
             "client_namespaces": stack.clients.namespaces,
             "public_reason": stack.clients.public_reason,
             "metrics_namespaces": [*_adapter_namespace(stack), *stack.metrics_namespaces],
+            **_asked_by(stack),
         },
         "placement": {
             **_group(model.placement),
@@ -327,9 +336,17 @@ def adapter_args(stack: Stack, images: Mapping[str, str]) -> MetricsAdapterArgs:
     # Given with another mode, the component refuses them.
     if adapter.mode != "owned" and adapter.replicas is not None:
         args["replicas"] = adapter.replicas
+    if adapter.mode == "owned":
+        args |= _asked_by(stack)
     if adapter.api_server_cidrs:
         args["api_server_cidrs"] = adapter.api_server_cidrs
     return cast("MetricsAdapterArgs", args)
+
+
+def _asked_by(stack: Stack) -> dict[str, str]:
+    """Which Prometheus reads metrics."""
+    namespace = monitoring_parts.asking_namespace(stack)
+    return {"prometheus_namespace": namespace} if namespace else {}
 
 
 def _adapter_namespace(stack: Stack) -> list[str]:

@@ -96,7 +96,7 @@ def _image_remedy(stack: Stack, role: str) -> str:
         return "./berth up local fills it in"
     if role.startswith(build.SAGEMAKER_ROLE):
         return "an image of yours in ECR with gateway and engine, as docs/stacks.md describes it"
-    official = {at.build.role: at.build.reference for at in build.placed(stack)}.get(role)
+    official = build.official_references(stack).get(role)
     if official:
         return _DIGEST.format(official)
     return "./berth images push, then ./berth images pin"

@@ -12,7 +12,7 @@ Values come from Pulumi, which merges and decrypts them, laid over the bases tha
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,11 +30,16 @@ from berth_stacks.fields import Allowed, Hint
 from berth_stacks.findings import ADD_A_KEY, WEIGHTS, Finding, open_findings
 from berth_stacks.inherit import EXTENDS, Layers, lay_all
 from berth_stacks.lines import NAMESPACE, ConfigFile
+from berth_stacks.monitoring_rules import monitoring_findings, monitoring_problems
 from berth_stacks.rules import broken_rules
 from berth_stacks.settings import Stack
 
 _API_KEYS = "apiKeys"
 _CONNECTIONS = "connections"
+_ALERT_SECRETS = "alertSecrets"
+_MONITORING_SECRETS = "monitoringSecrets"
+_SECRETS = frozenset({_API_KEYS, _ALERT_SECRETS, _MONITORING_SECRETS})
+"""Keys that are no settings: mappings of secrets."""
 _WITHHELD = "is not as it should be"
 """Said of what may be a secret, instead of its value."""
 _KEYS = tuple(field.alias or name for name, field in Stack.model_fields.items())
@@ -56,6 +61,8 @@ class Loaded:
         findings: what must be asked elsewhere before it can be deployed, or deployed in production.
         layers: where every setting was written.
         pins: pinned weights by model.
+        alert_secrets: the receivers' secrets by name; without values outside of a program.
+        monitoring_secrets: grafana (its password), remoteWrite and collector (tokens), as far as given.
     """
 
     name: str
@@ -64,6 +71,8 @@ class Loaded:
     findings: tuple[Finding, ...]
     layers: Layers
     pins: Mapping[str, Pins]
+    alert_secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+    monitoring_secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
 
 
 def load(directory: Path) -> Loaded:
@@ -103,12 +112,16 @@ def _read(
     file = ConfigFile(directory / f"Pulumi.{name}.yaml", name)
     ours = {key.removeprefix(NAMESPACE): text for key, text in given.items() if key.startswith(NAMESPACE)}
     keys, problems = _api_keys(ours.get(_API_KEYS))
+    alerting, wrong = _named_secrets(_ALERT_SECRETS, ours)
+    problems += wrong
+    beside, wrong = _named_secrets(_MONITORING_SECRETS, ours)
+    problems += wrong
     values, wrong = _values(ours, file)
     problems += wrong
     layers = lay_all(directory, name, file, values)
     raw = layers.values
     problems += [
-        _unknown((key,), sorted({*_KEYS, _API_KEYS, _CONNECTIONS, EXTENDS})) for key in raw.keys() - {*_KEYS}
+        _unknown((key,), sorted({*_KEYS, *_SECRETS, _CONNECTIONS, EXTENDS})) for key in raw.keys() - {*_KEYS}
     ]
     problems += _connect(ours.get(_CONNECTIONS), raw)
     if not problems:
@@ -120,9 +133,14 @@ def _read(
             pins, wrong_pins = _pins(directory, settings)
             problems = [*wrong_pins, *broken_rules(settings, name, pins, has_api_keys=keys is not None)]
             problems += _unused(settings, layers)
+            problems += monitoring_problems(settings, alerting.keys(), beside.keys())
             if not problems:
-                findings = tuple(open_findings(settings, pins, has_api_keys=keys is not None))
-                return Loaded(name, settings, None, findings, layers, pins), keys or {}
+                findings = (
+                    *open_findings(settings, pins, has_api_keys=keys is not None),
+                    *monitoring_findings(settings, alerting.keys(), beside.keys()),
+                )
+                loaded = Loaded(name, settings, None, findings, layers, pins, alerting, beside)
+                return loaded, keys or {}
 
     def shown(problem: Problem) -> Problem:
         says_no_value = problem.given in _NO_VALUE
@@ -141,7 +159,7 @@ def _values(ours: Mapping[str, str], file: ConfigFile) -> tuple[dict[str, Any], 
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for key in dict.fromkeys([*ours, *file.keys]):
-        if key in {_API_KEYS, _CONNECTIONS}:
+        if key in {*_SECRETS, _CONNECTIONS}:
             continue
         text = ours.get(key)
         # Pulumi hands a null over as "", as "null" or not at all.
@@ -204,6 +222,27 @@ def _api_keys(text: str | None) -> tuple[dict[str, str] | None, list[Problem]]:
     if isinstance(keys, dict):
         return keys, []
     return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", ADD_A_KEY)]
+
+
+def _named_secrets(key: str, ours: Mapping[str, str]) -> tuple[dict[str, pulumi.Output[str]], list[Problem]]:
+    """Secrets by name. As outputs, so that none is known to anybody by accident."""
+    text = ours.get(key)
+    if text is None:
+        return {}, []
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if isinstance(given, dict) and all(isinstance(one, str) and one for one in given.values()):
+        return {name: pulumi.Output.secret(one) for name, one in given.items()}, []
+    return {}, [
+        Problem(
+            (key,),
+            "is no mapping",
+            "secrets as texts by name",
+            f"pulumi config set --secret --path 'berth:{key}.<name>' …",
+        )
+    ]
 
 
 def _connect(text: str | None, raw: dict[str, Any]) -> list[Problem]:

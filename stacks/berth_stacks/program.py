@@ -14,6 +14,7 @@ from berth_stacks.findings import announce
 from berth_stacks.gate import gate
 from berth_stacks.load import Loaded, load
 from berth_stacks.references import KUBECONFIGS, POOLS
+from berth_stacks.watching import watch
 from berth_stacks.weights_access import let_in
 
 HTTP, HTTPS = 80, 443
@@ -28,6 +29,8 @@ def main(directory: Path) -> None:
         models: by `<site>/<model>`: site, namespace, service, deployment, autoscaler ("" where there is
             none), selector, model (as clients name it), endpoint, simulatedGpus (per replica); on SageMaker
             site, model, endpoint and endpointArn.
+        monitoring: by site: namespace, prometheus, alertmanager and grafana (each with service, port, and url
+            where it has a port on every node), jobs that are scraped, absent ones with the reason.
         findings: what is still open, as sorted texts.
         kubeconfigs: by site, a secret: how other stacks reach the clusters that are made here.
         pools: by site and pool, of the same clusters: what other stacks place pods by.
@@ -42,10 +45,11 @@ def main(directory: Path) -> None:
     findings = announce(loaded.name, loaded.settings.environment, (*loaded.findings, *gated.findings))
     Environment(loaded.settings.environment, findings, gated.cost)
     places = {key: sites.settle(loaded, key) for key in loaded.settings.sites}
-    served = _declare(loaded, places)
+    served, watched = _declare(loaded, places)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})
     pulumi.export("namespace", loaded.settings.namespace or f"berth-{loaded.name}")
     pulumi.export("models", served)
+    pulumi.export("monitoring", watched)
     pulumi.export("findings", findings)
     made = {key: place for key, place in places.items() if place.kubeconfig is not None}
     if made:
@@ -58,11 +62,14 @@ def main(directory: Path) -> None:
         )
 
 
-def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> dict[str, dict[str, Any]]:
+def _declare(
+    loaded: Loaded, places: Mapping[str, sites.Place]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     stack = loaded.settings
     images = build.references(stack)
     rooms: dict[str, pulumi.Input[str]] = {}
     measured: list[object] = []
+    adapters: dict[object, pulumi.Input[str]] = {}
     for key, site in stack.sites.items():
         here = [at for at in build.placed(stack) if at.site_key == key]
         if not here or pools.ground_of(site) == "sagemaker":
@@ -75,13 +82,16 @@ def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> dict[str, dic
         home = pools.home(site, key)
         if stack.metrics_adapter.mode != "none" and home not in measured:
             measured.append(home)
-            MetricsAdapter(f"{key}-metrics-adapter", build.adapter_args(stack, images), opts)
-    return {
+            adapter = MetricsAdapter(f"{key}-metrics-adapter", build.adapter_args(stack, images), opts)
+            adapters[home] = adapter.namespace
+    watched = watch(loaded, places, rooms, adapters, images)
+    served = {
         at.title: _serve(loaded, at, rooms[at.site_key], images, places[at.site_key])
         if at.site_key in rooms
         else serve_by_sagemaker(loaded, at, images, places[at.site_key])
         for at in build.placed(stack)
     }
+    return served, watched
 
 
 def _serve(

@@ -8,13 +8,19 @@ from pydantic_core import PydanticCustomError
 
 from berth_stacks.fields import Flag, Name, Settings, Text
 
+Severity = Literal["page", "ticket", "info"]
+
+
+def _usual() -> list[Severity]:
+    return ["page", "ticket"]
+
 
 class ReceiverSettings(Settings):
     """One receiver, by its name; its secret is `berth:alertSecrets.<name>`."""
 
     kind: Literal["webhook", "slack", "pagerduty", "email"]
     """How it is told."""
-    severities: list[Literal["page", "ticket", "info"]] = Field(default_factory=lambda: ["page", "ticket"])
+    severities: list[Severity] = Field(default_factory=_usual)
     """Of what. Default: page and ticket."""
     owners: list[Text] = Field(default_factory=list)
     """Whose alerts, by their label `owner`. Default: everybody's."""
@@ -43,9 +49,8 @@ class ReceiverSettings(Settings):
 
     def receiver(self, name: str) -> Receiver:
         """As the routes take it."""
-        given = self.model_dump(exclude_none=True)
-        lists = {key: tuple(given.pop(key)) for key in ("severities", "owners")}
-        return Receiver(name=name, **lists, **given)
+        given = self.model_dump(exclude_none=True, exclude={"severities", "owners"})
+        return Receiver(name=name, severities=tuple(self.severities), owners=tuple(self.owners), **given)
 
 
 Receivers = dict[Annotated[str, Name], ReceiverSettings]

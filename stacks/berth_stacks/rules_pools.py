@@ -18,9 +18,10 @@ from berth_components.node_pools import POOL_LABEL
 
 from berth_stacks import build, pools
 from berth_stacks.component_rules import server_arguments
+from berth_stacks.containers import Resources
 from berth_stacks.errors import Path, Problem, nearest
 from berth_stacks.grounds import Pool
-from berth_stacks.settings import Resources, Site, Stack
+from berth_stacks.settings import Site, Stack
 
 _GIB = Decimal(1024**3)
 _GKE_SPOT_SECONDS = 30

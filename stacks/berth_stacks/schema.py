@@ -133,6 +133,14 @@ def _keyed(stack: Json) -> Json:
         "type": "object",
         "description": "API keys of clients by name; set them with `pulumi config set --secret`.",
     }
+    keyed[f"{NAMESPACE}alertSecrets"] = {
+        "type": "object",
+        "description": "Secrets of receivers by name; set them with `pulumi config set --secret`.",
+    }
+    keyed[f"{NAMESPACE}monitoringSecrets"] = {
+        "type": "object",
+        "description": "Grafana's password as `grafana`, tokens as `remoteWrite` and `collector`; secret.",
+    }
     keyed[f"{NAMESPACE}connections"] = {
         "type": "object",
         "description": "How clusters are reached, by site, where a machine writes it.",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from berth_stacks.containers import Egress, Resources
 from berth_stacks.fields import (
     Cidr,
     Flag,
@@ -28,6 +29,7 @@ from berth_stacks.fields import (
 from berth_stacks.grounds import Cluster, DevicePlugins, Pool, Toleration
 from berth_stacks.grounds_aws import Eks, SageMaker
 from berth_stacks.grounds_gcp import Gke
+from berth_stacks.monitoring_settings import Monitoring
 from berth_stacks.plan_settings import Override, PlannedLoad
 
 _HOUR = 3600
@@ -60,19 +62,6 @@ class Site(Settings):
     """Taints that all models of the site accept. Default: none but the accelerator's own."""
 
 
-class Resources(Settings):
-    """CPU and memory of one container."""
-
-    cpu_request: Quantity
-    """CPUs that the scheduler reserves, such as 500m or 4. Without enough, a neighbour slows it."""
-    memory_request: Quantity
-    """Memory that the scheduler reserves, such as 16Gi."""
-    memory_limit: Quantity
-    """Memory above which the container is killed."""
-    cpu_limit: Quantity | None = None
-    """CPUs above which it is throttled; a CPU engine takes as many threads. Default: none."""
-
-
 class Engine(Settings):
     """The engine and what it may use."""
 
@@ -99,17 +88,6 @@ class Engine(Settings):
     """Size of /dev/shm; counts as its memory. Default: the engine's own. Not llama.cpp."""
     scratch: Quantity | None = None
     """Size of its writable /scratch, for compiled kernels. Default: the engine's own. Not llama.cpp."""
-
-
-class Egress(Settings):
-    """A place outside the pod that it may go to."""
-
-    namespace: Name | None = None
-    """All pods of this namespace. Either this or cidr."""
-    cidr: Cidr | None = None
-    """An address range, without the clouds' metadata addresses."""
-    port: Annotated[Whole, limits(1, 65_535)]
-    """TCP port."""
 
 
 class Gateway(Settings):
@@ -396,7 +374,7 @@ class MetricsAdapter(Settings):
 
 
 class Stack(Settings):
-    """Everything that a stack says, except `apiKeys` and `connections`, which may be secret."""
+    """Everything that a stack says, except what may be secret: `apiKeys`, `connections` and the like."""
 
     environment: Literal["local", "development", "production"]
     """What is allowed: local alone simulates hardware, production refuses tags, single replicas and the
@@ -411,6 +389,8 @@ class Stack(Settings):
     """Which images run. Default: none is known, which is an open finding."""
     metrics_adapter: MetricsAdapter = MetricsAdapter()
     """Who measures queue depths. Default: this stack."""
+    monitoring: Monitoring = Monitoring()
+    """Who watches, what counts as well, who is told. Default: nobody."""
     namespace: Name | None = None
     """Namespace of the model servers at every site. Default: berth-<stack>."""
     metrics_namespaces: list[Name] = Field(default_factory=list)

@@ -128,6 +128,7 @@ class World:
             "BERTH_ADAPTER_SERVICE": SERVICE,
             "BERTH_ADAPTER_HOST": "127.0.0.1",
             "BERTH_ADAPTER_PORT": "0",
+            "BERTH_ADAPTER_METRICS_PORT": "0",
             "BERTH_ADAPTER_GATEWAY_PORT": str(self.gateway_port),
             "BERTH_ADAPTER_LOOK_SECONDS": "0.2",
         }
@@ -140,12 +141,15 @@ class World:
         )
         log: list[Json] = []
         listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        telling: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         async def read() -> None:
             assert process.stderr
             async for line in process.stderr:
                 entry = json.loads(line)
                 log.append(entry)
+                if entry["message"] == "Telling metrics":
+                    telling.set_result(entry["port"])
                 if entry["message"] == "Listening":
                     listening.set_result(entry["port"])
 
@@ -154,6 +158,7 @@ class World:
         adapter = AdapterProcess(
             process, port, log, self.kube, certificate or self.proxy.sign("front-proxy-client")
         )
+        adapter.metrics_port = await asyncio.wait_for(telling, 20)
         self.stack.push_async_callback(adapter.stop)
         if ready:
             await until(adapter.ready)

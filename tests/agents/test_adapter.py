@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from berth_agents.metrics_adapter import certificate
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,40 @@ async def test_answers_like_an_external_metrics_api(world: Any) -> None:
     age = datetime.now(UTC) - datetime.fromisoformat(item["timestamp"])
     assert timedelta(0) <= age < timedelta(seconds=10)
     assert await adapter.stop() == 0
+
+
+async def test_tells_of_itself(world: Any) -> None:
+    gateway = await world.gateway(2)
+    gateway.depth = 3
+    adapter = await world.adapter()
+    before = await told(adapter)
+    assert before['berth_adapter_answers_total{metric="berth_queue_depth",outcome="told"}'] == 0
+    assert before['berth_adapter_gateways{state="ready"}'] == 1
+    assert before["berth_adapter_ready"] == 1
+    await adapter.metric(**INSTANCE)
+    await adapter.metric(**{"app.kubernetes.io/instance": "nobody"})
+    after = await told(adapter)
+    assert after['berth_adapter_answers_total{metric="berth_queue_depth",outcome="told"}'] == 1
+    assert after['berth_adapter_answers_total{metric="berth_queue_depth",outcome="none"}'] == 1
+    assert after['berth_adapter_answer_seconds_total{metric="berth_queue_depth"}'] > 0
+
+
+async def told(adapter: Any) -> dict[str, float]:
+    """The adapter's own series, as Prometheus reads them."""
+    url = f"http://127.0.0.1:{adapter.metrics_port}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        text = await response.text()
+    families = text_string_to_metric_families(text)
+    return {
+        one.name
+        + (
+            f"{{{','.join(f'{k}=' + chr(34) + v + chr(34) for k, v in one.labels.items())}}}"
+            if one.labels
+            else ""
+        ): one.value
+        for family in families
+        for one in family.samples
+    }
 
 
 async def test_discovery(world: Any) -> None:

@@ -49,7 +49,10 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "ExistingCluster": (["kubeconfig", "context?"], ["provider", "context"]),
     "MetricsAdapter": (
-        ["mode?", "namespace?", "image?", "replicas?", "apiServerCidrs?", "imagePullSecrets?"],
+        [
+            *("mode?", "namespace?", "image?", "replicas?", "apiServerCidrs?", "prometheusNamespace?"),
+            "imagePullSecrets?",
+        ],
         ["namespace", "apiService"],
     ),
     "ModelServer": (

@@ -21,6 +21,7 @@ from berth_serving.settings import GatewaySettings
 from berth_serving.system_metrics import SystemCollector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LESSON = (
@@ -103,6 +104,35 @@ def test_tgi_counters_are_declared_as_counters(server: Any) -> None:
         assert f"# TYPE {name} counter\n" in text
     assert "# TYPE llm_request_count_total counter\n" in text
     assert "_created" not in text
+
+
+def test_the_engines_own_metrics_are_passed_on(engine: Any, server: Any) -> None:
+    server.post("/generate", {"inputs": "Hello", "parameters": {"max_new_tokens": 2}})
+    url = f"http://127.0.0.1:{server.metrics_port}/engine/metrics"
+    answer = httpx.get(url, timeout=30)
+    own = httpx.get(engine.url + "/metrics", timeout=30).text
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    names = {line.split(" ")[2] for line in answer.text.splitlines() if line.startswith("# TYPE")}
+    assert names == {line.split(" ")[2] for line in own.splitlines() if line.startswith("# TYPE")}
+    assert names
+    assert httpx.post(url).status_code == 405
+
+
+def test_an_engine_that_is_gone_has_no_metrics(
+    make_gateway: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    gateway = make_gateway("http://127.0.0.1:9")
+
+    def listens() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{gateway.metrics_port}/load", timeout=10).is_success
+        except httpx.TransportError:
+            return False
+
+    until(listens, "the gateway listens")
+    answer = httpx.get(f"http://127.0.0.1:{gateway.metrics_port}/engine/metrics", timeout=30)
+    assert (answer.status_code, answer.text) == (502, "the engine does not answer\n")
 
 
 def test_every_metric_is_explained_once_and_labels_are_bounded(server: Any) -> None:

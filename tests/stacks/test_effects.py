@@ -37,7 +37,10 @@ def _module(name: str) -> Any:
     return module
 
 
-frames, cases, clouds = (_module(name) for name in ("effect_frames", "effect_cases", "effect_cases_clouds"))
+frames, cases, clouds, watching = (
+    _module(name)
+    for name in ("effect_frames", "effect_cases", "effect_cases_clouds", "effect_cases_monitoring")
+)
 CASES = [*cases.CASES, *clouds.CLOUD_CASES]
 _AT_ONCE = 20
 _SILENT = re.compile(r"labels|annotations|description|descriptions|checksum|hash", re.IGNORECASE)
@@ -92,7 +95,7 @@ def heard(value: Any) -> Any:
 
 
 def test_every_setting_has_a_case() -> None:
-    known = {case.path for case in CASES} | cases.ALONE.keys()
+    known = {case.path for case in CASES} | cases.ALONE.keys() | {*map(watching.path_of, watching.CASES)}
     assert set(leaves(Stack)) == known
 
 
@@ -151,6 +154,42 @@ def test_another_value_of_the_stack_changes_a_resource(run: Callable[..., Any], 
         return json.dumps(sorted(found, key=lambda one: one[:2]), sort_keys=True)
 
     assert render(case.needs) != render({**case.needs, case.real: case.value})
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, str]:
+    """Resources of stacks that were rendered, by the stack's text."""
+    return {}
+
+
+@pytest.fixture
+def monitored(run: Callable[..., Any], known: dict[str, str]) -> Callable[..., str]:
+    """The resources of a stack with other settings of monitoring; each is rendered once."""
+
+    def render(changes: Json, listen: Callable[[Any], Any] | None = None) -> str:
+        hear = listen or (lambda inputs: heard(frames.plain(inputs)))
+        text = _text(with_changes(watching.STACK, changes))
+        if text not in known:
+            done = run(text, frames.EXTRA | watching.PASSWORD, "effects", preview=True)
+            found = [[one.typ, one.name, hear(one.inputs)] for one in done.resources]
+            known[text] = json.dumps(sorted(found, key=lambda one: one[:2]), sort_keys=True)
+        return known[text]
+
+    return render
+
+
+@pytest.mark.parametrize("inner", watching.CASES)
+def test_another_value_of_monitoring_changes_a_resource(monitored: Callable[..., str], inner: str) -> None:
+    value, needs = watching.CASES[inner]
+    before = {f"monitoring.{key}": one for key, one in watching.before(inner, needs).items()}
+    # Labels are otherwise not listened to: these pick who is watched.
+    listen = frames.plain if inner == "operator.labels" else None
+    if inner == "mode":
+        assert monitored({}) != monitored({"monitoring": None})
+        return
+    # Another kind of receiver is another receiver.
+    path = f"monitoring.{inner}".removesuffix(".kind")
+    assert monitored(before, listen) != monitored({**before, path: value}, listen)
 
 
 @pytest.mark.parametrize("path", [path for path, case in cases.ALONE.items() if case.refused])

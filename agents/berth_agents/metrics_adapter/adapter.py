@@ -19,6 +19,7 @@ from berth_agents.metrics_adapter.api import MetricsApi
 from berth_agents.metrics_adapter.apiservice import Registration
 from berth_agents.metrics_adapter.frontproxy import read_trust
 from berth_agents.metrics_adapter.gateways import Gateways
+from berth_agents.metrics_adapter.metrics import AdapterMetrics
 from berth_agents.metrics_adapter.readings import GatewayReader
 from berth_agents.metrics_adapter.secret import CertificateSecret
 from berth_agents.metrics_adapter.settings import Settings
@@ -44,7 +45,12 @@ class Adapter:
         self._reader = GatewayReader(session, settings.gateway_port)
         self._gateways = Gateways(client, self._reader.forget)
         queue = QueueSignal(self._gateways, self._reader)
-        self._api = MetricsApi(queue, self._tls, self._unready, lambda: self._registration.problem)
+        self._metrics = AdapterMetrics(
+            self._gateways.count, self._unready, lambda: self._registration.problem
+        )
+        self._api = MetricsApi(
+            queue, self._tls, self._unready, lambda: self._registration.problem, self._metrics.answered
+        )
         self._settled = False
         self._stopping = False
         self._problems: dict[str, str] = {}
@@ -100,6 +106,7 @@ class Adapter:
         )
         address = listener.sockets[0].getsockname()
         log.info("Listening", extra={"host": address[0], "port": address[1]})
+        telling = await self._tell()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._gateways.run())
@@ -107,6 +114,21 @@ class Adapter:
         finally:
             listener.close()
             await runner.cleanup()
+            if telling is not None:
+                await telling.cleanup()
+
+    async def _tell(self) -> web.AppRunner | None:
+        """Serve the adapter's own metrics, where a port is named for them."""
+        if self._settings.metrics_port is None:
+            return None
+        runner = web.AppRunner(
+            self._metrics.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+        )
+        await runner.setup()
+        await web.TCPSite(runner, self._settings.host, self._settings.metrics_port).start()
+        address = runner.addresses[0]
+        log.info("Telling metrics", extra={"host": address[0], "port": address[1]})
+        return runner
 
     async def _look_forever(self) -> None:
         backoff = Backoff(last=max(1.0, self._settings.look_seconds))

@@ -42,6 +42,7 @@ class MetricsApi:
         tls: knows whether a connection's client certificate still counts.
         unready: says why the adapter is not ready, one line each; none when it is.
         unasked: says why the API server asks somebody else, if it does; shown by `/healthz?verbose`.
+        answered: told the metric, the outcome and the seconds of every answer.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class MetricsApi:
         tls: ServingTls,
         unready: Callable[[], list[str]],
         unasked: Callable[[], str | None],
+        answered: Callable[[str, str, float], None],
     ) -> None:
+        self._answered = answered
         self._signal, self._tls, self._unready, self._unasked = signal, tls, unready, unasked
         self._refusal_logged = float("-inf")
 
@@ -138,6 +141,8 @@ class MetricsApi:
                 404, f"There is no metric {metric!r}; this adapter has {' and '.join(METRICS)}."
             )
         text = request.query.get("labelSelector", "")
+        began = time.monotonic()
+        outcome = "none"
         try:
             value = await self._signal.value(namespace, metric, parse(text), text)
         except SelectorError as error:
@@ -145,6 +150,10 @@ class MetricsApi:
         except NoSignal as error:
             log.warning("No value", extra={"namespace": namespace, "metric": metric, "reason": str(error)})
             return status_response(error.status, str(error))
+        else:
+            outcome = "bound" if value.silent else "told"
+        finally:
+            self._answered(metric, outcome, time.monotonic() - began)
         item = {
             "metricName": metric,
             "metricLabels": {},

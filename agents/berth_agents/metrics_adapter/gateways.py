@@ -68,6 +68,11 @@ class Gateways:
         """Why the pods are not known, yet or any more; `None` while they are."""
         return self._reflector.problem
 
+    def count(self) -> tuple[int, int]:
+        """How many gateways there are: Ready, and not."""
+        ready = sum(gateway.ready for gateway in self._reflector.objects.values())
+        return ready, len(self._reflector.objects) - ready
+
     def matching(self, namespace: str, selector: Selector) -> list[Gateway]:
         """Return the gateways of a namespace whose pod's labels the selector takes, Ready or not."""
         return [

@@ -16,6 +16,8 @@ class Settings:
         service: name of its Service (`BERTH_ADAPTER_SERVICE`).
         host: address to listen on (`BERTH_ADAPTER_HOST`; `0.0.0.0`, `::` for a cluster with IPv6 alone).
         port: port to listen on (`BERTH_ADAPTER_PORT`; 6443; 0 takes a free one, which the log names).
+        metrics_port: where it tells of itself, without TLS (`BERTH_ADAPTER_METRICS_PORT`; without it nowhere;
+            0 takes a free one, which the log names).
         gateway_port: where gateways answer `/load` (`BERTH_ADAPTER_GATEWAY_PORT`; 9000).
         look_seconds: how often certificate, front proxy and APIService are looked at
             (`BERTH_ADAPTER_LOOK_SECONDS`; 5; three small calls to the API server each time).
@@ -26,6 +28,7 @@ class Settings:
     service: str
     host: str = "0.0.0.0"  # noqa: S104 - the API server reaches the pod by its address
     port: int = 6443
+    metrics_port: int | None = None
     gateway_port: int = 9000
     look_seconds: float = 5.0
     log_level: str = "INFO"
@@ -52,6 +55,11 @@ class Settings:
             service=variables.name(environ, "BERTH_ADAPTER_SERVICE"),
             host=environ.get("BERTH_ADAPTER_HOST") or cls.host,
             port=variables.port(environ, "BERTH_ADAPTER_PORT", cls.port, lowest=0),
+            metrics_port=(
+                variables.port(environ, "BERTH_ADAPTER_METRICS_PORT", 0, lowest=0)
+                if environ.get("BERTH_ADAPTER_METRICS_PORT")
+                else None
+            ),
             gateway_port=variables.port(environ, "BERTH_ADAPTER_GATEWAY_PORT", cls.gateway_port, lowest=1),
             look_seconds=variables.seconds(environ, "BERTH_ADAPTER_LOOK_SECONDS", cls.look_seconds),
             log_level=variables.log_level(environ),

@@ -107,7 +107,8 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     if certificate is not None:
         metrics.export("berth_certificate_expires_timestamp_seconds", certificate.expires)
     api = _Server(_config(gateway, settings, certificate))
-    side = _Server(_config(MetricsApp(metrics, admission, gateway, Admin(settings, keys)), settings, None))
+    telling = MetricsApp(metrics, admission, gateway, Admin(settings, keys), settings.engine_url)
+    side = _Server(_config(telling, settings, None))
 
     rpc = RpcServer(gateway) if settings.grpc_port is not None else None
     rpc_port = None if rpc is None else await rpc.start(settings.host, settings.grpc_port or 0)
@@ -152,6 +153,7 @@ async def serve(settings: GatewaySettings, keys: KeyRing) -> int:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FAREWELL_SECONDS):
             await asyncio.gather(*tasks, return_exceptions=True)
+    await telling.close()
     await engine.close()
     await service.filters.close()
     await asyncio.to_thread(service.records.tracing.close)
