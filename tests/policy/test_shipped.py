@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from berth_catalogue.planning import Range
 from berth_planner.answers import ANSWERS, PRICES, Answer, read_answers, write_answers
 from berth_planner.answers import folder as answers_folder
 from berth_planner.capacity import offer_question, quota_question
-from berth_planner.measurements import Measurement, Point, Range
+from berth_planner.measurements import Measurement, Point
 from berth_planner.prices import Price, write_asked
 from berth_stacks.fleets import fleets
 from berth_stacks.load import read

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pytest
 import yaml
-from berth_planner.measurements import Measurement, Point, Range
+from berth_catalogue.planning import Range
+from berth_planner.measurements import Measurement, Point
 from berth_stacks.errors import SettingsError
 from berth_stacks.findings import FindingsError
 from berth_stacks.gate import PlanError, gate

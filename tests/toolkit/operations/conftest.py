@@ -18,12 +18,16 @@ KEY = "canary-key-7d1f"
 
 @dataclass
 class StandInServer:
-    """Answers `tokens` tokens, `gap` seconds apart; `mode` names what goes wrong, `slots` limit what runs."""
+    """Answers `tokens` tokens, `gap` seconds apart; `mode` names what goes wrong, `slots` limit what runs.
+
+    A word of a prompt is two tokens, and its template is `template`; with 0 nothing is said of them.
+    """
 
     tokens: int = 4
     gap: float = 0.0
     mode: str = "ok"
     slots: int = 10_000
+    template: int = 10
     refusals: int = 0
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     running: int = 0
@@ -135,7 +139,9 @@ class StandInServer:
         ]
         events += [{"choices": [{"delta": {"content": "word"}, "finish_reason": None}]}] * self.tokens
         events.append({"choices": [{"delta": {}, "finish_reason": "length"}]})
-        events.append({"choices": [], "usage": {"completion_tokens": self.tokens}})
+        words = len((await request.json())["messages"][0]["content"].split())
+        usage = {"completion_tokens": self.tokens, "prompt_tokens": self.template + 2 * words}
+        events.append({"choices": [], "usage": usage if self.template else {}})
         return await self._send_events(request, events, done=True)
 
     async def _send_events(

@@ -31,6 +31,7 @@ COMMANDS = {
     "weights": ("weights", "Pin the weights of a model to what its hub has."),
     "key": ("key", "Print the API key of a local stack."),
     "load": ("load", "Put open-loop load on a stack and watch it scale."),
+    "calibrate": ("calibrate", "Measure how fast a replica is, for the planner."),
     "dash": ("dash", "Show a stack's dashboards on a local page, or check their data."),
     "serve": ("serve", "Run the model server alone, on loopback."),
     "cluster": ("cluster", "The local Kubernetes: start, stop, status, delete, logs, kubectl."),

@@ -112,9 +112,9 @@ def load(
     console = Console()
     prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.EXISTING)
     outputs = asyncio.run(deployer.outputs(prepared.request))
-    key = _key(prepared.key, key_file, stack)
-    chosen = _chosen(outputs, model)
-    target = _target(chosen, prepared.request.config)
+    key = api_key(prepared.key, key_file, stack)
+    chosen = chosen_model(outputs, model)
+    target = scaling_target(chosen, prepared.request.config)
     options["profile"] = options["profile"] or ("overload" if options["rate"] is None else "steady")
     settings = LoadSettings(
         endpoint=endpoint or chosen["endpoint"],
@@ -130,7 +130,8 @@ def load(
         raise click.exceptions.Exit(1)
 
 
-def _key(made: str | None, key_file: Path | None, stack: str) -> str:
+def api_key(made: str | None, key_file: Path | None, stack: str) -> str:
+    """The key for a stack's endpoint: of a file, of $BERTH_API_KEY, or the one that was made for it."""
     if key_file is not None:
         return key_file.read_text().strip()
     key = os.environ.get("BERTH_API_KEY") or made
@@ -139,7 +140,8 @@ def _key(made: str | None, key_file: Path | None, stack: str) -> str:
     return key
 
 
-def _chosen(outputs: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+def chosen_model(outputs: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    """What a stack's outputs say of one of its models."""
     models = outputs.get("models")
     if not isinstance(models, dict) or not models:
         raise UserError("the stack has no outputs: `berth up` it first")
@@ -153,7 +155,8 @@ def _chosen(outputs: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
     return chosen
 
 
-def _target(model: Mapping[str, Any], config: Mapping[str, str]) -> ScalingTarget:
+def scaling_target(model: Mapping[str, Any], config: Mapping[str, str]) -> ScalingTarget:
+    """Where a model's replicas and autoscaler are."""
     from berth.operations.load import ScalingTarget
 
     connections = json.loads(config.get("berth:connections", "{}"))

@@ -4,6 +4,7 @@
 
     OperationsError
     ├── LoadSettingsError      a setting of a load is not allowed
+    ├── CalibrationError       what an endpoint did cannot be called a measurement
     ├── EndpointError          the endpoint cannot be used
     │   ├── EndpointUnreachable    it gave no answer, or said that it is not ready, for as long as we waited
     │   └── EndpointRefused        it refused the request: a wrong key, no such route
@@ -24,6 +25,12 @@ class OperationsError(Exception):
 
 class LoadSettingsError(OperationsError):
     """A setting of a load is not allowed. The message names it, its value and what is allowed."""
+
+
+class CalibrationError(OperationsError):
+    """What an endpoint did cannot be called a measurement: nothing is written."""
+
+    exit_code = 1
 
 
 class EndpointError(OperationsError):

@@ -53,6 +53,20 @@ class KubeReader:
             raise ClusterReadError(f"GET {path}: the answer is not a JSON object")
         return found
 
+    async def text(self, path: str) -> str:
+        """Return what is at `path`, as text.
+
+        Raises:
+            ClusterRefused: the API server answered with a failure.
+            ClusterReadError: it did not answer.
+        """
+        try:
+            response = await self._client.get(path, headers={"Accept": "*/*"})
+        except httpx.HTTPError as error:
+            raise _unreachable(path, self._client.base_url, error) from error
+        _raise_for(path, response.status_code, response.text)
+        return response.text
+
     async def follow(self, path: str, params: Mapping[str, str]) -> AsyncIterator[dict[str, Json]]:
         """Yield the objects of a collection by uid: all of them, and again after every change, for ever.
 

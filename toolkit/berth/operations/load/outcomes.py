@@ -22,6 +22,7 @@ class Outcome:
         gaps: between one token and the next.
         tokens: generated.
         stalled: whether its client stopped reading for a while; its times are its own doing.
+        prompt_tokens: of the prompt with its template; 0 where the endpoint does not say.
     """
 
     status: int | None = None
@@ -31,6 +32,7 @@ class Outcome:
     gaps: list[float] = field(default_factory=list)
     tokens: int = 0
     stalled: bool = False
+    prompt_tokens: int = 0
 
     @property
     def ok(self) -> bool:

@@ -161,6 +161,7 @@ def _chat_event(event: Mapping[str, Any], outcome: Outcome) -> tuple[bool, bool]
     choices = event.get("choices") or [{}]
     brought = bool((choices[0].get("delta") or {}).get("content"))
     outcome.tokens += brought
+    outcome.prompt_tokens = int(usage.get("prompt_tokens") or outcome.prompt_tokens)
     if usage.get("completion_tokens"):
         outcome.tokens = int(usage["completion_tokens"])
     return brought, choices[0].get("finish_reason") is not None
