@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ def test_a_refusal_names_what_is_missing() -> None:
 
 def test_the_example_of_the_docs_is_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "planner.md").read_text()
-    block = page.partition("```yaml\n")[2].partition("```")[0]
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "prices:" in one]
     file = tmp_path / "prices.yaml"
     file.write_text(block.replace("\n  ", "\n"))
     assert read_prices(file)[PriceKey("own", "onprem", "replica", "on-demand")].usd_per_hour == pytest.approx(

@@ -355,6 +355,12 @@ async def test_pods_tell_machine_memory_and_load_time(monkeypatch: pytest.Monkey
     lines = f'# HELP {name} x\n{name}{{gpu="0"}} 1073741824.0\n{name}{{gpu="1"}} 1e9\n'
     answers[f"{here}/b:9000/proxy/metrics"] = lines
     assert (await replicas_of(target)).memory_gib == pytest.approx(1 + 1e9 / 2**30)
+    del answers[f"{here}/b:9000/proxy/metrics"]
+    line = (
+        'container_memory_working_set_bytes{container="engine",namespace="n",pod="b"} 5.36870912e+08 179586'
+    )
+    answers["/api/v1/nodes/node/proxy/metrics/resource"] = f"# HELP x\n{line}\n"
+    assert (await replicas_of(target)).memory_gib == pytest.approx(0.5)
     for path in [*answers][1:]:
         del answers[path]
     bare = await replicas_of(target)

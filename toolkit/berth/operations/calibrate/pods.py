@@ -11,12 +11,15 @@ from berth.operations.kube import KubeReader
 from berth.operations.kubeconfig import read_access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from berth.operations.load.settings import ScalingTarget
 
 Json = dict[str, Any]
 ENGINE, GATEWAY = "engine", "gateway"
 METRICS_PORT = 9000
 _GPU_MEMORY = "berth_gpu_memory_used_bytes"
+_WORKING_SET = "container_memory_working_set_bytes"
 _INSTANCE = "node.kubernetes.io/instance-type"
 _GIB = 2**30
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -59,7 +62,7 @@ async def replicas_of(target: ScalingTarget) -> Replicas:
         return Replicas(
             pods=names,
             machine=await _machine(reader, pods[0]) if pods else "",
-            memory_gib=await _memory(reader, target.namespace, names),
+            memory_gib=await _memory(reader, target.namespace, pods),
             load_seconds=max((one for one in times if one is not None), default=None),
         )
 
@@ -100,29 +103,44 @@ async def _machine(reader: KubeReader, pod: Json) -> str:
     return f"{kind or status.get('nodeInfo', {}).get('architecture', 'a node')} with {cores} cores"
 
 
-async def _memory(reader: KubeReader, namespace: str, pods: tuple[str, ...]) -> float | None:
-    found = [await _gpu_memory(reader, namespace, pod) for pod in pods]
-    if any(found):
-        return max(one for one in found if one)
-    used = [await _main_memory(reader, namespace, pod) for pod in pods]
-    return max((one for one in used if one), default=None)
+async def _memory(reader: KubeReader, namespace: str, pods: list[Json]) -> float | None:
+    for look in (_gpu_memory, _kubelet_memory, _metrics_server_memory):
+        found = [await look(reader, namespace, pod) for pod in pods]
+        if any(found):
+            return max(one for one in found if one)
+    return None
 
 
-async def _gpu_memory(reader: KubeReader, namespace: str, pod: str) -> float | None:
+async def _gpu_memory(reader: KubeReader, namespace: str, pod: Json) -> float | None:
     """All GPUs of the pod, as its gateway sees them."""
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}:{METRICS_PORT}/proxy/metrics"
+    name = pod["metadata"]["name"]
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}:{METRICS_PORT}/proxy/metrics"
+    return await _sum(reader, path, lambda line: line.startswith(f"{_GPU_MEMORY}{{"))
+
+
+async def _kubelet_memory(reader: KubeReader, namespace: str, pod: Json) -> float | None:
+    """The engine's container, as the node's kubelet says it to who may ask."""
+    labels = f'container="{ENGINE}",namespace="{namespace}",pod="{pod["metadata"]["name"]}"'
+    path = f"/api/v1/nodes/{pod['spec'].get('nodeName')}/proxy/metrics/resource"
+    return await _sum(reader, path, lambda line: line.startswith(f"{_WORKING_SET}{{{labels}}}"))
+
+
+async def _sum(reader: KubeReader, path: str, wanted: Callable[[str], bool]) -> float | None:
+    """The values of some lines of an exposition, in GiB; `None` where it or they cannot be had."""
     try:
         text = await reader.text(path)
     except ClusterReadError:
         return None
-    lines = [line for line in text.splitlines() if line.startswith((f"{_GPU_MEMORY}{{", f"{_GPU_MEMORY} "))]
-    return sum(float(line.rpartition(" ")[2]) for line in lines) / _GIB or None
+    # After the value there may be a moment.
+    values = [float(line.rpartition("}")[2].split()[0]) for line in text.splitlines() if wanted(line)]
+    return sum(values) / _GIB or None
 
 
-async def _main_memory(reader: KubeReader, namespace: str, pod: str) -> float | None:
+async def _metrics_server_memory(reader: KubeReader, namespace: str, pod: Json) -> float | None:
     """The engine's container, as metrics-server says it."""
+    name = pod["metadata"]["name"]
     try:
-        found = await reader.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{pod}")
+        found = await reader.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{name}")
     except ClusterReadError:
         return None
     used = [one["usage"]["memory"] for one in found.get("containers") or [] if one["name"] == ENGINE]
