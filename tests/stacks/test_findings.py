@@ -34,7 +34,7 @@ def test_a_preview_shows_them_as_warnings_and_sorted_outputs(
     monkeypatch.setattr("pulumi.log.warn", lambda text, **_: said.append(text))
     done = run(_text(root, "onprem"), {}, "onprem", preview=True)
     warnings = [text for text in said if text.startswith("open finding: ")]
-    assert len(warnings) == 6
+    assert len(warnings) == 7
     assert "berth:apiKeys has no keys of clients" in warnings[0]
     images = {
         container["image"]
@@ -54,7 +54,7 @@ def test_a_real_run_is_refused_with_all_of_them(
     with pytest.raises(FindingsError) as caught:
         run(text, {}, "onprem")
     message = str(caught.value)
-    count = 6 if environment == "production" else 5
+    count = 7 if environment == "production" else 5
     assert message.startswith(f"stack 'onprem' cannot be deployed: {count} findings are open\n")
     assert "Traceback" not in message
     for role in ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter"):

@@ -67,6 +67,8 @@ def test_onprem(
         "prices: [{ground: own, region: onprem, machine: replica, capacity: on-demand, usd_per_hour: 0.5, "
         f'source: a fixture, date: "{today}"}}]\n'
     )
+    over = {"finding": "onprem/smollm2 replicas", "reason": "a fixture", "expires": "2999-12-31"}
+    extra["berth:overrides"] = json.dumps([over])
     done = run((root / "stacks/Pulumi.onprem.yaml").read_text(), extra, "onprem")
     (said,) = done.of("stacks:Environment")
     assert said["cost"] == {"usdPerHourFewest": 1, "usdPerHourMost": 3}
