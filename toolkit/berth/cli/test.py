@@ -13,7 +13,7 @@ from berth.cli.paths import ROOT
 
 # What looks at the pages that we make, and the tests that need it.
 BROWSER = {"chromium": "chromium"}
-_PAGES = ("tests/toolkit/review",)
+_PAGES = ("tests/toolkit/review", "tests/toolkit/dash")
 
 
 def rooms() -> dict[str, str]:

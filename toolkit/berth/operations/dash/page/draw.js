@@ -109,7 +109,7 @@ function grid(caption, heads, rows) {
     element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))))),
   );
-  return element("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: caption }, made);
+  return element("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: `${caption}, table` }, made);
 }
 
 const FIRST = ["alertname", "severity", "site", "model", "variant"];

@@ -1,0 +1,74 @@
+"""Real model servers under load, a real Prometheus that scrapes them, and the page over it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from berth.localcluster import tool_venv
+from berth.operations.dash import Board, Prometheus, Window, examine, read_pages, serve
+from berth_components.monitoring.dashboards import dashboards
+
+from bench.dashboards_parts.watched import OBJECTIVES, PARTS, SERVERS, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SEEN_SECONDS = 240.0
+
+
+def last(seconds: float = 900) -> Window:
+    now = time.time()
+    return Window(now - seconds, now)
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Servers that were under load until every panel had data; nothing moves any more."""
+    with Watched(tmp_path_factory.mktemp("watched")) as found:
+        found.press(3)
+        with Prometheus(found.url) as prometheus:
+            board = board_over(prometheus)
+            deadline = time.monotonic() + _SEEN_SECONDS
+            while wrong := [one for one in examine(board, last()) if one.is_wrong]:
+                assert time.monotonic() < deadline, wrong
+                time.sleep(1)
+        found.calm()
+        yield found
+
+
+def board_over(prometheus: Prometheus) -> Board:
+    documents = dashboards(SERVERS, OBJECTIVES, PARTS, runbooks="/runbooks")
+    return Board(read_pages(documents), prometheus, scrape_seconds=PARTS.scrape_seconds, name="watched")
+
+
+@pytest.fixture(scope="session")
+def board(watched: Watched) -> Iterator[Board]:
+    with Prometheus(watched.url) as prometheus:
+        yield board_over(prometheus)
+
+
+@pytest.fixture(scope="session")
+def script(root: Path) -> Path:
+    """The charting library."""
+    venv = tool_venv("dash", root / "locks" / "tools" / "dash.txt", expected_seconds=10)
+    [found] = venv.glob("lib/python*/site-packages/plotly/package_data/plotly.min.js")
+    return found
+
+
+@pytest.fixture(scope="session")
+def address(board: Board, script: Path, root: Path) -> Iterator[str]:
+    """Of the page."""
+    yield from served(board, script, root)
+
+
+def served(board: Board, script: Path, root: Path) -> Iterator[str]:
+    with serve(board, script, 0, root / "docs" / "runbooks") as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(30)
