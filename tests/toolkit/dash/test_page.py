@@ -139,6 +139,7 @@ async def test_servers_and_times_are_chosen_and_kept_in_the_address(browser: Bro
         await opened.locator("#from").wait_for()
         assert "from=" in opened.url
         await opened.fill("#from", "2001-01-01T00:00")
+        assert await opened.inner_text("#state") == "A time can be 92 days long at most."
         await opened.fill("#to", "2001-01-01T01:00")
         await opened.wait_for_function(
             "() => [...document.querySelectorAll('.panel:not(.text)')]"

@@ -3,6 +3,7 @@
 import { element, fill, frame, say } from "/draw.js";
 
 const AT_ONCE = 4;
+const MOST_SECONDS = 92 * 86400; // as the server has it
 const byId = (id) => document.getElementById(id);
 const state = { page: "", range: "3600", from: 0, to: 0, every: "30", values: {} };
 let pages = [];
@@ -20,8 +21,14 @@ async function ask(path, parameters) {
   return answer.json();
 }
 
+/** What is wrong with a time of one's own; "" where nothing is. */
+function objection({ from, to }) {
+  if (!(from > 0 && to > from)) return "From has to be before To.";
+  return to - from > MOST_SECONDS ? "A time can be 92 days long at most." : "";
+}
+
 function shownWindow() {
-  if (state.range === "custom" && state.to > state.from) return { start: state.from, end: state.to };
+  if (state.range === "custom" && !objection(state)) return { start: state.from, end: state.to };
   const end = Math.floor(Date.now() / 1000);
   const length = state.range === "custom" ? 3600 : Number(state.range);
   return { start: end - length, end };
@@ -196,8 +203,9 @@ function listen() {
       const time = new Date(event.target.value).getTime() / 1000;
       if (!Number.isFinite(time)) return;
       state[end] = time;
-      if (state.from < state.to) changed();
-      else byId("state").textContent = "From has to be before To.";
+      const wrong = objection(state);
+      if (wrong) byId("state").textContent = wrong;
+      else changed();
     });
   }
   byId("every").addEventListener("change", (event) => {
