@@ -1,4 +1,4 @@
-"""Third-party exporters: their series that rules and dashboards name. One file per exporter in exporters/.
+"""Exporters: their series that rules and dashboards name. One file per exporter in exporters/.
 
 Keys of a file:
 

@@ -23,7 +23,7 @@ CHECKED_SECONDS = 3600.0
 
 @click.command()
 @click.argument("stack", required=False)
-@click.option("--prometheus", "url", metavar="URL", help="A Prometheus to ask, instead of the stack's.")
+@click.option("--prometheus", "url", metavar="URL", help="A Prometheus to ask instead of the stack's.")
 @click.option("--site", help="Which site's Prometheus; needed where the stack has several.")
 @click.option(
     "--port",

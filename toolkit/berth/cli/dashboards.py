@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from berth_components.monitoring.facts import Parts, Server
+    from berth_components.monitoring.objectives import Objectives
 
     from berth.cli.console import Console
+    from berth.deployer import RunRequest
     from berth.operations.dash import Board, Prometheus
 
 RUNBOOKS = "/runbooks"
@@ -27,11 +29,11 @@ RUNBOOKS = "/runbooks"
 def board_of(
     stack: str | None, url: str | None, site: str | None, context: str | None, console: Console
 ) -> Iterator[Board]:
-    """The dashboards of what a Prometheus scrapes, ready to be asked.
+    """The dashboards of a stack, or of what a Prometheus scrapes, ready to be asked.
 
     Args:
-        stack: whose Prometheus; None where `url` is given.
-        url: of a Prometheus.
+        stack: whose dashboards; None takes those of whatever the Prometheus scrapes.
+        url: of a Prometheus; None takes the stack's.
         site: which of the stack's; None takes the only one.
         context: of a kubeconfig.
         console: where progress goes.
@@ -43,14 +45,16 @@ def board_of(
 
     from berth.operations.dash import Board, Prometheus, read_pages
 
-    absent: Mapping[str, str] = {}
-    if url is not None:
-        prometheus = Prometheus(_checked(url))
-    elif stack is not None:
-        prometheus, absent = _of_stack(stack, site, context, console)
+    prometheus = None if url is None else Prometheus(_checked(url))
+    told: tuple[list[Server], Mapping[str, Objectives], Parts] | None = None
+    if stack is not None:
+        found, told = _of_stack(stack, site, context, console, ask=prometheus is None)
+        prometheus = prometheus or found
+    if prometheus is None:
+        raise UserError("name a stack or a Prometheus")
     with prometheus:
-        servers, parts = _facts(prometheus, absent)
-        documents = dashboards(servers, {}, parts, runbooks=RUNBOOKS)
+        servers, objectives, parts = told or _seen(prometheus)
+        documents = dashboards(servers, objectives, parts, runbooks=RUNBOOKS)
         yield Board(read_pages(documents), prometheus, scrape_seconds=parts.scrape_seconds, name=stack or "")
 
 
@@ -62,46 +66,64 @@ def _checked(url: str) -> str:
 
 
 def _of_stack(
-    stack: str, site: str | None, context: str | None, console: Console
-) -> tuple[Prometheus, Mapping[str, str]]:
-    """A stack's Prometheus, by the address that its outputs tell, else through the API server."""
-    from berth import deployer
+    stack: str, site: str | None, context: str | None, console: Console, *, ask: bool
+) -> tuple[Prometheus | None, tuple[list[Server], Mapping[str, Objectives], Parts]]:
+    """A stack's Prometheus, if it is to be asked, and what its settings say of a site."""
+    from berth_stacks import watching
+    from berth_stacks.load import read
+
     from berth.cli.preparing import Need, prepare
+    from berth.cli.stackfile import STACKS
+
+    prepared = prepare(stack, console, need=Need.EXISTING if ask else Need.LOOK, context=context)
+    request = prepared.request
+    settings = read(STACKS, request.stack, request.config, request.secret_keys).settings
+    if settings.monitoring.mode == "none":
+        raise UserError(
+            f"{stack}: berth:monitoring.mode is none, so nobody watches; set it to bundled and "
+            f"`berth up {stack}`"
+        )
+    served = sorted({one.site for one in watching.servers(settings, request.stack)})
+    if site is None and len(served) == 1:
+        site = served[0]
+    if site not in served:
+        raise UserError(f"--site {site or '(none)'}: the stack has monitoring at {', '.join(served)}")
+    told = (
+        watching.servers(settings, request.stack, [site]),
+        watching.objectives(settings),
+        watching.parts(settings, site),
+    )
+    return (_prometheus(stack, site, request) if ask else None), told
+
+
+def _prometheus(stack: str, site: str, request: RunRequest) -> Prometheus:
+    """By the address that the stack's outputs tell, else through the API server."""
+    from berth import deployer
     from berth.operations.dash import Prometheus, through_api_server
 
-    prepared = prepare(stack, console, need=Need.EXISTING, context=context)
-    outputs = asyncio.run(deployer.outputs(prepared.request))
-    monitoring = outputs.get("monitoring")
-    if not isinstance(monitoring, dict) or not monitoring:
+    outputs = asyncio.run(deployer.outputs(request))
+    found = (outputs.get("monitoring") or {}).get(site, {})
+    if "prometheus" not in found:
         raise UserError(
-            f"the stack '{stack}' has no output `monitoring`: `berth up {stack}` with monitoring first, or "
-            "name a Prometheus by --prometheus URL"
+            f"{stack} has no Prometheus at {site} yet: `berth up {stack}` first, or name one by "
+            "--prometheus URL"
         )
-    if site is None and len(monitoring) == 1:
-        site = next(iter(monitoring))
-    if site not in monitoring:
-        raise UserError(f"--site {site or '(none)'}: the stack has monitoring at {', '.join(monitoring)}")
-    found: Mapping[str, Any] = monitoring[site]
     at: Mapping[str, Any] = found["prometheus"]
-    absent: Mapping[str, str] = found.get("absent", {})
     if at.get("url"):
-        return Prometheus(at["url"]), absent
-    config = prepared.request.config
-    connections = json.loads(config.get("berth:connections", "{}"))
-    connection = connections.get(site) or json.loads(config["berth:sites"])[site].get("cluster", {})
-    return (
-        through_api_server(
-            connection["kubeconfig"],
-            connection.get("context") or "",
-            found["namespace"],
-            at["service"],
-            at["port"],
-        ),
-        absent,
+        return Prometheus(at["url"])
+    connections = json.loads(request.config.get("berth:connections", "{}"))
+    sites = json.loads(request.config["berth:sites"])
+    connection = connections.get(site) or sites[site].get("cluster", {})
+    return through_api_server(
+        connection["kubeconfig"],
+        connection.get("context") or "",
+        found["namespace"],
+        at["service"],
+        at["port"],
     )
 
 
-def _facts(prometheus: Prometheus, absent: Mapping[str, str]) -> tuple[list[Server], Parts]:
+def _seen(prometheus: Prometheus) -> tuple[list[Server], Mapping[str, Objectives], Parts]:
     """What a Prometheus scrapes: model servers, and the sources beside them."""
     from berth_catalogue.engines import engines
     from berth_components.monitoring.facts import JOBS, Parts, Server
@@ -139,4 +161,4 @@ def _facts(prometheus: Prometheus, absent: Mapping[str, str]) -> tuple[list[Serv
             f"{prometheus.url} scrapes no model server: no series berth_server_info has the labels "
             "site and model. Is the stack's model server running, and is this its Prometheus?"
         )
-    return servers, Parts(jobs=frozenset(jobs & set(JOBS)), absent=absent)
+    return servers, {}, Parts(jobs=frozenset(jobs & set(JOBS)))

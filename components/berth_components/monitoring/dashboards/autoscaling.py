@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from berth_components.monitoring.facts import KUBE_STATE
+from berth_components.monitoring.facts import ADAPTER, KUBE_STATE
 
 from .model import Dashboard, Panel, Query, Section
-from .promql import LEGEND, SITE, recorded, total
+from .promql import LEGEND, SITE, WINDOW, recorded, total
 
 _HPA = "{{site}} {{horizontalpodautoscaler}}"
 
@@ -90,6 +90,54 @@ AUTOSCALING = Dashboard(
                         ),
                     ),
                     unit="s",
+                ),
+            ),
+        ),
+        Section(
+            "The metrics adapter",
+            (
+                Panel(
+                    title="Answers to the autoscaler",
+                    text="How often the autoscaler was told a value, per second. `bound`: a gateway was "
+                    "silent, so "
+                    "a bound was told; `none`: nothing could be told, and nothing is scaled.",
+                    queries=(
+                        Query(
+                            "sum by (metric, outcome) "
+                            f"(rate(berth_adapter_answers_total{{{SITE}}}[{WINDOW}]))",
+                            "{{metric}} {{outcome}}",
+                        ),
+                    ),
+                    unit="ops",
+                    sources=(ADAPTER,),
+                ),
+                Panel(
+                    title="Time of an answer",
+                    text="Mean time in which the adapter asks all gateways and answers.",
+                    queries=(
+                        Query(
+                            f"sum by (metric) (rate(berth_adapter_answer_seconds_total{{{SITE}}}[{WINDOW}])) "
+                            "/ (sum by (metric) "
+                            f"(rate(berth_adapter_answers_total{{{SITE}}}[{WINDOW}])) > 0)",
+                            "{{metric}}",
+                        ),
+                    ),
+                    unit="s",
+                    sources=(ADAPTER,),
+                    needs="an autoscaler that asks",
+                    gate="sum(increase(berth_adapter_answers_total[10m])) > 0",
+                ),
+                Panel(
+                    title="Gateways that the adapter knows",
+                    text="Pods whose queue it asks for, and whether the API server asks this adapter at "
+                    "all: at 0 "
+                    "another one has taken its place, and the autoscaler is blind.",
+                    queries=(
+                        Query(f"sum by (state) (berth_adapter_gateways{{{SITE}}})", "{{state}}"),
+                        Query(f"max by (site) (berth_adapter_asked{{{SITE}}})", "asked {{site}}"),
+                        Query(f"max by (site) (berth_adapter_ready{{{SITE}}})", "ready to be asked {{site}}"),
+                    ),
+                    sources=(ADAPTER,),
                 ),
             ),
         ),

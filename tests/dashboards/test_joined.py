@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from berth_catalogue.engines import engines
+from berth_catalogue.exporters import exporters
 from berth_components.monitoring import facts
 from berth_components.monitoring.dashboards import PAGES, Dashboard, Panel, dashboards
 from berth_components.monitoring.facts import JOBS, Parts, Server
 from berth_components.monitoring.objectives import Objectives
 from berth_components.monitoring.rules import rule_groups
+from berth_components.monitoring.scraping import CADVISOR_NAMES, KUBELET_NAMES
 from berth_serving.metric_table import TABLE
 
-from tests.components.monitoring.promql import UnknownNameError, check, exported, series_in, with_rules
+from tests.dashboards.promql import UnknownNameError, check, exported, series_in, with_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,6 +156,14 @@ def test_without_a_metric_or_a_label_a_panel_fails(everything: dict[str, frozens
             for query in panel.queries
         )
         assert bool(seen) or not asks_for_site, name
+
+
+def test_what_is_thrown_away_on_the_way_is_named_nowhere() -> None:
+    """Of the kubelets' thousands of series Prometheus keeps some; what is asked for is among them."""
+    kept = {facts.CADVISOR: CADVISOR_NAMES, facts.KUBELET: KUBELET_NAMES}
+    for one in exporters().values():
+        if one.job in kept:
+            assert set(one.metrics) <= set(kept[one.job])
 
 
 def test_the_checks_own_errors() -> None:

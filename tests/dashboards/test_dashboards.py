@@ -12,7 +12,7 @@ from berth_components.monitoring.dashboards import PAGES, VARIABLES, Dashboard, 
 from berth_components.monitoring.facts import JOBS, Parts, Server
 from berth_components.monitoring.objectives import Objectives
 
-from tests.components.monitoring.promql import filled, series_in
+from tests.dashboards.promql import filled, series_in
 
 SERVER = Server(site="home", model="chat", namespace="models", name="home-chat", engine="llama.cpp")
 EVERYTHING = Parts(jobs=frozenset(JOBS))
