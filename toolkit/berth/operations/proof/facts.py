@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn, Self
 
 _FACTORS = {
     "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
@@ -15,17 +14,38 @@ _FACTORS = {
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?)([A-Za-z]{0,2})")
 
 
-class Unknown(enum.Enum):
-    """What only another place can say: a cloud, a registry, a deployment."""
-
-    UNKNOWN = "unknown"
-
-
-UNKNOWN = Unknown.UNKNOWN
-
-
 class NotKnown(Exception):  # noqa: N818 - a state of the plan, not a mistake
     """A value that a link needs is not known; the text names the object and the property."""
+
+
+class Unknown:
+    """What only another place can say: a cloud, a registry, a deployment.
+
+    Whoever uses it as a value is told so by `NotKnown`: no comparison, no default and no branch can take it
+    for something that it is not. Only `value is UNKNOWN` may be asked.
+    """
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise NotKnown("a value that it compares is not known yet")
+
+    __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = _refuse
+    __int__ = __float__ = __str__ = __format__ = __eq__ = __ne__ = __lt__ = __gt__ = _refuse
+    __add__ = __radd__ = __mul__ = __rmul__ = _refuse
+    __hash__ = _refuse
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+UNKNOWN: Any = Unknown()
 
 
 @dataclass(frozen=True)
@@ -63,9 +83,13 @@ class Resource:
         """How it is named: `Kind namespace/name`, or its type and its name in the program."""
         if not self.kind:
             return f"{self.type.rpartition(':')[2]} {self.name}"
-        metadata = self.properties.get("metadata") or {}
-        name, namespace = metadata.get("name", self.name), metadata.get("namespace")
-        return f"{self.kind} {namespace}/{name}" if namespace else f"{self.kind} {name}"
+        try:
+            metadata = self.properties.get("metadata") or {}
+            name, namespace = metadata.get("name", self.name), metadata.get("namespace")
+            title = f"{self.kind} {namespace}/{name}" if namespace else f"{self.kind} {name}"
+        except NotKnown:
+            title = f"{self.kind} {self.name}"
+        return title
 
     def at(self, *path: str | int) -> Any:
         """The value at a path; None where there is none.

@@ -53,10 +53,15 @@ def _link(name: str, title: str, check: Check, subject: Subject) -> Link:
         found.extend(check(subject))
     except NotKnown as missing:
         found.append(Finding("unknown", str(missing), (subject.scaler.title,)))
+    except KeyError as missing:
+        text = f"an object that it compares lacks {missing.args[0]!r}, without which Kubernetes refuses it"
+        found.append(
+            Finding("failed", text, (subject.scaler.title,), "set it; `./berth judge` names the object")
+        )
     worst = min(WORST.index(finding.verdict) for finding in found)
     kept = [finding for finding in found if WORST.index(finding.verdict) == worst]
     times: tuple[Figure, ...] = ()
     if name == "budget":
-        with contextlib.suppress(NotKnown):
+        with contextlib.suppress(NotKnown, KeyError):
             times = tuple(figures(subject))
     return Link(name, title, tuple(kept), times)

@@ -303,7 +303,7 @@ def _let_in(subject: Subject, adapter: Resource) -> Iterator[Finding]:
         yield Finding(
             "failed",
             f"no network policy lets the adapter's namespace {adapter.namespace} reach port {port}",
-            (covering[-1].title, adapter.title),
+            (*(policy.title for policy in covering), adapter.title),
             "allow it in the model server's policy",
         )
 

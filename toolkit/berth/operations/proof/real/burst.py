@@ -11,8 +11,9 @@ import httpx
 
 from berth.operations.completion import headers
 from berth.operations.load.outcomes import Tally
+from berth.operations.load.prompts import packaged_prompts
 from berth.operations.load.requests import Requester
-from berth.operations.load.settings import packaged_prompts
+from berth.operations.load.settings import LoadSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,7 +44,10 @@ async def burst(work: Workload, url: str, key: str, now: Callable[[], float]) ->
     prompts = itertools.cycle(packaged_prompts())
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(headers=headers(key), limits=limits, timeout=120, trust_env=False) as client:
-        requester = Requester(client, url, _ROUTE, _TOKENS, 120)
+        settings = LoadSettings(
+            endpoint=url, key=key, route=_ROUTE, max_new_tokens=_TOKENS, request_seconds=120
+        )
+        requester = Requester(client, settings)
 
         async def ask() -> None:
             while True:
