@@ -28,6 +28,7 @@ MODULES = {
     "berth_components": (
         "Autoscaler",
         "ExistingCluster",
+        "KedaAutoscaler",
         "MetricsAdapter",
         "ModelServer",
         "RestrictedNamespace",

@@ -15,6 +15,7 @@ from berth_components.arguments import ArgumentError
 from berth_components.autoscaler import Autoscaler, AutoscalerArgs, ScaleDownArgs, ScaleUpArgs
 from berth_components.device_plugin import DevicePlugin, DevicePluginArgs
 from berth_components.existing_cluster import ExistingCluster, ExistingClusterArgs
+from berth_components.keda_autoscaler import KedaAutoscaler, KedaAutoscalerArgs
 from berth_components.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
 from berth_components.model_server import ModelServer
 from berth_components.model_server_args import (
@@ -55,6 +56,8 @@ __all__ = [
     "ExistingClusterArgs",
     "GatewayArgs",
     "GpuArgs",
+    "KedaAutoscaler",
+    "KedaAutoscalerArgs",
     "MetricsAdapter",
     "MetricsAdapterArgs",
     "ModelArgs",

@@ -120,13 +120,14 @@ def read_spec(given: Arguments) -> autoscaling.HorizontalPodAutoscalerSpecArgs:
         scale_target_ref=autoscaling.CrossVersionObjectReferenceArgs(
             api_version="apps/v1", kind="Deployment", name=given.read("deployment", checks.server_name)
         ),
-        **_limits(given),
+        **limits(given),
         metrics=_metrics(given, given.read("server", checks.server_name)),
-        behavior=_behavior(given),
+        behavior=behavior(given),
     )
 
 
-def _limits(given: Arguments) -> Mapping[str, pulumi.Input[int]]:
+def limits(given: Arguments) -> Mapping[str, pulumi.Input[int]]:
+    """The fewest and the most replicas, checked against each other."""
     # Zero and below pass the first check, so that the second one can say why they are refused.
     least = given.read("min_replicas", checks.whole_number(-1000, 1000, "replicas"), 1)
     most = given.read("max_replicas", checks.whole_number(1, 1000, "replicas"))
@@ -185,7 +186,8 @@ def _quantity(value: float) -> str:
     return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
 
 
-def _behavior(given: Arguments) -> autoscaling.HorizontalPodAutoscalerBehaviorArgs:
+def behavior(given: Arguments) -> autoscaling.HorizontalPodAutoscalerBehaviorArgs:
+    """How fast the number may change."""
     up = given.group("scale_up", ScaleUpArgs)
     down = given.group("scale_down", ScaleDownArgs)
     return autoscaling.HorizontalPodAutoscalerBehaviorArgs(

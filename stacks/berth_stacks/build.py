@@ -13,7 +13,7 @@ from berth_catalogue.models import HubWeights, Weights, models
 from berth_catalogue.official import official
 from berth_catalogue.pairings import CPU, pairings
 from berth_catalogue.weights_pins import PinnedFile, Pins
-from berth_components import AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
+from berth_components import AutoscalerArgs, KedaAutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import combine
 
 from berth_stacks import monitoring_parts, pools
@@ -324,6 +324,28 @@ def autoscaler_args(
     return cast("AutoscalerArgs", args)
 
 
+_NO_PROMETHEUS = "http://prometheus.invalid"
+"""Where none is named, which a rule of its own says."""
+
+
+def keda_args(stack: Stack, args: AutoscalerArgs) -> KedaAutoscalerArgs:
+    """Args of the `KedaAutoscaler` instead, from those of the `Autoscaler`."""
+    kept = {key: value for key, value in args.items() if key not in {"metric", "gpu_count"}}
+    return cast(
+        "KedaAutoscalerArgs", {**kept, "prometheus": stack.metrics_adapter.prometheus or _NO_PROMETHEUS}
+    )
+
+
+def by_keda(stack: Stack, at: Placed) -> bool:
+    """Whether KEDA scales a model: where the clusters have it, and the queue is what is followed."""
+    return stack.metrics_adapter.mode == "keda" and at.by_queue
+
+
+def has_adapter(stack: Stack) -> bool:
+    """Whether a metrics adapter of ours is in the stack's clusters, this stack's or another's."""
+    return stack.metrics_adapter.mode in {"owned", "existing"}
+
+
 def adapter_args(stack: Stack, images: Mapping[str, str]) -> MetricsAdapterArgs:
     """Args of the `MetricsAdapter` of each cluster; images by role."""
     adapter = stack.metrics_adapter
@@ -350,7 +372,7 @@ def _asked_by(stack: Stack) -> dict[str, str]:
 
 
 def _adapter_namespace(stack: Stack) -> list[str]:
-    return [] if stack.metrics_adapter.mode == "none" else [stack.metrics_adapter.namespace]
+    return [stack.metrics_adapter.namespace] if has_adapter(stack) else []
 
 
 def _group(settings: Settings | None) -> dict[str, Any]:

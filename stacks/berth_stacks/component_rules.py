@@ -4,9 +4,16 @@ import re
 from collections.abc import Iterator, Mapping
 
 from berth_catalogue.weights_pins import Pins
-from berth_components import ArgumentError, AutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
+from berth_components import (
+    ArgumentError,
+    AutoscalerArgs,
+    KedaAutoscalerArgs,
+    MetricsAdapterArgs,
+    ModelServerArgs,
+)
 from berth_components.arguments import Arguments
 from berth_components.autoscaler import read_spec
+from berth_components.keda_autoscaler import read_keda_spec
 from berth_components.metrics_adapter import read as read_adapter
 from berth_components.model_server_settings import problems as server_problems
 from pydantic.alias_generators import to_camel
@@ -58,16 +65,19 @@ def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Ite
             _problem(error, _server_path(error.argument, at)) for error in found if error.argument != "name"
         ]
         if at.model.autoscaling:
-            given = Arguments("", build.autoscaler_args(at, "n", "d", "s"), AutoscalerArgs)
+            args = build.autoscaler_args(at, "n", "d", "s")
             try:
-                read_spec(given)
+                if build.by_keda(stack, at):
+                    read_keda_spec(Arguments("", build.keda_args(stack, args), KedaAutoscalerArgs))
+                else:
+                    read_spec(Arguments("", args, AutoscalerArgs))
             except ArgumentError as error:
                 problems.append(_problem(error, _autoscaler_path(error.argument, at)))
         for problem in problems:
             if problem.path not in seen:
                 seen.add(problem.path)
                 yield problem
-    if stack.models and stack.metrics_adapter.mode != "none":
+    if stack.models and build.has_adapter(stack):
         try:
             read_adapter(Arguments("", build.adapter_args(stack, images), MetricsAdapterArgs))
         except ArgumentError as error:
@@ -94,6 +104,8 @@ def _server_path(argument: str, at: build.Placed) -> Path:
 
 
 def _autoscaler_path(argument: str, at: build.Placed) -> Path:
+    if argument == "prometheus":
+        return ("metricsAdapter", "prometheus")
     if argument == "running_target" and at.model.autoscaling and at.model.autoscaling.running_target is None:
         return ("models", at.model_key, "concurrency", "slots")
     return ("models", at.model_key, "autoscaling", *camel(_RENAMED.get(argument, argument)))

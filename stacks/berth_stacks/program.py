@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from berth_components import Autoscaler, MetricsAdapter, ModelServer, RestrictedNamespace
+from berth_components import Autoscaler, KedaAutoscaler, MetricsAdapter, ModelServer, RestrictedNamespace
 
 from berth_stacks import build, pools, sites
 from berth_stacks.endpoints import serve_by_sagemaker
@@ -80,7 +80,7 @@ def _declare(
         rooms[key] = room.namespace
         # A cluster has one external metrics API, however many sites it holds.
         home = pools.home(site, key)
-        if stack.metrics_adapter.mode != "none" and home not in measured:
+        if build.has_adapter(stack) and home not in measured:
             measured.append(home)
             adapter = MetricsAdapter(f"{key}-metrics-adapter", build.adapter_args(stack, images), opts)
             adapters[home] = adapter.namespace
@@ -111,7 +111,12 @@ def _serve(
     autoscaler: pulumi.Input[str] = ""
     if at.model.autoscaling:
         args = build.autoscaler_args(at, server.namespace, server.deployment, server.name)
-        autoscaler = Autoscaler(f"{at.name}-autoscaler", args, opts).name
+        scaled = f"{at.name}-autoscaler"
+        autoscaler = (
+            KedaAutoscaler(scaled, build.keda_args(stack, args), opts).name
+            if build.by_keda(stack, at)
+            else Autoscaler(scaled, args, opts).name
+        )
     simulated = at.gpus if stack.environment == "local" else 0
     if simulated:
         pulumi.log.info(

@@ -174,6 +174,11 @@ def _sites(stack: Stack, name: str) -> Iterator[Problem]:
             yield Problem(
                 ("namespace",), f"would be '{where}'", "a name of a namespace", "set berth:namespace"
             )
+    adapter = stack.metrics_adapter
+    if (adapter.mode == "keda") != (adapter.prometheus is not None):
+        said = "is missing" if adapter.prometheus is None else "is given"
+        allowed = "an address with mode keda, nothing with others: KEDA asks it instead of our adapter"
+        yield Problem(("metricsAdapter", "prometheus"), said, allowed)
     for at in build.placed(stack):
         yield from _accelerators(stack, at)
         if at.by_queue and stack.metrics_adapter.mode == "none":

@@ -361,9 +361,11 @@ class Images(Settings):
 class MetricsAdapter(Settings):
     """Who brings queue depths to the autoscalers of the sites' clusters."""
 
-    mode: Literal["owned", "existing", "none"] = "owned"
-    """owned: this stack, one per cluster. existing: another stack. none: nothing scales by queue depth.
-    Default: owned."""
+    mode: Literal["owned", "existing", "keda", "none"] = "owned"
+    """owned: this stack, one per cluster. existing: another stack. keda: the clusters have KEDA, which claims
+    the same API, so ours is left out. none: nothing scales by queue depth. Default: owned."""
+    prometheus: Text | None = None
+    """Only with keda, which needs it: address of the Prometheus that KEDA asks, http:// or https://."""
     namespace: Name = "berth-metrics"
     """Where it is. Default: berth-metrics."""
     replicas: Whole | None = None

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 OFFERED = [
     *("Autoscaler", "ClusterAutoscaler", "DevicePlugin", "EksCluster", "EksNodePool", "EksWorkloadIdentity"),
-    *("ExistingCluster", "GkeCluster", "GkeNodePool", "GkeWorkloadIdentity", "MetricsAdapter", "ModelServer"),
-    *("OwnNodePool", "RestrictedNamespace", "SageMakerEndpoint"),
+    *("ExistingCluster", "GkeCluster", "GkeNodePool", "GkeWorkloadIdentity", "KedaAutoscaler"),
+    *("MetricsAdapter", "ModelServer", "OwnNodePool", "RestrictedNamespace", "SageMakerEndpoint"),
 ]
 SECRETS, RESOURCES, OUTPUTS = "secrets", "resourceReferences", "outputValues"
 

@@ -22,6 +22,8 @@ PUBLIC = [
         "ExistingClusterArgs",
         "GatewayArgs",
         "GpuArgs",
+        "KedaAutoscaler",
+        "KedaAutoscalerArgs",
         "MetricsAdapter",
         "MetricsAdapterArgs",
     ),
@@ -48,6 +50,13 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
         ["namespace", "daemonSet", "resourceKey"],
     ),
     "ExistingCluster": (["kubeconfig", "context?"], ["provider", "context"]),
+    "KedaAutoscaler": (
+        [
+            *("namespace", "deployment", "server", "prometheus", "maxReplicas", "minReplicas?", "target?"),
+            *("runningTarget?", "pollingSeconds?", "scaleUp?", "scaleDown?", "name?"),
+        ],
+        ["name"],
+    ),
     "MetricsAdapter": (
         [
             *("mode?", "namespace?", "image?", "replicas?", "apiServerCidrs?", "prometheusNamespace?"),

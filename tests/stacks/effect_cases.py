@@ -236,6 +236,11 @@ ALONE: dict[str, Alone] = {
     ),
     "images.pullSecrets": Alone(["registry"], "images.pullSecrets"),
     "metricsAdapter.mode": Alone("existing", "metricsAdapter.mode"),
+    "metricsAdapter.prometheus": Alone(
+        "http://other.metrics:9090",
+        "metricsAdapter.prometheus",
+        {"metricsAdapter": {"mode": "keda", "prometheus": "http://prometheus.metrics:9090"}},
+    ),
     "metricsAdapter.namespace": Alone("signals", "metricsAdapter.namespace"),
     "metricsAdapter.replicas": Alone(2, "metricsAdapter.replicas"),
     "metricsAdapter.apiServerCidrs": Alone(["198.18.0.1/32"], "metricsAdapter.apiServerCidrs"),

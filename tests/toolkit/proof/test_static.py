@@ -181,3 +181,62 @@ def test_a_stack_without_autoscaler_has_no_chain_and_says_so(plans: Plans, facts
 )
 def test_the_series_of_a_query(query: str, names: list[str]) -> None:
     assert series_of(query) == names
+
+
+def by_keda(plan: list[Resource], query: str) -> list[Resource]:
+    """The plan with KEDA instead of its HPA and our adapter."""
+    made = []
+    for one in plan:
+        if one.kind == HPA:
+            trigger = {
+                "type": "prometheus",
+                "metricType": "AverageValue",
+                "metadata": {"serverAddress": "http://prometheus:9090", "query": query, "threshold": "4"},
+            }
+            spec = {
+                "scaleTargetRef": {"name": "chat"},
+                "minReplicaCount": 1,
+                "maxReplicaCount": 2,
+                "triggers": [trigger],
+            }
+            metadata = one.properties["metadata"]
+            scaled = {
+                "apiVersion": "keda.sh/v1alpha1",
+                "kind": "ScaledObject",
+                "metadata": metadata,
+                "spec": spec,
+            }
+            made.append(dataclasses.replace(one, properties=scaled))
+        elif one.kind != "APIService":
+            made.append(one)
+    return made
+
+
+POD_QUERY = 'sum({}{{namespace="berth-aws-dev",pod=~"chat-.*"}}) or vector(0)'
+
+
+@pytest.mark.parametrize(
+    ("query", "link"),
+    [
+        (POD_QUERY.format("berth_queue_depth"), None),
+        (POD_QUERY.format("vllm_requests_waiting"), "exported"),
+        (POD_QUERY.format("berth_queue_depth").replace("chat", "other"), "matches"),
+    ],
+)
+def test_a_chain_by_keda_is_followed_too(plans: Plans, facts: Facts, query: str, link: str | None) -> None:
+    (chain,) = prove("aws-dev", by_keda(plans["aws-dev"], query), facts).chains
+    assert chain.autoscaler == "ScaledObject berth-aws-dev/chat"
+    assert failed(chain) == ([link] if link else [])
+
+
+def test_keda_beside_our_adapter_is_refused_by_name(plans: Plans, facts: Facts) -> None:
+    plan = by_keda(plans["aws-dev"], POD_QUERY.format("berth_queue_depth"))
+    api = [one for one in plans["aws-dev"] if one.kind == "APIService"]
+    (chain,) = prove("aws-dev", [*plan, *api], facts).chains
+    assert failed(chain) == ["matches"]
+    (finding,) = next(one for one in chain.links if one.name == "matches").findings
+    assert finding.objects == (
+        "ScaledObject berth-aws-dev/chat",
+        "APIService v1beta1.external.metrics.k8s.io",
+    )
+    assert "both claim" in finding.detail

@@ -42,6 +42,7 @@ class NodeAutoscaler:
         minimum, maximum: of nodes.
         per_node: GPUs of each.
         idle_seconds: how long a node must be without such pods before it goes.
+        batch_seconds: how long further pods are waited for before nodes are asked for (Karpenter: 1 s).
         say: told each decision.
     """
 
@@ -52,6 +53,7 @@ class NodeAutoscaler:
     maximum: int
     per_node: int = 1
     idle_seconds: float = 3.0
+    batch_seconds: float = 0.2
     say: Callable[[str, str], None] = lambda _event, _detail: None
     nodes: dict[str, Json] = field(default_factory=dict)
     pods: dict[str, Json] = field(default_factory=dict)
@@ -87,6 +89,10 @@ class NodeAutoscaler:
                 continue
 
     async def _grow(self) -> None:
+        if not any(map(_unplaced, self.pods.values())):
+            return
+        # Pods of one rollout come within milliseconds of each other, and want their nodes together.
+        await asyncio.sleep(self.batch_seconds)
         waiting = sum(map(gpus, filter(_unplaced, self.pods.values())))
         free = sum(
             max(0, self._has(node) - self._used(node["metadata"]["name"])) for node in self.nodes.values()
