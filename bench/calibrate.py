@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from berth.cli.plan import _read
+from berth.cli.plan import read_stack
 from berth.cli.stackfile import STACKS, find_stack
 from berth_planner.asked import Asked, Load
 from berth_planner.measurements import FOLDER, Measurement, at_concurrency, read_measurement
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="calibrate first")
     parser.add_argument("--seconds", type=int, default=90, help="of each load")
     given = parser.parse_args()
-    (about,) = asked(_read(find_stack("local")).settings)
+    (about,) = asked(read_stack(find_stack("local")).settings)
     file = STACKS / FOLDER / "local-local-smollm2.yaml"
     if given.fresh:
         file = Path(tempfile.mkdtemp()) / "measured.yaml"

@@ -40,6 +40,29 @@ def capacity(fleets: Sequence[Fleet], answers: Mapping[Question, Answer], today:
     )
 
 
+def allowed_machines(
+    fleet: Fleet, fleets: Sequence[Fleet], answers: Mapping[Question, Answer], today: date
+) -> tuple[int, str] | None:
+    """How many machines of a fleet its quota allows, beside all others of the stack at their most.
+
+    Returns:
+        The number and which quota says so; None where no quota applies, or nobody said.
+    """
+    fresh = {key: one for key, one in answers.items() if not one.is_stale(key.kind, today)}
+    question = quota_question(fleet)
+    answer = fresh.get(question) if question else None
+    if question is None or answer is None:
+        return None
+    needs = {one.subject: _need(one, answer.unit, fresh) for one in _sharing(question, answer, fleets, fresh)}
+    own = needs[fleet.subject]
+    if not own or any(need is None for need in needs.values()):
+        return None
+    others = sum(need or 0 for need in needs.values()) - own
+    left = answer.amount - (answer.used or 0) - others
+    text = f"'{answer.names[0]}' is {answer.amount:g} {answer.unit}; {answer.source}, {answer.day}"
+    return max(0, int(left // (own / fleet.most))), text
+
+
 def quota_question(fleet: Fleet) -> Question | None:
     """What to ask of a quota; None where none applies: own hardware, reserved, Google's plain machines."""
     key = fleet.key
@@ -95,14 +118,7 @@ def _quota(
             f"enough for {fleet.most} of them",
             f"a quota counts for {MAX_AGE_DAYS['quota']} days",
         )
-    sharing = [
-        one
-        for one in fleets
-        if (other := quota_question(one)) is not None
-        and other.place == question.place
-        and (found := answers.get(other)) is not None
-        and found.names == answer.names
-    ]
+    sharing = _sharing(question, answer, fleets, answers)
     needs = [_need(one, answer.unit, answers) for one in sharing]
     parts = ", ".join(f"{one.most} x {one.key.machine}" for one in sharing)
     name, unit = answer.names[0], answer.unit
@@ -120,6 +136,20 @@ def _quota(
         why=f"{answer.source}, {answer.day}",
         remedy=f"ask {_CLOUDS[question.ground]} for more in {question.place}, or lower the most replicas",
     )
+
+
+def _sharing(
+    question: Question, answer: Answer, fleets: Sequence[Fleet], answers: Mapping[Question, Answer]
+) -> list[Fleet]:
+    """The fleets that count against the same quota."""
+    return [
+        one
+        for one in fleets
+        if (other := quota_question(one)) is not None
+        and (other.place, other.account) == (question.place, question.account)
+        and (found := answers.get(other)) is not None
+        and found.names == answer.names
+    ]
 
 
 _CLOUDS = {"aws": "AWS (Service Quotas)", "gcp": "Google (Quotas, in the console)"}

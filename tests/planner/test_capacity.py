@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 import boto3
 import pytest
 from berth_planner.answers import MAX_AGE_DAYS, Answer, Question, read_answers, write_answers
-from berth_planner.capacity import capacity
+from berth_planner.capacity import allowed_machines, capacity
 from berth_planner.cost import Fleet
 from berth_planner.errors import PlannerError
 from berth_planner.lookups import amazon, amazon_capacity, google_capacity
@@ -88,6 +88,24 @@ def test_a_quota_counts_all_that_shares_it() -> None:
     spot = fleet("aws/spot", "g6.2xlarge", 3, "spot", **L4)
     answers = quota(CHAT, 24, G_AND_VT) | quota(spot, 24, "All G and VT Spot Instance Requests")
     assert {one.status for key, one in checked([CHAT, spot], answers).items() if "quota" in key} == {"passed"}
+
+
+def test_how_many_machines_a_quota_allows_beside_the_others() -> None:
+    """Of 40 vCPUs two others of 8 are taken at the most; 24 are three machines."""
+    other = fleet("aws/other", "g6.2xlarge", 2, **L4)
+    answers = quota(CHAT, 40, G_AND_VT) | quota(other, 40, G_AND_VT)
+    assert allowed_machines(CHAT, [CHAT, other], answers, TODAY) == (
+        3,
+        f"'{G_AND_VT}' is 40 vCPUs; a fixture, {TODAY}",
+    )
+    assert allowed_machines(CHAT, [CHAT], {}, TODAY) is None
+    late = TODAY + timedelta(days=MAX_AGE_DAYS["quota"] + 1)
+    assert allowed_machines(CHAT, [CHAT, other], answers, late) is None
+    for limit, count in ((16, 0), (4, 0), (24, 1), (31, 1)):
+        answers = quota(CHAT, limit, G_AND_VT) | quota(other, limit, G_AND_VT)
+        found = allowed_machines(CHAT, [CHAT, other], answers, TODAY)
+        assert found is not None
+        assert found[0] == count
 
 
 def test_what_is_used_is_not_free() -> None:

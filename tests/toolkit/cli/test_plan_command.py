@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from berth.cli.app import cli
-from berth.cli.plan import _read
+from berth.cli.plan import read_stack
+from berth.cli.proving import quotas
 from berth.cli.stackfile import find_stack
+from berth_planner.answers import ANSWERS, Answer, Question, write_answers
 from berth_planner.cost import cost
 from berth_planner.prices import Price
 from berth_stacks.fleets import fleets
@@ -87,7 +89,7 @@ def test_what_is_open_is_exactly_what_this_machine_cannot_ask(plans: dict[str, d
 def test_every_machine_is_priced_or_said_to_be_unknown(plans: dict[str, dict[str, object]]) -> None:
     """Sums wait for all of them; with prices they are machines times prices."""
     for name, machines in MACHINES.items():
-        settings = _read(find_stack(name)).settings
+        settings = read_stack(find_stack(name)).settings
         found = fleets(settings)
         assert {one.subject: (one.fewest, one.most) for one in found} == machines
         [section] = [one for one in plans[name]["sections"] if one["subject"] == "cost"]  # type: ignore[attr-defined] - JSON
@@ -184,3 +186,16 @@ def test_a_cloud_that_cannot_be_asked_leaves_its_prices_unknown(
     done = CliRunner().invoke(cli, ["plan", stack, "--ask"], standalone_mode=False)
     assert done.return_value == 3, done.output
     assert said in done.stderr
+
+
+def test_a_proof_takes_the_quota_that_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 vCPUs of spot machines with 8 each."""
+    monkeypatch.setenv("BERTH_ANSWERS", str(tmp_path))
+    assert quotas("aws-dev") == {}
+    question = Question("quota", "aws", "eu-central-1", "g6.2xlarge", "spot")
+    day = datetime.now(UTC).date()
+    answer = Answer(24, None, "vCPUs", ("All G and VT Spot Instance Requests",), "a fixture", day)
+    write_answers(tmp_path / ANSWERS, {question: answer})
+    (found,) = quotas("aws-dev").items()
+    assert (found[0], found[1].nodes) == ("aws-chat", 3)
+    assert "All G and VT Spot Instance Requests" in found[1].source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def _stack(name: str, options: dict[str, Any], console: Console) -> tuple[Measur
         str(chosen["endpoint"]),
         api_key(prepared.key, options["key_file"], name),
     )
+    busy = _busy(console) if settings.environment == "local" else ""
     found, replicas = asyncio.run(_measured_with_pods(measured, scaling, console))
     machine = replicas.machine + (_this_cpu() if settings.environment == "local" else "")
     told = _Told(
@@ -150,7 +152,7 @@ def _stack(name: str, options: dict[str, Any], console: Console) -> tuple[Measur
         machine=machine or "unknown",
         name=f"{name}-{subject.replace('/', '-')}.yaml",
     )
-    how = f"./berth calibrate {name}, {measured.repeats} times {measured.seconds:g} s at each level"
+    how = f"./berth calibrate {name}, {measured.repeats} times {measured.seconds:g} s at each level{busy}"
     return _made(told, found, replicas, how), told.name
 
 
@@ -315,6 +317,14 @@ def _span(value: Range) -> str:
     """Three digits say enough, whatever the size."""
     digits = 0 if value.expected >= 100 else 1 if value.expected >= 10 else 2  # noqa: PLR2004 - as it says
     return f"{value.expected:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
+
+
+def _busy(console: Console) -> str:
+    """How busy this machine was before, where the replica is on it: figures of a busy one are low."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores:
+        console.line("machine", f"is busy already, {load:.1f} on {cores} cores: so will the figures be")
+    return f"; the machine's load was {load:.1f} before"
 
 
 def _this_cpu() -> str:

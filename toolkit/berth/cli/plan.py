@@ -71,7 +71,7 @@ def plan(
         raise click.exceptions.Exit(made_one.exit_code)
     if every == (stack is not None):
         raise UserError(f"name one stack, or --all of them: {', '.join(stack_names())}")
-    read = [_read(find_stack(name)) for name in ([stack] if stack is not None else stack_names())]
+    read = [read_stack(find_stack(name)) for name in ([stack] if stack is not None else stack_names())]
     if ask:
         ask_all(read, STACKS)
     plans = [planned(one.name, one.settings, STACKS) for one in read]
@@ -94,12 +94,12 @@ def _of_config(file: Path, on: str, numbers: tuple[int, int, int], engine: str) 
     return Plan(stack=file.name, environment="no stack", sections=(fit(asked, {}),))
 
 
-def _read(stack: Stack) -> Loaded:
+def read_stack(stack: Stack) -> Loaded:
+    """A stack's settings as a plan needs them: where a local cluster is changes nothing."""
     from berth_stacks.load import read
 
     overlay: dict[str, Any] = {}
     if stack.is_local:
-        # Where the cluster is changes nothing here, and it need not be there.
         anywhere = {"kubeconfig": "not-asked", "nodeAddress": "127.0.0.1"}
         overlay["berth:connections"] = dict.fromkeys(stack.sites, anywhere)
     request = request_for(stack, overlay, {}, offline=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ def _static(report: Report, facts: Facts) -> Proof:
 
     if not report.ok:
         raise UserError("\n".join(message.message for message in report.errors))
+    facts = dataclasses.replace(facts, quotas=proving.quotas(report.stack))
     return proof.prove(report.stack, proving.resources(report), facts)
 
 

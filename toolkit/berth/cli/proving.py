@@ -72,6 +72,23 @@ def facts(hpa_sync_seconds: float | None = None, quotas: dict[str, Quota] | None
     )
 
 
+def quotas(stack: str) -> dict[str, Quota]:
+    """What clouds allow of a stack's pools, as `./berth plan --ask` was told; by the value of their label."""
+    from berth_planner.answers import ANSWERS, folder, read_answers
+    from berth_planner.capacity import allowed_machines
+    from berth_stacks.fleets import fleets
+
+    from berth.cli.plan import read_stack
+    from berth.cli.plan_asking import today
+    from berth.cli.stackfile import find_stack
+    from berth.operations.proof import Quota
+
+    rented = fleets(read_stack(find_stack(stack)).settings)
+    answers = read_answers(folder() / ANSWERS)
+    found = {one.subject.replace("/", "-"): allowed_machines(one, rented, answers, today()) for one in rented}
+    return {name: Quota(*allowed) for name, allowed in found.items() if allowed is not None}
+
+
 def running_cluster(name: str) -> Status:
     """The local cluster of a real proof.
 
