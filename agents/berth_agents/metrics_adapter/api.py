@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from berth_agents.metrics_adapter.readings import METRICS
+from berth_agents.metrics_adapter.names import METRICS
 from berth_agents.metrics_adapter.selectors import SelectorError, parse
 from berth_agents.metrics_adapter.signal import NoSignal, QueueSignal
 from berth_agents.metrics_adapter.tls import ServingTls, common_name

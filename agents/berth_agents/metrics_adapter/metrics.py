@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from berth_agents.metrics_adapter.readings import METRICS
+from berth_agents.metrics_adapter.names import METRICS
 
 OUTCOMES = ("told", "bound", "none")
 _MEDIA = "text/plain; version=0.0.4"

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 import aiohttp
 
 from berth_agents.metrics_adapter.gateways import Gateway
+from berth_agents.metrics_adapter.names import METRICS
 
 log = logging.getLogger(__name__)
-
-METRICS = ("berth_queue_depth", "berth_running_requests")
 
 FRESH_SECONDS = 1.0  # a reading this young is not asked for again
 STALE_SECONDS = 5.0  # a silent gateway's last reading counts for this long

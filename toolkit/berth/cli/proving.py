@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 def facts(hpa_sync_seconds: float | None = None, quotas: dict[str, Quota] | None = None) -> Facts:
     """What is known beside a plan: which metrics our parts export, and what clouds were asked."""
-    from berth_agents.metrics_adapter.readings import METRICS
+    from berth_agents.metrics_adapter.names import METRICS
     from berth_serving.metric_table import TABLE
 
     from berth.operations.proof import Facts

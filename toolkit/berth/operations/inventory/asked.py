@@ -81,7 +81,7 @@ class AskedSite:
         namespace: where they run; what holds accelerators there is the stack's own.
         device_plugins: by kind (nvidia, neuron): managed (the stack makes it) or existing (it is there).
         plugin_runtime_class: a RuntimeClass that a managed plugin names.
-        metrics_adapter: owned, existing or none.
+        metrics_adapter: owned, existing, keda or none.
         enforce_policies: whether a network plugin that ignores network policies is a mismatch.
         min_kubernetes: lowest version of Kubernetes.
     """
@@ -92,6 +92,6 @@ class AskedSite:
     namespace: str = ""
     device_plugins: Mapping[str, PluginMode] = field(default_factory=dict)
     plugin_runtime_class: str | None = None
-    metrics_adapter: Literal["owned", "existing", "none"] = "none"
+    metrics_adapter: Literal["owned", "existing", "keda", "none"] = "none"
     enforce_policies: bool = False
     min_kubernetes: tuple[int, int] = field(default=MIN_KUBERNETES)

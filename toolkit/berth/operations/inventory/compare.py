@@ -131,15 +131,19 @@ def _external_metrics(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
     if asked.metrics_adapter == "none":
         return
     subject, wanted = "APIService v1beta1.external.metrics.k8s.io", "Berth's metrics adapter"
+    if asked.metrics_adapter == "keda":
+        wanted = "KEDA"
     owner = found.external_metrics
     if owner is None:
         yield _unknown(found, asked, subject, "external metrics", wanted)
+    elif asked.metrics_adapter == "keda":
+        yield _keda(found, asked, subject, owner)
     elif found.external_metrics_ours:
         yield Finding(asked.site, subject, "ok", f"answered by {owner}", wanted)
     elif owner:
         remedy = (
-            "there can be one only: remove it from there (KEDA: metrics-apiserver), or scale by cpu and set "
-            "metricsAdapter: {mode: none}"
+            "there can be one only: remove it from there, or with KEDA let it scale "
+            "(metricsAdapter: {mode: keda, prometheus: …}), or scale by cpu and set metricsAdapter: {mode: none}"
         )
         yield Finding(asked.site, subject, "mismatch", f"answered by the Service {owner}", wanted, remedy)
     elif asked.metrics_adapter == "existing":
@@ -147,6 +151,16 @@ def _external_metrics(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
         yield Finding(asked.site, subject, "mismatch", "nobody answers it", wanted, remedy)
     else:
         yield Finding(asked.site, subject, "ok", "free", wanted)
+
+
+def _keda(found: Inventory, asked: AskedSite, subject: str, owner: str) -> Finding:
+    if not owner:
+        remedy = "install KEDA, or set metricsAdapter: {mode: owned}"
+        return Finding(asked.site, subject, "mismatch", "nobody answers it", "KEDA", remedy)
+    if found.external_metrics_ours or "keda" not in owner:
+        remedy = "there can be one only: remove it from there, or set metricsAdapter: {mode: existing}"
+        return Finding(asked.site, subject, "mismatch", f"answered by {owner}", "KEDA", remedy)
+    return Finding(asked.site, subject, "ok", f"answered by {owner}", "KEDA")
 
 
 def _network(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
