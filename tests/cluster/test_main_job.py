@@ -182,6 +182,34 @@ def test_load_over_capacity_scales_up_and_back(berth: Berth, deployed: dict[str,
     assert berth.json("drift", "local")["drift"] == []
 
 
+def test_the_scale_path_is_proved_through_new_nodes_and_back(
+    berth: Berth, cluster: Cluster, deployed: dict[str, Any], tmp_path: Path
+) -> None:
+    """A burst, pods that wait for a GPU, simulated nodes that are added for them, and an empty pool again."""
+    assert deployed["ok"]
+    done = berth.run("prove", "scale", "local", "--json", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    found = json.loads(done.stdout)
+    assert {link["verdict"] for link in found["chains"][0]["links"]} == {"passed"}
+    [burst] = found["bursts"]
+    events = [event["event"] for event in burst["events"]]
+    # The order is the proof, not the clock.
+    chain = ["desired", "pod pending", "node requested", "node ready", "pod scheduled", "pod ready", "all ready",
+             "load ended", "fewer desired", "replicas gone", "pool empty"]  # fmt: skip
+    assert [events.index(name) for name in chain] == sorted(events.index(name) for name in chain)
+    assert max(sample["ready"] for sample in burst["samples"]) == 3
+    assert 1 <= max(sample["nodes"] for sample in burst["samples"]) <= 2
+    assert burst["requests"]["answered"] > 0
+    assert len(found["burst_to_ready_seconds"]["values"]) == 1
+    assert (tmp_path / "timeline.svg").read_text().startswith("<svg")
+    assert json.loads((tmp_path / "timeline.json").read_text())["bursts"] == found["bursts"]
+    # Nothing of it is left, and the stack is as it was.
+    assert [one.name for one in cluster.nodes()] == [f"{cluster.name}-1"]
+    assert "nvidia.com/gpu" not in cluster.kubectl("get", "nodes", "-o", "jsonpath={..status.allocatable}")
+    cluster.kubectl("wait", "namespace", "-l", "berth.dev/proof=true", "--for=delete", "--timeout=120s")
+    assert berth.json("drift", "local")["drift"] == []
+
+
 def test_fifty_streams_survive_a_rolling_update_of_three_replicas(
     berth: Berth, cluster: Cluster, deployed: dict[str, Any]
 ) -> None:

@@ -261,6 +261,11 @@ MISMATCHES: dict[str, tuple[Json, Json, list[str]]] = {
             "metricsAdapter: {mode: none}",
         ],
     ),
+    "KEDA is missing": (
+        {},
+        {"metrics_adapter": "keda"},
+        ["external.metrics.k8s.io: nobody answers it", "wanted: KEDA", "install KEDA"],
+    ),
     "nobody's external metrics": (
         {},
         {"metrics_adapter": "existing"},

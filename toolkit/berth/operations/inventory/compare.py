@@ -143,7 +143,8 @@ def _external_metrics(found: Inventory, asked: AskedSite) -> Iterator[Finding]:
     elif owner:
         remedy = (
             "there can be one only: remove it from there, or with KEDA let it scale "
-            "(metricsAdapter: {mode: keda, prometheus: …}), or scale by cpu and set metricsAdapter: {mode: none}"
+            "(metricsAdapter: {mode: keda, prometheus: …}), or scale by cpu and set "
+            "metricsAdapter: {mode: none}"
         )
         yield Finding(asked.site, subject, "mismatch", f"answered by the Service {owner}", wanted, remedy)
     elif asked.metrics_adapter == "existing":
