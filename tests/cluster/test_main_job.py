@@ -194,8 +194,10 @@ def test_the_scale_path_is_proved_through_new_nodes_and_back(
     [burst] = found["bursts"]
     events = [event["event"] for event in burst["events"]]
     # The order is the proof, not the clock.
-    chain = ["desired", "pod pending", "node requested", "node ready", "pod scheduled", "pod ready", "all ready",
-             "load ended", "fewer desired", "replicas gone", "pool empty"]  # fmt: skip
+    chain = [
+        *("desired", "pod pending", "node requested", "node ready", "pod scheduled", "pod ready"),
+        *("all ready", "load ended", "fewer desired", "replicas gone", "pool empty"),
+    ]
     assert [events.index(name) for name in chain] == sorted(events.index(name) for name in chain)
     assert max(sample["ready"] for sample in burst["samples"]) == 3
     assert 1 <= max(sample["nodes"] for sample in burst["samples"]) <= 2
