@@ -29,6 +29,16 @@ def pods(name: str, values: list[str]) -> dict[str, str]:
     return {gateway(name, f"chat-{number}"): value for number, value in enumerate(values)}
 
 
+def adapter(none: str, told: str) -> dict[str, str]:
+    labels = {"job": "berth-metrics-adapter", "site": "aws"}
+    return {
+        series("berth_adapter_ready", **labels): "1x20",
+        series("berth_adapter_asked", **labels): "1x20",
+        series("berth_adapter_answers_total", **labels, metric="berth_queue_depth", outcome="none"): none,
+        series("berth_adapter_answers_total", **labels, metric="berth_queue_depth", outcome="told"): told,
+    }
+
+
 def kube(name: str, **labels: str) -> str:
     return series(name, job="kube-state-metrics", site="aws", **labels)
 
@@ -55,7 +65,7 @@ def decided(decision: str) -> str:
 
 SERVING = [
     Case("SiteDown", PAGE, up("berth-gateway", "0x20"), up("berth-gateway", "1x20"), 10),
-    Case("AutoscalerBlind", PAGE, {}, up("berth-metrics-adapter", "1x20"), 10),
+    Case("AutoscalerBlind", PAGE, adapter("0+1x20", "7x20"), adapter("0+1x20", "0+1x20"), 10),
     Case(
         "ModelUnavailable",
         PAGE,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from berth_components.monitoring.alerts_monitoring import WATCHDOG
 
-from tests.monitoring.alert_cases import CASES
+from tests.monitoring.alert_cases import CASES, adapter
 from tests.monitoring.promtool import Case, gateway, groups, rule_key, run
 
 if TYPE_CHECKING:
@@ -27,6 +27,17 @@ def test_each_alert_fires_and_is_silent(tmp_path: Path) -> None:
     done = run(CASES, tmp_path)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     assert done.stdout.count("SUCCESS") == len(CASES)
+
+
+def test_an_autoscaler_is_blind_in_several_ways(tmp_path: Path) -> None:
+    well = adapter("0x20", "0+1x20")
+    ways = [
+        {},
+        well | {key: "0x20" for key in well if "adapter_ready" in key},
+        well | {key: "0x20" for key in well if "adapter_asked" in key},
+    ]
+    done = run([Case("AutoscalerBlind", "page", way, well, 10) for way in ways], tmp_path)
+    assert done.returncode == 0, done.stdout
 
 
 def test_promtool_notices_an_alert_that_does_not_fire(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from berth_agents.metrics_adapter.metrics import AdapterMetrics
 from berth_catalogue.engines import engines
 from berth_catalogue.exporters import exporters
 from berth_components.monitoring import objectives
@@ -74,6 +75,9 @@ def exported() -> dict[str, set[str]]:
     for exporter in exporters().values():
         for metric in exporter.metrics.values():
             found[metric.name] = {*metric.labels, *EVERYWHERE}
+    adapter = AdapterMetrics(lambda: (0, 0), list, lambda: None).render()
+    for name in re.findall(r"^# TYPE (\S+)", adapter, flags=re.MULTILINE):
+        found[name] = {"metric", "outcome", "state", "namespace", "pod", *EVERYWHERE}
     for engine in engines().values():
         found |= dict.fromkeys(engine.metrics.values(), SERVER)
     return found | dict.fromkeys(SCRAPED, SERVER | EVERYWHERE)

@@ -46,16 +46,23 @@ def site_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
             labels={"site": site},
         )
         if any(server.by_queue for server in servers if server.site == site):
-            adapter = f"{{job={quoted(ADAPTER)}, site={quoted(site)}}}"
+            adapter = f"job={quoted(ADAPTER)}, site={quoted(site)}"
+            told = f"berth_adapter_answers_total{{{adapter}, outcome=~{quoted('told|bound')}}}"
+            none = f"berth_adapter_answers_total{{{adapter}, outcome={quoted('none')}}}"
             yield Alert(
                 name="AutoscalerBlind",
-                expr=f"sum by (site) (up{adapter}) == 0 or absent(up{adapter})",
+                expr=(
+                    f"sum by (site) (berth_adapter_ready{{{adapter}}}) == 0\n"
+                    f"or absent(berth_adapter_ready{{{adapter}}})\n"
+                    f"or max by (site) (berth_adapter_asked{{{adapter}}}) == 0\n"
+                    f"or sum by (site) (rate({none}[5m])) > 0 unless sum by (site) (rate({told}[5m])) > 0"
+                ),
                 severity=PAGE,
                 hold=300,
                 summary="Autoscalers at {{ $labels.site }} see no queue",
                 description=(
-                    "The metrics adapter cannot be scraped, so most likely it does not answer the "
-                    "autoscalers, either: replicas stay as they are, whatever the load."
+                    "The metrics adapter is not there, is not ready, is not the one that is asked, "
+                    "or knows of no gateway: replicas stay as they are, whatever the load."
                 ),
                 needs=(ADAPTER,),
                 labels={"site": site},
