@@ -33,12 +33,13 @@ COMMANDS = {
     "load": ("load", "Put open-loop load on a stack and watch it scale."),
     "calibrate": ("calibrate", "Measure how fast a replica is, for the planner."),
     "dash": ("dash", "Show a stack's dashboards on a local page, or check their data."),
+    "status": ("status", "Say what runs, how loaded it is, what fires and what it costs now."),
     "serve": ("serve", "Run the model server alone, on loopback."),
     "cluster": ("cluster", "The local Kubernetes: start, stop, status, delete, logs, kubectl."),
     "images": ("images", "Build, push and pin the container images."),
     "judge": ("judge", "Judge every stack's objects by other people's tools."),
     "prove": ("prove", "Prove that a stack scales, from its metric to a new node."),
-    "doctor": ("doctor", "List what this machine has, what it lacks, and what that costs."),
+    "doctor": ("doctor", "Say what is wrong: with a stack that runs, or with this machine."),
     "test": ("test", "Run the tests."),
 }
 

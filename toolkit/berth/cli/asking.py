@@ -128,6 +128,15 @@ def _pool(site: str, name: str, pool: Pool) -> AskedPool:
     )
 
 
+def pool_selector(site: str, name: str, pool: Pool) -> dict[str, str]:
+    """Return the labels that find the nodes of a pool on own hardware.
+
+    Raises:
+        UserError: it cannot be one of own hardware.
+    """
+    return dict(_pool(site, name, pool).node_selector)
+
+
 def _model(at: Placed) -> AskedModel:
     from berth.operations.inventory import AskedModel
 

@@ -1,4 +1,4 @@
-"""`berth doctor`: what this machine has and lacks; with a stack, whether its clusters fit what it asks.
+"""`berth doctor`: what this machine has and lacks; with a stack, what is wrong with it and its clusters.
 
 `check_before_up` and `require_fit` are for `berth up` on clusters that are there already.
 """
@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from berth.cli.asking import Look
     from berth.cli.console import Console
     from berth.deployer import RunRequest
+    from berth.operations.diagnosis import Snapshot
     from berth.operations.inventory import Finding, Inventory
 
 
@@ -132,45 +134,124 @@ def require_fit(request: RunRequest, console: Console) -> None:
         )
 
 
-def _stack(name: str, context: str | None, *, as_json: bool) -> None:
+def _stack(name: str, contexts: Sequence[str], ca: Path | None, *, as_json: bool, save: Path | None) -> int:
+    """Say what is wrong with a stack that runs, then whether its clusters fit; the exit code."""
     from berth.cli.console import Console
     from berth.cli.preparing import Need, prepare
+    from berth.cli.reaching import reach, snapshot
+    from berth.operations import diagnosis
     from berth.operations.inventory import as_json as in_json
     from berth.operations.inventory import exit_code, page
 
+    reached = reach(name, contexts)
     # What images are built is no matter of the clusters.
-    quiet = Console(quiet=True)
+    quiet, context = Console(quiet=True), contexts[0] if len(contexts) == 1 else None
     prepared = prepare(name, quiet, context=context, yes=False, gpus=None, need=Need.LOOK)
     examined = examine(prepared.request)
+
+    async def look() -> list[Snapshot]:
+        return list(await asyncio.gather(*(snapshot(reached, site, ca) for site in reached.sites)))
+
+    seen = asyncio.run(look())
+    if save is not None:
+        save.write_text(json.dumps([one.to_json() for one in seen], indent=1) + "\n")
+    found = [(one, diagnosis.diagnose(one, runbooks())) for one in seen]
     if as_json:
         sites = [in_json(one.look.asked.site, one.found, one.findings) for one in examined]
-        click.echo(json.dumps({"stack": name, "sites": sites}, indent=2))
-    elif examined:
-        click.echo("\n\n".join(page(one.look.asked.site, one.found, one.findings) for one in examined))
+        trouble = [diagnosis.as_json(*each) for each in found]
+        click.echo(json.dumps({"stack": name, "diagnosis": trouble, "sites": sites}, indent=2))
     else:
-        click.echo(f"UNKNOWN no site of '{name}' is on a cluster that is there already: nothing to look at")
-    code = exit_code([finding for one in examined for finding in one.findings]) if examined else 3
-    if code:
-        raise click.exceptions.Exit(code)
+        fit = {one.look.asked.site: page(one.look.asked.site, one.found, one.findings) for one in examined}
+        # Where nothing could be asked, one page says so.
+        pages = [diagnosis.page(*each) for each in found if each[0].reached or each[0].site not in fit]
+        click.echo("\n\n".join([*pages, *fit.values()]))
+    codes = {diagnosis.exit_code(findings) for _, findings in found}
+    codes.add(exit_code([finding for one in examined for finding in one.findings]))
+    return 1 if 1 in codes else max(codes)
+
+
+def _recorded(file: Path, *, as_json: bool) -> int:
+    """Diagnose snapshots that `--save` kept; the exit code."""
+    from berth.operations import diagnosis
+
+    try:
+        listed = json.loads(file.read_text())
+        seen = [diagnosis.Snapshot.from_json(one) for one in listed]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--snapshot {file}: it is no file that ./berth doctor STACK --save made: {error}"
+        ) from None
+    found = [(one, diagnosis.diagnose(one, runbooks())) for one in seen]
+    if as_json:
+        click.echo(json.dumps({"diagnosis": [diagnosis.as_json(*each) for each in found]}, indent=2))
+    else:
+        click.echo("\n\n".join(diagnosis.page(*each) for each in found))
+    codes = {diagnosis.exit_code(findings) for _, findings in found}
+    return 1 if 1 in codes else max(codes, default=0)
+
+
+def runbooks() -> frozenset[str]:
+    """Return the names of the runbooks that there are, which are those of their alerts."""
+    return frozenset(file.stem for file in (ROOT / "docs" / "runbooks").glob("*.md"))
 
 
 @click.command()
 @click.argument("stack", required=False)
-@click.option("--context", metavar="NAME", help="With STACK: look at this kubeconfig context instead.")
+@click.option(
+    "--context",
+    "contexts",
+    multiple=True,
+    metavar="[SITE=]NAME",
+    help="With STACK: look at this kubeconfig context instead; once per site.",
+)
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With STACK: certificates of the authority of HTTPS endpoints.",
+)
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With STACK: keep what was seen in a file; it holds no secret.",
+)
+@click.option(
+    "--snapshot",
+    "recorded",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Diagnose such a file instead of a stack.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(stack: str | None, context: str | None, as_json: bool) -> None:
+def doctor(
+    stack: str | None,
+    *,
+    contexts: tuple[str, ...],
+    ca: Path | None,
+    save: Path | None,
+    recorded: Path | None,
+    as_json: bool,
+) -> None:
     """List what this machine has and lacks; exit code 1 where something is missing.
 
-    With STACK: look at the clusters of that stack that are there already, and
-    compare them with what it asks: GPUs, drivers, device plugins, labels,
-    taints, free accelerators, storage, versions. Exit codes: 0 everything fits,
-    1 something does not, 3 something is unknown, 2 wrong input.
+    With STACK: what is wrong with it, in the order in which an expert would
+    look, causes before what follows from them: permissions, nodes, Secrets,
+    volumes, quotas, pods that find no node, images, crashes, memory, weights,
+    readiness, rollouts, autoscalers, queues, CPU limits, certificates. Then
+    whether its clusters that are there already fit what it asks. Exit codes:
+    0 healthy, 1 something was found, 3 something is unknown, 2 wrong input.
 
     Nothing is changed, and nothing is downloaded.
     """
-    if stack is None:
-        if context:
-            raise UserError("--context: needs a stack; ./berth doctor <stack> --context NAME")
+    if recorded is not None and (stack is not None or contexts or save):
+        raise UserError("--snapshot: goes without a stack, --context and --save")
+    if recorded is not None:
+        code = _recorded(recorded, as_json=as_json)
+    elif stack is None:
+        for option, given in (("--context", contexts), ("--ca", ca), ("--save", save)):
+            if given:
+                raise UserError(f"{option}: needs a stack; ./berth doctor <stack> {option} …")
         _this_machine(as_json=as_json)
+        return
     else:
-        _stack(stack, context, as_json=as_json)
+        code = _stack(stack, contexts, ca, as_json=as_json, save=save)
+    if code:
+        raise click.exceptions.Exit(code)

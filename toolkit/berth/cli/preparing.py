@@ -132,7 +132,7 @@ def prepare(
     return Prepared(request, key, is_foreign=False)
 
 
-def _kubeconfig_of(context: str) -> str:
+def kubeconfig_of(context: str) -> str:
     """Return the kubeconfig file that has a context."""
     # The list form of KUBECONFIG is kubectl's; the file that has the context is the one that counts.
     files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
@@ -147,7 +147,7 @@ def _kubeconfig_of(context: str) -> str:
 def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
     from berth.operations.nodes import node_address
 
-    kubeconfig = _kubeconfig_of(context)
+    kubeconfig = kubeconfig_of(context)
     connection = {
         "kubeconfig": kubeconfig,
         "context": context,
@@ -169,7 +169,7 @@ def _loaded(stack: Stack, context: str, console: Console, need: Need) -> dict[st
     """Return the images in a cluster of kind, k3d or minikube, None where the cluster is none of them."""
     from berth.cli.loading import load_into, takes_archives
 
-    kubeconfig = _kubeconfig_of(context)
+    kubeconfig = kubeconfig_of(context)
     if stack.images.get("registry") or not takes_archives(context, kubeconfig):
         return None
     import berth_images

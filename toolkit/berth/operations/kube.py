@@ -14,6 +14,7 @@ Json = dict[str, Any]
 _GONE, _FIRST_FAILURE = 410, 400
 _PAUSE_SECONDS = 1.0
 _WATCH_SECONDS = 240
+_PAGE = 500
 
 
 class KubeReader:
@@ -53,19 +54,36 @@ class KubeReader:
             raise ClusterReadError(f"GET {path}: the answer is not a JSON object")
         return found
 
-    async def text(self, path: str) -> str:
-        """Return what is at `path`, as text.
+    async def text(self, path: str, params: Mapping[str, str] | None = None) -> str:
+        """Return what is at `path` as text: a log, or what is behind the API server's proxy.
 
         Raises:
-            ClusterRefused: the API server answered with a failure.
+            ClusterRefused: the API server, or who is behind it, answered with a failure.
             ClusterReadError: it did not answer.
         """
         try:
-            response = await self._client.get(path, headers={"Accept": "*/*"})
+            response = await self._client.get(path, params=params, headers={"Accept": "*/*"})
         except httpx.HTTPError as error:
             raise _unreachable(path, self._client.base_url, error) from error
         _raise_for(path, response.status_code, response.text)
         return response.text
+
+    async def list(self, path: str, params: Mapping[str, str] | None = None) -> list[Json]:
+        """Return a whole collection, read page by page, since there may be thousands of objects.
+
+        Raises:
+            ClusterRefused: the API server refused.
+            ClusterReadError: it did not answer.
+        """
+        query = {"limit": str(_PAGE), **(params or {})}
+        items: list[Json] = []
+        while True:
+            answer = await self.get(path, query)
+            items += answer.get("items") or []
+            following = (answer.get("metadata") or {}).get("continue")
+            if not following:
+                return items
+            query["continue"] = str(following)
 
     async def follow(self, path: str, params: Mapping[str, str]) -> AsyncIterator[dict[str, Json]]:
         """Yield the objects of a collection by uid: all of them, and again after every change, for ever.

@@ -66,6 +66,20 @@ def context_entry(kubeconfig: str, context: str) -> Json:
     return _named(document, "contexts", "context", context, source.where)
 
 
+def certificate_of(kubeconfig: str, context: str = "") -> bytes | None:
+    """Return the client certificate of a kubeconfig's user, PEM; None where it logs in by other means.
+
+    Raises:
+        KubeconfigError: it cannot be read, or has no such context.
+    """
+    source, document = _read(kubeconfig)
+    chosen = _named(
+        document, "contexts", "context", context or document.get("current-context") or "", source.where
+    )
+    user = _named(document, "users", "user", chosen["user"], source.where) if chosen.get("user") else {}
+    return source.bytes_of(user, "client-certificate")
+
+
 def _read(kubeconfig: str) -> tuple["_Source", Json]:
     if "\n" in kubeconfig or kubeconfig.lstrip().startswith("{"):
         source, path = _Source("the given kubeconfig", Path()), None
