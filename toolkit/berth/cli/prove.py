@@ -20,6 +20,8 @@ from berth.cli.stackfile import find_stack, stack_names
 from berth.operations.errors import ChainBroken
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from berth.deployer import Report
     from berth.localcluster import Status
     from berth.operations.proof import Facts, Proof
@@ -38,6 +40,7 @@ def prove() -> None:
 @click.option(
     "--bursts", default=1, show_default=True, type=click.IntRange(1, 200), help="Of a local stack: how often."
 )
+@click.option("--warm", is_flag=True, help="Of a local stack: with the nodes there before each burst.")
 @click.option("--seed", default=0, show_default=True, help="Of the moments at which bursts begin.")
 @click.option(
     "--out",
@@ -53,6 +56,7 @@ def scale(
     every: bool,
     only_static: bool,
     bursts: int,
+    warm: bool,
     seed: int,
     folder: Path | None,
     as_json: bool,
@@ -82,7 +86,7 @@ def scale(
     broken = ""
     if status is not None and proofs[0].verdict != "failed":
         try:
-            measured = _really(reports[0], facts, status, (bursts, seed), console)
+            measured = _really(reports[0], facts, status, {"bursts": bursts, "seed": seed, "warm": warm})
         except ChainBroken as error:
             broken = str(error)
         else:
@@ -102,13 +106,12 @@ def _static(report: Report, facts: Facts) -> Proof:
     return proof.prove(report.stack, proving.resources(report), facts)
 
 
-def _really(report: Report, facts: Facts, status: Status, how: tuple[int, int], console: Console) -> Measured:
+def _really(report: Report, facts: Facts, status: Status, how: Mapping[str, Any]) -> Measured:
     from berth.operations.proof.real import Ground, Wanted, prove_really
 
-    bursts, seed = how
     with proving.simulated_base_gpu(status) as provider:
         ground = Ground(str(status.kubeconfig), provider, status.hpa_sync_seconds or 15.0)
-        wanted = Wanted(bursts, seed, console.line)
+        wanted = Wanted(**how, say=Console().line)
         return asyncio.run(prove_really(proving.resources(report), facts, ground, wanted))
 
 

@@ -143,7 +143,7 @@ def shown(proof: Proof, measured: Measured) -> Proof:
 
     text = (
         f"shown {len(measured.bursts)} times on the cluster: {measured.work.minimum} to "
-        f"{measured.work.maximum} replicas through simulated nodes, and back to an empty pool"
+        f"{measured.work.maximum} replicas on simulated nodes, and back"
     )
     chains = []
     for chain in proof.chains:
@@ -174,7 +174,8 @@ def table(measured: Measured) -> str:
 
     found = measured.to_json()
     bursts = f"{len(measured.bursts)} bursts" if len(measured.bursts) > 1 else "1 burst"
-    lines = [f"Measured, {bursts}, HPA sync {measured.hpa_sync_seconds:g} s; nodes are simulated"]
+    where = "nodes are there" if measured.warm else "from an empty pool"
+    lines = [f"Measured, {bursts}, HPA sync {measured.hpa_sync_seconds:g} s, {where}; nodes are simulated"]
     lines.append(f"{'seconds from the burst until':<44}{'p50':>9}{'p95':>9}{'max':>9}")
     for key, _, meaning in (*LINKS, *BACK):
         if key == BACK[0][0]:

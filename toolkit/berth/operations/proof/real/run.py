@@ -54,12 +54,14 @@ class Measured:
     work: Workload
     bursts: tuple[Burst, ...]
     hpa_sync_seconds: float
+    warm: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; times in seconds."""
         return {
             "simulated": "nodes are sandboxes of one machine, their GPUs are counted by the scheduler only",
             "hpa_sync_seconds": self.hpa_sync_seconds,
+            "nodes_before_the_burst": self.work.maximum - self.work.minimum if self.warm else 0,
             "replicas": [self.work.minimum, self.work.maximum],
             **numbers(self.bursts),
             "usual_chain_burst_to_ready_seconds": usual_chain(self.bursts),
@@ -72,13 +74,15 @@ class Wanted:
     """How a real proof goes.
 
     Attributes:
-        bursts: how many, one after the other, each with an empty pool.
+        bursts: how many, one after the other.
         seed: of the moments at which they begin.
+        warm: whether the pool's nodes are there before each burst, instead of none.
         say: told what happens.
     """
 
     bursts: int = 1
     seed: int = 0
+    warm: bool = False
     say: Callable[[str, str], None] = lambda _phase, _detail: None
 
 
@@ -114,14 +118,17 @@ async def _clear(kube: KubeWriter, provider: NodeProvider) -> None:
 
 async def _proved(kube: KubeWriter, work: Workload, key: str, ground: Ground, wanted: Wanted) -> Measured:
     watch = Watch(kube, work, POOL)
-    scaler = NodeAutoscaler(
-        kube, ground.provider, POOL, minimum=0, maximum=work.maximum - work.minimum, say=watch.note
-    )
+    most = work.maximum - work.minimum
+    least = most if wanted.warm else 0
+    scaler = NodeAutoscaler(kube, ground.provider, POOL, minimum=least, maximum=most, say=watch.note)
     wanted.say("deploying", f"a copy of {work.deployment} into {work.namespace}")
     for one in work.objects:
         await kube.apply(one)
     async with _beside([scaler.run(), *watch.loops()]):
         url = await _first_answer(kube, watch, key)
+        if wanted.warm:
+            await ground.provider.add(most)
+            await watch.until(lambda seen: seen.ready_nodes >= most, _READY_SECONDS, "nodes before the burst")
         chance = random.Random(wanted.seed)  # noqa: S311 - when a burst begins
         bursts = []
         for number in range(1, wanted.bursts + 1):
@@ -129,7 +136,7 @@ async def _proved(kube: KubeWriter, work: Workload, key: str, ground: Ground, wa
             await asyncio.sleep(chance.uniform(0, ground.hpa_sync_seconds))
             wanted.say("burst", f"{number} of {wanted.bursts}: {clients_for(work)} clients")
             bursts.append(await _one(watch, url, key, number, wanted))
-        return Measured(work, tuple(bursts), ground.hpa_sync_seconds)
+        return Measured(work, tuple(bursts), ground.hpa_sync_seconds, warm=wanted.warm)
 
 
 @asynccontextmanager
@@ -203,8 +210,9 @@ async def _one(watch: Watch, url: str, key: str, number: int, wanted: Wanted) ->
     watch.note("fewer desired", str(watch.desired))
     await watch.until(lambda seen: len(seen.pods) <= work.minimum, _DOWN_SECONDS, "replicas gone")
     watch.note("replicas gone")
-    await watch.until(lambda seen: not seen.nodes, _DOWN_SECONDS, "an empty pool")
-    watch.note("pool empty")
+    if not wanted.warm:
+        await watch.until(lambda seen: not seen.nodes, _DOWN_SECONDS, "an empty pool")
+        watch.note("pool empty")
     requests = {"answered": tally.ok, **{f"not: {name}": count for name, count in tally.errors.items()}}
     return Burst(
         number,
@@ -218,4 +226,5 @@ async def _one(watch: Watch, url: str, key: str, number: int, wanted: Wanted) ->
 
 
 def _is_normal(seen: Watch) -> bool:
-    return seen.queue is not None and seen.queue <= seen.work.target * seen.work.maximum
+    """Whether fewer wait than would keep every replica: what the autoscaler itself would call too little."""
+    return seen.queue is not None and seen.queue < seen.work.target * seen.ready
