@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import promql_parser
 import pytest
@@ -25,7 +21,7 @@ from berth.operations.dash import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.toolkit.dash.conftest import StandIn
 
 WINDOW = Window(1_000_000, 1_003_600)
 
@@ -44,49 +40,6 @@ def panel(number: int, expr: str, **more: Any) -> dict[str, Any]:
         "description": "Words.\n\nSource: berth-gateway.\n\nNeeds: luck.",
         "targets": [{"refId": "A", "expr": expr, "legendFormat": "{{site}}"}], **more,
     }  # fmt: skip
-
-
-class StandIn(ThreadingHTTPServer):
-    """Answers as Prometheus does, with what a test says; remembers what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.asked: list[tuple[str, dict[str, list[str]]]] = []
-        self.status = 200
-        self.body: Any = {"status": "success", "data": {"resultType": "matrix", "result": []}}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: StandIn
-
-    def do_GET(self) -> None:
-        split = urlsplit(self.path)
-        self.server.asked.append((split.path, parse_qs(split.query)))
-        body = json.dumps(self.server.body).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def stand_in() -> Iterator[StandIn]:
-    with StandIn() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(30)
 
 
 def asked_for(stand_in: StandIn, expr: str, choice: Choice, window: Window = WINDOW) -> str:
