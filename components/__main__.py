@@ -32,6 +32,7 @@ MODULES = {
         "MetricsAdapter",
         "ModelServer",
         "RestrictedNamespace",
+        "Router",
     ),
     "berth_components.device_plugin": ("DevicePlugin",),
     "berth_components.own_node_pool": ("OwnNodePool",),

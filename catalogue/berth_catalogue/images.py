@@ -68,6 +68,8 @@ class ImageSpec:
     env: Mapping[str, str]
     ports: Mapping[str, int]
     weights: WeightsSpec | None
+    official: str | None = None
+    """The same program as others publish it, by its version: what runs where none of ours is named."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ def _image(role: str, section: _Section, shared: Mapping[str, str]) -> ImageSpec
         env={**shared, **section.mapping("env")},
         ports=section.ports("ports"),
         weights=weights,
+        official=section.text("official") if section.has("official") else None,
     )
     section.end()
     return spec

@@ -42,6 +42,21 @@ from berth_components.model_server_args import (
 from berth_components.namespace import RestrictedNamespace, RestrictedNamespaceArgs
 from berth_components.node_pools import NodePool, NodePoolArgs, PoolSpec, TaintArgs, read_pool
 from berth_components.own_node_pool import OwnNodePool, OwnNodePoolArgs
+from berth_components.router import Router
+from berth_components.router_args import (
+    RouterAccessArgs,
+    RouterArgs,
+    RouterBackendArgs,
+    RouterEjectionArgs,
+    RouterEntranceArgs,
+    RouterHostArgs,
+    RouterLimitArgs,
+    RouterRetriesArgs,
+    RouterRouteArgs,
+    RouterTerminationArgs,
+    RouterTimeoutsArgs,
+    RouterVariantArgs,
+)
 
 __all__ = [
     "AccessArgs",
@@ -75,6 +90,19 @@ __all__ = [
     "RestrictedNamespace",
     "RestrictedNamespaceArgs",
     "RolloutArgs",
+    "Router",
+    "RouterAccessArgs",
+    "RouterArgs",
+    "RouterBackendArgs",
+    "RouterEjectionArgs",
+    "RouterEntranceArgs",
+    "RouterHostArgs",
+    "RouterLimitArgs",
+    "RouterRetriesArgs",
+    "RouterRouteArgs",
+    "RouterTerminationArgs",
+    "RouterTimeoutsArgs",
+    "RouterVariantArgs",
     "ScaleDownArgs",
     "ScaleUpArgs",
     "ServiceAccountArgs",

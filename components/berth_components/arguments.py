@@ -130,6 +130,30 @@ class Arguments:
             for i, item in enumerate(given)
         ]
 
+    def named(self, key: str, accepted: type) -> dict[str, "Arguments"]:
+        """The groups under a key, by names of the program's own; one that is absent is empty."""
+        where = self._where(key)
+        return {
+            name: Arguments(self._component, item, accepted, f"{where}.{name}")
+            for name, item in self.plain_mapping(key).items()
+        }
+
+    def plain_mapping(self, key: str) -> Mapping[str, Any]:
+        """The mapping under a key, whose values nobody has looked at; one that is absent is empty."""
+        self._assert_declared(key)
+        given = self._given.get(key, {})
+        if not isinstance(given, Mapping):
+            raise self._error(key, repr(given), "a mapping that the program knows", "")
+        return {str(name): item for name, item in given.items()}
+
+    def checked(self, key: str, check: Check[T], value: Any) -> T:
+        """A value that belongs to a key, checked.
+
+        Raises:
+            ArgumentError: it is refused.
+        """
+        return self._checked(key, check, value)
+
     def read(self, key: str, check: Check[T], default: T = _REQUIRED) -> pulumi.Input[T]:
         """The argument, checked; the default where it is absent.
 

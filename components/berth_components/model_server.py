@@ -219,12 +219,23 @@ class ModelServer(pulumi.ComponentResource):
         access = self._settings.access
 
         def rules(
-            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str], prometheus: str | None
+            cidrs: Sequence[str],
+            clients: Sequence[str],
+            routers: Sequence[str],
+            readers: Sequence[str],
+            prometheus: str | None,
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
             # A rule without peers would let everybody in, so there is none where nobody is named.
             clients_ports = [HTTP_PORT, *([] if access.grpc_port is None else [GRPC_PORT])]
             peers = [
-                (clients_ports, [*network.ranges(cidrs), *network.namespaces(clients)]),
+                (
+                    clients_ports,
+                    [
+                        *network.ranges(cidrs),
+                        *network.namespaces(clients),
+                        *(network.beside(pods.selector("router", name)) for name in routers),
+                    ],
+                ),
                 ([METRICS_PORT], [*network.namespaces(readers), *_prometheus(prometheus)]),
             ]
             return [
@@ -250,7 +261,12 @@ class ModelServer(pulumi.ComponentResource):
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
                 ingress=combine(
-                    rules, access.cidrs, access.namespaces, access.metrics_namespaces, access.prometheus
+                    rules,
+                    access.cidrs,
+                    access.namespaces,
+                    access.routers,
+                    access.metrics_namespaces,
+                    access.prometheus,
                 ),
                 egress=filled(combine(ways_out, self._settings.weights.egress)),
             ),

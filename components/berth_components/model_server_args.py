@@ -320,6 +320,8 @@ class AccessArgs(TypedDict):
     """Address ranges of clients. Needed with NodePort and LoadBalancer, whose clients are in no namespace."""
     client_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces of clients in the cluster."""
+    routers: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Names of `Router`s of the namespace, whose pods may come in."""
     metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces that read metrics: the metrics adapter's."""
     prometheus_namespace: NotRequired[pulumi.Input[str]]

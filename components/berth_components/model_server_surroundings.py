@@ -25,6 +25,7 @@ class Access:
     annotations: pulumi.Input[Mapping[str, pulumi.Input[str]]]
     cidrs: pulumi.Input[Sequence[str]]
     namespaces: pulumi.Input[Sequence[str]]
+    routers: pulumi.Input[Sequence[str]]
     metrics_namespaces: pulumi.Input[Sequence[str]]
     prometheus: pulumi.Input[str] | None
     public_reason: pulumi.Input[str] | None
@@ -62,8 +63,10 @@ def read_access(given: Arguments) -> Access:
     reason = access.maybe("public_reason", checks.plain_text)
     names = checks.list_of(checks.dns_label)
 
-    def somebody(cidrs: Sequence[str], namespaces: Sequence[str], reason: str | None) -> Sequence[str]:
-        if not cidrs and not namespaces:
+    def somebody(
+        cidrs: Sequence[str], namespaces: Sequence[str], routers: Sequence[str], reason: str | None
+    ) -> Sequence[str]:
+        if not cidrs and not namespaces and not routers:
             raise access.refuse("client_cidrs", [], "at least one of client_cidrs and client_namespaces")
         if checks.is_everybody(cidrs) and not reason:
             raise access.refuse(
@@ -84,6 +87,7 @@ def read_access(given: Arguments) -> Access:
         return cidrs
 
     namespaces = access.read("client_namespaces", names, NOBODY)
+    routers = access.read("routers", checks.list_of(checks.server_name), NOBODY)
     port = service.read("port", checks.whole_number(1, 65535), 80)
     grpc_port = None
     if "grpc_port" in service:
@@ -100,9 +104,14 @@ def read_access(given: Arguments) -> Access:
             "annotations", checks.mapping_of(checks.qualified_name, checks.plain_text), {}
         ),
         cidrs=combine(
-            somebody, access.read("client_cidrs", checks.list_of(checks.cidr), NOBODY), namespaces, reason
+            somebody,
+            access.read("client_cidrs", checks.list_of(checks.cidr), NOBODY),
+            namespaces,
+            routers,
+            reason,
         ),
         namespaces=namespaces,
+        routers=routers,
         metrics_namespaces=access.read("metrics_namespaces", names, NOBODY),
         prometheus=access.maybe("prometheus_namespace", checks.dns_label),
         public_reason=reason,

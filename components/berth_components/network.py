@@ -62,6 +62,11 @@ def ranges(cidrs: Sequence[str]) -> list[networking.NetworkPolicyPeerArgs]:
     return [networking.NetworkPolicyPeerArgs(ip_block=networking.IPBlockArgs(cidr=cidr)) for cidr in cidrs]
 
 
+def beside(labels: Mapping[str, pulumi.Input[str]]) -> networking.NetworkPolicyPeerArgs:
+    """Pods of the same namespace, by their labels."""
+    return networking.NetworkPolicyPeerArgs(pod_selector=meta.LabelSelectorArgs(match_labels=labels))
+
+
 def names(dns: str) -> networking.NetworkPolicyEgressRuleArgs:
     """Where names are looked up, in a cluster whose DNS is one of `NAME_SERVERS`."""
     number = networking.NetworkPolicyPortArgs

@@ -135,6 +135,12 @@ class Contents:
         return found
 
 
+def _is_program(file: Path) -> bool:
+    """Whether the loader runs it: a program or a library."""
+    with file.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
+
+
 class Bench:
     """Where layers are made: a scratch folder, and a base unpacked once, since its Python must run."""
 
@@ -169,7 +175,7 @@ class Bench:
         files = self._contents.python_files(spec) if kind == PYTHON else self._contents.our_files(spec)
         layer = Layer()
         for path, file in files.items():
-            layer.add_file(path, file, program=path.endswith(".so"))
+            layer.add_file(path, file, program=_is_program(file))
         sources = {path: file for path, file in files.items() if path.endswith(".py")}
         self._compile_into(layer, sources, self._finished_root)
         rules.check(layer, {path.name for path in self._finished_root.rglob("*.so*")})

