@@ -42,7 +42,7 @@ def _certificates(seen: Snapshot) -> Iterator[Finding]:
             found="it has expired" if over else f"it expires in {days:.0f} days",
             evidence=(f"valid until {one.until:%Y-%m-%d %H:%M} UTC",),
             remedy=("renew it; gateways read a new one without a restart",),
-            alert="CertificateExpiry",
+            alert="CertificateExpiring",
         )
 
 
@@ -54,14 +54,16 @@ def _by_hand(seen: Snapshot, kind: str, workload: Json) -> Iterator[Finding]:
         and not one.get("subresource")
         and not str(one.get("manager", "")).startswith(_BY_RIGHT)
     ]
-    for one in strangers:
+    if strangers:
         yield Finding(
             check="drift",
             layer=CARE,
             subject=f"{kind} {named(workload)}",
             state="warning",
             found="somebody changed its pods' template by other means than the stack",
-            evidence=(f"{one.get('manager')} ({one.get('operation')}) at {one.get('time')}",),
+            evidence=tuple(
+                f"{one.get('manager')} ({one.get('operation')}) at {one.get('time')}" for one in strangers
+            ),
             remedy=(
                 f"./berth drift {seen.stack}  # which fields",
                 f"./berth up {seen.stack} --take-back  # writes over them",
@@ -90,6 +92,7 @@ def _one_release(seen: Snapshot, server: Json) -> Iterator[Finding]:
                     found=f"its replicas run different images as container {name}: a tag has moved",
                     evidence=tuple(sorted(images)),
                     remedy=("./berth images pin names images by digest",),
+                    alert="MixedRevisions",
                 )
 
 
@@ -160,6 +163,6 @@ def _alerts(seen: Snapshot) -> Iterator[Finding]:
             state="warning" if one.severity in {"page", "critical", "ticket", "warning"} else "note",
             found=one.summary or "it fires",
             evidence=tuple(filter(None, (f"{one.severity or 'no severity'}, since {one.since}", about))),
-            remedy=(f"read {one.runbook}",) if one.runbook else (),
+            remedy=(f"read {one.runbook}" if one.runbook else f"./berth status {seen.stack} --watch",),
             alert=one.name,
         )

@@ -18,6 +18,7 @@ _PRESSURES: Mapping[str, tuple[str, str]] = {
     "PIDPressure": ("runs out of process ids", "find what starts so many processes"),
     "NetworkUnavailable": ("has no network yet", "look at the network plugin's pods on it"),
 }
+_ALERTS = {"MemoryPressure": "NodeMemoryLow", "DiskPressure": "NodeDiskFilling"}
 _CLUSTER = frozenset({"cluster"})
 
 
@@ -163,7 +164,7 @@ def _node(node: Json) -> Iterator[Finding]:
                 evidence=(f"{found.get('reason')}: {found.get('message')}",),
                 remedy=(remedy,),
                 about=about,
-                alert=f"Node{kind}",
+                alert=_ALERTS.get(kind, ""),
             )
     if (node.get("spec") or {}).get("unschedulable"):
         yield Finding(

@@ -18,9 +18,7 @@ _FULL, _NEARLY = 0.9, 0.95
 _FAILING, _FEWEST_REQUESTS = 0.02, 20
 _FAILURE = re.compile(r'^tgi_request_failure(?:_total)?\{err="([^"]*)"')
 # The client's own doing, or the right answer to overload: no failure of the server's.
-_NOT_OURS = frozenset(
-    {"validation", "authentication", "overloaded", "cancelled", "client", "incomplete_request"}
-)
+_NOT_OURS = frozenset({"validation", "overloaded", "content_filter"})
 _CACHE = (
     "vllm:kv_cache_usage_perc",
     "vllm:gpu_cache_usage_perc",
@@ -60,7 +58,6 @@ def check(seen: Snapshot) -> Iterator[Finding]:
                         "(and the engine's threads follow), or run more replicas"
                     ),
                 ),
-                alert="CPUThrottling",
             )
 
 
@@ -101,7 +98,7 @@ def _gateway(seen: Snapshot, one: Reading) -> Iterator[Finding]:
                 "concurrency.slots may be raised where memory allows it: ./berth plan",
             ),
             about=about,
-            alert="QueueGrowing",
+            alert="SlotsSaturated",
         )
     cache = max((value for name, value in values.items() if name.startswith(_CACHE)), default=None)
     if cache is not None and cache >= _NEARLY:
@@ -116,7 +113,7 @@ def _gateway(seen: Snapshot, one: Reading) -> Iterator[Finding]:
                 "lower concurrency.slots or tokens.maxTotal, or more replicas; ./berth plan computes it",
             ),
             about=about,
-            alert="KVCacheFull",
+            alert="KvCacheFull",
         )
     yield from _failures(seen, one, values, about)
 
@@ -147,5 +144,5 @@ def _failures(
                 f"./berth status {seen.stack} --watch  # is it still going on?",
             ),
             about=about,
-            alert="ErrorRatio",
+            alert="ErrorBudgetBurn",
         )

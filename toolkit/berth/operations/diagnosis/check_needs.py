@@ -207,7 +207,7 @@ def _refused(seen: Snapshot, workload: Json) -> Iterator[Finding]:
         evidence=(message,),
         remedy=remedy,
         about=about(workload),
-        alert="QuotaExhausted" if quota else "",
+        alert="QuotaNearlyUsed" if quota else "",
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PULL = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
-_INSUFFICIENT = re.compile(r"Insufficient ([\w./-]+)")
+_INSUFFICIENT = re.compile(r"Insufficient ([\w./-]*\w)")
 _TAINTS = re.compile(r"(?:untolerated taint(?:\(s\))?|had taint) (\{[^}]*\})")
 # What a registry's refusal sounds like, by cause: the first that fits.
 _CAUSES: tuple[tuple[str, str, str], ...] = (
@@ -90,7 +90,7 @@ def _placing(seen: Snapshot, pod: Json) -> Iterator[Finding]:
         evidence=(message, *evidence),
         remedy=tuple(remedy),
         about=about(pod),
-        alert="PodPending",
+        alert="PodsUnschedulable",
     )
 
 
@@ -196,6 +196,7 @@ def _images(seen: Snapshot, pod: Json) -> Iterator[Finding]:
                 f"kubectl describe pod -n {pod['metadata']['namespace']} {pod['metadata']['name']}",
             ),
             about=about(pod),
+            alert="ImageMissing",
         )
 
 

@@ -54,7 +54,7 @@ def _signal(seen: Snapshot, hpas: list[Json]) -> Iterator[Finding]:
             found="the metrics adapter is not there: autoscalers see no queue",
             remedy=(f"./berth up {seen.stack}", f"./berth drift {seen.stack}"),
             about=about,
-            alert="MetricsAdapterDown",
+            alert="AutoscalerBlind",
         )
     if service is None:
         yield Finding(

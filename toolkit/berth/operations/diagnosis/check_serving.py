@@ -88,7 +88,7 @@ def _workload(seen: Snapshot, kind: str, workload: Json) -> Iterator[Finding]:
             evidence=(f"{failing['reason']}: {failing['message']}",) if failing else (),
             remedy=(f"kubectl get pods -n {workload['metadata']['namespace']}",),
             about=about(workload),
-            alert="NoReplicaReady",
+            alert="ModelUnavailable" if layer == SERVING else "AutoscalerBlind",
         )
     elif ready < wanted:
         yield Finding(

@@ -161,12 +161,14 @@ def _container(seen: Snapshot, pod: Json, state: Mapping[str, Any]) -> Iterator[
         evidence=(when, *_told(tail)),
         remedy=remedy,
         about=about(pod),
-        alert="ContainerOOMKilled"
-        if last.get("reason") == "OOMKilled"
-        else "CrashLooping"
-        if looping
-        else "",
+        alert=_alert(state["name"], oom=last.get("reason") == "OOMKilled"),
     )
+
+
+def _alert(container: str, *, oom: bool) -> str:
+    if oom:
+        return "ContainerOutOfMemory"
+    return {"engine": "EngineCrashLooping", "gateway": "GatewayRestarting"}.get(container, "PodCrashLooping")
 
 
 def _why(

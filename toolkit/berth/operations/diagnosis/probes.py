@@ -59,7 +59,8 @@ if TYPE_CHECKING:
 _LOOKED_AT = 60  # lines of a log
 _LONG_STARTING = 20.0
 _SECONDS = 5.0
-_SAMPLE = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _CADVISOR = ("container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total")
 _TLS = "kubernetes.io/tls"
 
@@ -168,7 +169,17 @@ def samples(text: str) -> dict[str, float]:
 
 async def _throttling(reader: KubeReader, pods: list[Json]) -> list[Throttling]:
     """Of the containers of model servers, from the kubelets' cAdvisor; nothing where it may not be read."""
-    wanted = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods}
+    # By the container's id, which is in its cgroup's path: not every kubelet's cAdvisor knows the names.
+    wanted = {
+        str(state["containerID"]).rpartition("/")[2]: (
+            pod["metadata"]["namespace"],
+            pod["metadata"]["name"],
+            state["name"],
+        )
+        for pod in pods
+        for state in container_states(pod)
+        if state.get("containerID")
+    }
     nodes = sorted({str(pod["spec"]["nodeName"]) for pod in pods if pod["spec"].get("nodeName")})
     found: dict[tuple[str, str, str], dict[str, float]] = {}
 
@@ -183,9 +194,8 @@ async def _throttling(reader: KubeReader, pods: list[Json]) -> list[Throttling]:
                 continue
             name, _, rest = line.partition("{")
             given, _, value = rest.partition("}")
-            about = dict(_SAMPLE.findall(given))
-            at = (about.get("namespace", ""), about.get("pod", ""), about.get("container", ""))
-            if at[:2] in wanted and at[2]:
+            ids = _CONTAINER_ID.findall(dict(_LABEL.findall(given)).get("id", ""))
+            if ids and (at := wanted.get(ids[-1])):
                 found.setdefault(at, {})[name] = float(value.split()[0])
 
     await asyncio.gather(*map(one, nodes))

@@ -230,8 +230,19 @@ def _trimmed(item: Json) -> Json:
             "operation": one.get("operation"),
             "time": one.get("time"),
             "subresource": one.get("subresource", ""),
-            "template": "f:template" in ((one.get("fieldsV1") or {}).get("f:spec") or {}),
+            "template": _writes_template(one.get("fieldsV1") or {}),
         }
         for one in metadata.get("managedFields") or []
     ]
     return {**item, "metadata": {**metadata, "annotations": notes, "managedFields": writers}}
+
+
+def _writes_template(fields: Mapping[str, Any]) -> bool:
+    """Whether a writer owns anything of the pods' template but the time of `kubectl rollout restart`."""
+    template = (fields.get("f:spec") or {}).get("f:template") or {}
+    notes = ((template.get("f:metadata") or {}).get("f:annotations") or {}).keys()
+    others = template.keys() - {".", "f:metadata"} or (template.get("f:metadata") or {}).keys() - {
+        ".",
+        "f:annotations",
+    }
+    return bool(others) or bool(notes - {".", "f:kubectl.kubernetes.io/restartedAt"})
