@@ -219,7 +219,7 @@ POD_QUERY = 'sum({}{{namespace="berth-aws-dev",pod=~"chat-.*"}}) or vector(0)'
     ("query", "link"),
     [
         (POD_QUERY.format("berth_queue_depth"), None),
-        (POD_QUERY.format("vllm_requests_waiting"), "exported"),
+        (POD_QUERY.format("vllm_requests_queued"), "exported"),
         (POD_QUERY.format("berth_queue_depth").replace("chat", "other"), "matches"),
     ],
 )

@@ -60,13 +60,16 @@ def _plain(value: Any) -> Any:
 def facts(hpa_sync_seconds: float | None = None, quotas: dict[str, Quota] | None = None) -> Facts:
     """What is known beside a plan: which metrics our parts export, and what clouds were asked."""
     from berth_agents.metrics_adapter.names import METRICS
+    from berth_catalogue.engines import engines
     from berth_serving.metric_table import TABLE
 
     from berth.operations.proof import Facts
 
+    of_engines = {name for engine in engines().values() for name in engine.metrics.values()}
+
     return Facts(
         external_metrics=frozenset(METRICS),
-        series=frozenset(row.name for row in TABLE),
+        series=frozenset(row.name for row in TABLE) | of_engines,
         quotas=quotas or {},
         hpa_sync_seconds=hpa_sync_seconds,
     )

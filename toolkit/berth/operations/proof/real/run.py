@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from berth.operations.completion import ask
+from berth.operations.errors import ClusterReadError
 from berth.operations.kubeconfig import read_access
 
 from .burst import burst, clients_for
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 POOL = "berth-proof"
 _UP_SECONDS, _DOWN_SECONDS, _READY_SECONDS = 300.0, 600.0, 300.0
 _PLATEAU_SECONDS = 3.0
+_EXTERNAL_API = "/apis/external.metrics.k8s.io/v1beta1"
 _KEPT = {"controller.kubernetes.io/pod-deletion-cost": "1000"}
 """The replica on the node that stays is kept when the number falls, so that the pool can become empty."""
 
@@ -99,12 +101,23 @@ async def prove_really(
     key = secrets.token_urlsafe(24)
     work = workload(resources, facts, f"berth-proof-{secrets.token_hex(3)}", key)
     async with KubeWriter(await read_access(ground.kubeconfig)) as kube:
+        await _require_adapter(kube)
         await _clear(kube, ground.provider)
         try:
             return await _proved(kube, work, key, ground, wanted)
         finally:
             wanted.say("removing", "the copy and its nodes")
             await asyncio.shield(_clear(kube, ground.provider))
+
+
+async def _require_adapter(kube: KubeWriter) -> None:
+    try:
+        await kube.get(_EXTERNAL_API)
+    except ClusterReadError as error:
+        raise ClusterReadError(
+            f"nobody answers for the external metrics API, by which replicas scale: {error}. "
+            "`./berth up local` deploys the metrics adapter"
+        ) from error
 
 
 async def _clear(kube: KubeWriter, provider: NodeProvider) -> None:
