@@ -70,6 +70,8 @@ class ImageSpec:
     weights: WeightsSpec | None
     official: str | None = None
     """The same program as others publish it, by its version: what runs where none of ours is named."""
+    only_with: str | None = None
+    """The setting of a stack without which it never runs."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def _image(role: str, section: _Section, shared: Mapping[str, str]) -> ImageSpec
         ports=section.ports("ports"),
         weights=weights,
         official=section.text("official") if section.has("official") else None,
+        only_with=section.text("only_with") if section.has("only_with") else None,
     )
     section.end()
     return spec

@@ -13,6 +13,7 @@ from berth_images.builder import (
     find,
     prepare,
     roles,
+    roles_for,
 )
 from berth_images.errors import ImagesError
 
@@ -34,6 +35,7 @@ __all__ = [
     "prepare",
     "push",
     "roles",
+    "roles_for",
     "stack_settings",
 ]
 

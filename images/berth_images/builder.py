@@ -19,7 +19,7 @@ from berth_images.prune import prune
 from berth_images.store import Store, move_into_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
 Progress = Callable[[str], None]
@@ -50,6 +50,12 @@ class BuiltImage:
 def roles() -> tuple[str, ...]:
     """The roles that images.yaml names, in its order."""
     return tuple(load_images().images)
+
+
+def roles_for(settings: Container[str]) -> tuple[str, ...]:
+    """The roles that a stack may run that has these settings, by their keys without `berth:`."""
+    images = load_images().images.items()
+    return tuple(role for role, spec in images if spec.only_with is None or spec.only_with in settings)
 
 
 def build(role: str, *, progress: Progress | None = None, refresh: bool = False) -> BuiltImage:

@@ -16,7 +16,7 @@ from berth.cli.errors import UserError
 from berth.cli.paths import cluster_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
     from pathlib import Path
 
     from berth_images import BuiltImage
@@ -107,7 +107,7 @@ def consent_to_tools(
 
 
 def prepare_ground(
-    console: Console, *, yes: bool, simulated_gpus: int | None, metrics_server: bool
+    console: Console, *, yes: bool, simulated_gpus: int | None, metrics_server: bool, settings: Container[str]
 ) -> Ground:
     """Build what is missing, start or heal the cluster, and put the images into it.
 
@@ -120,7 +120,10 @@ def prepare_ground(
     consent_to_tools(yes=yes, console=console)
     cluster = Cluster(cluster_name())
     images = _Beside(
-        lambda: berth_images.build_all(progress=lambda text: console.line("images", text)), console
+        lambda: berth_images.build_all(
+            berth_images.roles_for(settings), progress=lambda text: console.line("images", text)
+        ),
+        console,
     )
     # In the main thread, so that Ctrl-C reaches the compiler.
     cluster.start(ClusterProgress(console, "cluster"))

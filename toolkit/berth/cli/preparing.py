@@ -118,7 +118,11 @@ def prepare(
         return Prepared(request_for(stack, overlay, secrets, by_pulumi=by_pulumi), key)
     if need is Need.CHANGE:
         ground: local.Ground | None = local.prepare_ground(
-            console, yes=yes, simulated_gpus=gpus, metrics_server=stack.scales_on_cpu
+            console,
+            yes=yes,
+            simulated_gpus=gpus,
+            metrics_server=stack.scales_on_cpu,
+            settings=stack.settings,
         )
     elif need is Need.EXISTING:
         ground = local.existing_ground(console)
@@ -175,7 +179,8 @@ def _loaded(stack: Stack, context: str, console: Console, need: Need) -> dict[st
     import berth_images
 
     if need is Need.CHANGE:
-        built = berth_images.build_all(progress=lambda text: console.line("images", text))
+        roles = berth_images.roles_for(stack.settings)
+        built = berth_images.build_all(roles, progress=lambda text: console.line("images", text))
         return load_into(context, built, console, kubeconfig)
     return {role: image.reference for role, image in berth_images.find().items()}
 
@@ -207,7 +212,8 @@ def _references(stack: Stack, context: str, console: Console, need: Need) -> dic
                     tagged = pin(tagged).reference
                 references[role] = tagged
         return references
-    built = berth_images.build_all(progress=lambda text: console.line("images", text))
+    roles = berth_images.roles_for(stack.settings)
+    built = berth_images.build_all(roles, progress=lambda text: console.line("images", text))
     return {
         role: push(image, registry, progress=lambda text: console.line("images", text))
         for role, image in built.items()

@@ -55,6 +55,11 @@ class Stack:
         return frozenset(key for site in found for key in site if key in _GROUNDS)
 
     @property
+    def settings(self) -> frozenset[str]:
+        """Keys of what it says, without `berth:`."""
+        return frozenset(key.removeprefix("berth:") for key in self.config)
+
+    @property
     def scales_on_cpu(self) -> bool:
         """Whether an autoscaler of the stack needs metrics-server."""
         models = self.config.get("berth:models")
