@@ -177,7 +177,7 @@ def _recorded(file: Path, *, as_json: bool) -> int:
     try:
         listed = json.loads(file.read_text())
         if not isinstance(listed, list) or not listed:
-            raise ValueError("it holds no list of snapshots")  # noqa: TRY004, TRY301 - told as the others are
+            raise ValueError("it holds no list of snapshots")  # noqa: TRY301 - told as the others are
         seen = [diagnosis.Snapshot.from_json(one) for one in listed]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berth.operations.diagnosis.check_needs import about
-from berth.operations.diagnosis.check_starting import _tail, _told
+from berth.operations.diagnosis.check_starting import tail_of, told
 from berth.operations.diagnosis.findings import READINESS, SERVING, Finding
 from berth.operations.diagnosis.pods import (
     ENGINE,
@@ -99,7 +99,7 @@ def _not_ready(seen: Snapshot, pod: Json) -> Iterator[Finding]:
                 + (f", berth_engine_wedged {wedged:g}" if wedged is not None else "")
                 + f", lost {reading.values.get('berth_engine_losses_total', 0):g} times"
             )
-    evidence += _told(_tail(seen, pod, ENGINE)) + _told(_tail(seen, pod, GATEWAY))
+    evidence += told(tail_of(seen, pod, ENGINE)) + told(tail_of(seen, pod, GATEWAY))
     if name == GATEWAY and (lost or (reading is not None and reading.values.get("berth_engine_ready") == 0)):
         found = "its engine does not answer" + (", though it did before" if lost else " yet")
         remedy = (

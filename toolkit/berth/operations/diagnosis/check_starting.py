@@ -145,7 +145,7 @@ def _container(seen: Snapshot, pod: Json, state: Mapping[str, Any]) -> Iterator[
     recent = since is not None and since < _RECENT
     if "deletionTimestamp" in pod["metadata"]:
         return
-    tail = _tail(seen, pod, state["name"])
+    tail = tail_of(seen, pod, state["name"])
     found, remedy = _why(seen, pod, state, last, tail)
     count = int(state.get("restartCount") or 0)
     times = f"{count} restart{'s' if count != 1 else ''}"
@@ -158,7 +158,7 @@ def _container(seen: Snapshot, pod: Json, state: Mapping[str, Any]) -> Iterator[
         subject=f"Pod {named(pod)}",
         state="trouble" if looping else "warning" if recent else "note",
         found=found,
-        evidence=(when, *_told(tail)),
+        evidence=(when, *told(tail)),
         remedy=remedy,
         about=about(pod),
         alert=_alert(state["name"], oom=last.get("reason") == "OOMKilled"),
@@ -222,7 +222,8 @@ def _memory_limit(pod: Json, container: str) -> str:
     return "unknown"
 
 
-def _tail(seen: Snapshot, pod: Json, container: str) -> LogTail | None:
+def tail_of(seen: Snapshot, pod: Json, container: str) -> LogTail | None:
+    """Return what of a container's log was read; None where it was not."""
     metadata = pod["metadata"]
     return next(
         (
@@ -234,8 +235,8 @@ def _tail(seen: Snapshot, pod: Json, container: str) -> LogTail | None:
     )
 
 
-def _told(tail: LogTail | None) -> tuple[str, ...]:
-    """The last lines of a log, and that some were left out."""
+def told(tail: LogTail | None) -> tuple[str, ...]:
+    """Return the last lines of a log, and that some were left out."""
     if tail is None:
         return ()
     left_out = (

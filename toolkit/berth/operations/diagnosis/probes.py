@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from berth.operations.kubeconfig import Access
 
 _LOOKED_AT = 60  # lines of a log
+# The kubelet has no log of a run that never began, or that is long over.
+_NO_LOG = (": 400: ", ": 404: ")
 _LONG_STARTING = 20.0
 _SECONDS = 5.0
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
@@ -133,7 +135,9 @@ async def _log(
     try:
         text = await reader.text(path, {**query, **({"previous": "true"} if previous else {})})
     except ClusterReadError as error:
-        return NotRead(f"log of {container} in {namespace}/{pod}", str(error))
+        if any(code in str(error) for code in _NO_LOG):
+            return LogTail(namespace, pod, container, previous, ())
+        return NotRead(f"log of {container} in {namespace}/{pod}", str(error), ": 403: " in str(error))
     lines, withheld = harmless(text.splitlines())
     return LogTail(namespace, pod, container, previous, lines, withheld)
 
