@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -48,8 +49,12 @@ def test_rules_pass_promtool_without_a_complaint(name: str, everything: bool, tm
         parts = (
             Parts(jobs=frozenset(JOBS), remote_write=True) if everything else watching.parts(settings, site)
         )
+        groups = rule_groups(here, objectives, parts)
+        names = [group["name"] for group in groups]
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch(r"[-._a-zA-Z0-9]+", one) for one in names), "each is a key of a ConfigMap"
         file = tmp_path / f"{site}.yaml"
-        file.write_text(yaml.safe_dump({"groups": rule_groups(here, objectives, parts)}))
+        file.write_text(yaml.safe_dump({"groups": groups}))
         assert "SUCCESS" in checked("promtool", "check", "rules", file)
         # What cannot be watched says what is missing.
         assert all(one.reason for one in unwatched(here, objectives, parts))

@@ -66,20 +66,22 @@ def rule_groups(
         ]
         return {"name": name, "interval": f"{seconds}s", "rules": rules}
 
-    groups = [group("berth:serving", rules_recorded.serving())]
+    groups = [group("berth.serving", rules_recorded.serving())]
     for server in servers:
-        stated, name, about = _of(objectives, server), title(server), server.labels
+        stated, about = _of(objectives, server), server.labels
+        # Names of groups are keys of a ConfigMap, too.
+        name = f"{server.site}.{server.model}"
         often, seldom = rules_slo.records(server, stated)
         behaviour = rules_recorded.behaviour(server, stated)
         cost = rules_recorded.cost(server)
         groups += [
-            group(f"berth:slo:{name}", [*often, *rules_recorded.kv_cache(server)], about=about),
-            group(f"berth:slo-long:{name}", seldom, LONG_SECONDS, about),
-            group(f"berth:cost:{name}", cost, LONG_SECONDS, about),
-            group(f"berth:behaviour:{name}", behaviour, BEHAVIOUR_SECONDS, about),
-            group(f"berth:alerts:{name}", _about(server, stated, parts), about=about),
+            group(f"berth.slo.{name}", [*often, *rules_recorded.kv_cache(server)], about=about),
+            group(f"berth.slo-long.{name}", seldom, LONG_SECONDS, about),
+            group(f"berth.cost.{name}", cost, LONG_SECONDS, about),
+            group(f"berth.behaviour.{name}", behaviour, BEHAVIOUR_SECONDS, about),
+            group(f"berth.alerts.{name}", _about(server, stated, parts), about=about),
         ]
-    groups.append(group("berth:alerts", _about_all(servers, parts)))
+    groups.append(group("berth.alerts", _about_all(servers, parts)))
     return [one for one in groups if one["rules"]]
 
 
