@@ -8,7 +8,6 @@ import itertools
 import json
 import math
 import socket
-import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from berth.operations.load import PROFILES, LoadSettings, Recording, packaged_pr
 from berth.operations.load.arrivals import offsets
 from berth.operations.load.profiles import BURST, SWING
 from berth.operations.load.prompts import long_prompts
+from berth.operations.status import measure
+from berth.operations.watching import Watcher
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.serving.conftest import KEY as GATEWAY_KEY
 from tests.serving.conftest import engine, free_port, make_engine, make_gateway, wait_for, weights_file
+from tests.toolkit.operations import monitoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,39 +78,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[str]:
-    """A Prometheus of the images' Debian that takes remote write."""
-    from berth_images.programs import programs  # noqa: PLC0415 - fetches them the first time
-
-    port = free_port()
-    config = tmp_path / "prometheus.yml"
-    config.write_text("global: {}\n")
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                programs() / "prometheus",
-                f"--config.file={config}",
-                f"--storage.tsdb.path={tmp_path / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--web.enable-remote-write-receiver",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    url = f"http://127.0.0.1:{port}"
-
-    def ready() -> bool:
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        try:
-            return httpx.get(f"{url}/-/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait_for(ready, "Prometheus is ready")
+    with monitoring.prometheus(tmp_path, {"global": {}}) as url:
         yield url
-    finally:
-        process.kill()
-        process.wait(30)
 
 
 def settings(gateway: Any, **changes: Any) -> LoadSettings:
@@ -321,3 +292,25 @@ async def test_a_file_that_is_no_authority_is_named(tmp_path: Path) -> None:
     asked = LoadSettings(endpoint="https://127.0.0.1:1", rate=1.0, ca=file)
     with pytest.raises(LoadSettingsError, match=r"ca\.pem cannot be used"):
         await run(asked)
+
+
+async def test_status_takes_its_rates_from_a_real_prometheus(gateway: Any, tmp_path: Path) -> None:
+    """That scrapes a real gateway, with the labels that monitoring puts on its series."""
+    target = {
+        "targets": [f"127.0.0.1:{gateway.metrics_port}"],
+        "labels": {"site": "here", "namespace": "berth-here", "model": "smollm2"},
+    }
+    job = {"job_name": "berth-gateway", "static_configs": [target]}
+    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+    with monitoring.prometheus(tmp_path, config) as url:
+        at = Watcher("berth-monitoring", "berth-prometheus", 9090, url)
+        reader: Any = None  # it has an address of its own, so no API server is asked
+
+        async def rates() -> dict[str, float]:
+            return (await measure._asked(reader, at)).get("berth-here/smollm2", {})
+
+        async with asyncio.timeout(120):
+            while not (found := await rates()).get("tokens") or not found.get("requests"):
+                await run(settings(gateway, duration_seconds=0.5))
+        assert found["first_token"] > 0
+        assert set(found) == {"requests", "tokens", "first_token"}

@@ -1,0 +1,79 @@
+"""A real Prometheus and a real Alertmanager on loopback: those of the images' Debian."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tests.serving.conftest import free_port, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def prometheus(folder: Path, config: dict[str, Any], rules: dict[str, Any] | None = None) -> Iterator[str]:
+    """Its address, once it is ready; it takes remote write."""
+    settings = folder / "prometheus.yml"
+    settings.write_text(json.dumps(config))  # JSON is YAML
+    if rules is not None:
+        (folder / "rules.yml").write_text(json.dumps(rules))
+    flags = [
+        f"--config.file={settings}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.enable-remote-write-receiver",
+    ]
+    with _running(folder, "prometheus", flags) as url:
+        yield url
+
+
+@contextmanager
+def alertmanager(folder: Path) -> Iterator[str]:
+    """Its address, once it is ready; it tells nobody."""
+    settings = folder / "alertmanager.yml"
+    settings.write_text(json.dumps({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}))
+    flags = [
+        f"--config.file={settings}",
+        f"--storage.path={folder / 'alerts'}",
+        "--cluster.listen-address=",
+    ]
+    with _running(folder, "prometheus-alertmanager", flags) as url:
+        yield url
+
+
+@contextmanager
+def _running(folder: Path, program: str, flags: list[str]) -> Iterator[str]:
+    from berth_images.programs import programs  # noqa: PLC0415 - fetches them the first time
+
+    found = programs()
+    command: list[Any] = [found / program]
+    if program == "prometheus-alertmanager":
+        # Debian's reads its default templates from /usr/share; here that is the package's own, for it alone.
+        bind = 'mount --bind "$0" /usr/share && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", bind, found.parent / "share", *command]
+    port = free_port()
+    said = folder / f"{program}.log"
+    with said.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *flags, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        assert process.poll() is None, said.read_text()
+        try:
+            return httpx.get(f"{url}/-/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_for(ready, f"{program} is ready")
+        yield url
+    finally:
+        process.kill()
+        process.wait(30)
