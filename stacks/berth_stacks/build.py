@@ -20,6 +20,7 @@ from berth_stacks import monitoring_parts, pools
 from berth_stacks.fields import Settings
 from berth_stacks.grounds import Pool
 from berth_stacks.pools import dns_of
+from berth_stacks.router_settings import Router
 from berth_stacks.settings import Model, Site, Stack
 
 BYTES = {"BF16": 2, "F16": 2, "F32": 4}
@@ -31,6 +32,8 @@ NO_KEYS = {"unpinned": "unpinned-key-of-nobody"}
 GATEWAY_ROLE = "model-server"
 SAGEMAKER_ROLE = "sagemaker-"
 ADAPTER_ROLE = "metrics-adapter"
+ROUTER_ROLES = ("router", "envoy")
+"""Of a router: its controller's image, and Envoy's."""
 
 
 @functools.cache
@@ -56,6 +59,7 @@ def roles(stack: Stack) -> set[str]:
     """Roles of every image that the stack runs."""
     needed = {role for at in placed(stack) for role in at.image_roles}
     needed |= monitoring_parts.image_roles(stack)
+    needed |= {*ROUTER_ROLES} if stack.routers else set()
     return needed | ({ADAPTER_ROLE} if stack.models and stack.metrics_adapter.mode == "owned" else set())
 
 
@@ -73,7 +77,13 @@ def official_references(stack: Stack) -> dict[str, str]:
     """Images of others that the stack runs as they are, by role, each by its version."""
     engines_own = {at.build.role: at.build.reference for at in placed(stack) if at.build.reference}
     beside = monitoring_parts.image_roles(stack)
-    return engines_own | {role: one.reference for role, one in official().items() if role in beside}
+    envoy = load_images().images[ROUTER_ROLES[1]].official
+    routers_own = {ROUTER_ROLES[1]: envoy} if stack.routers and envoy else {}
+    return (
+        engines_own
+        | routers_own
+        | {role: one.reference for role, one in official().items() if role in beside}
+    )
 
 
 @dataclass(frozen=True)
@@ -267,9 +277,7 @@ def server_args(
         "concurrency": _group(model.concurrency),
         "tokens": _group(model.tokens),
         "access": {
-            "client_cidrs": stack.clients.cidrs,
-            "client_namespaces": stack.clients.namespaces,
-            "public_reason": stack.clients.public_reason,
+            **_clients(stack, at),
             "metrics_namespaces": [*_adapter_namespace(stack), *stack.metrics_namespaces],
             **_asked_by(stack),
         },
@@ -294,6 +302,30 @@ def server_args(
     }
     # The components check every key and value of it; a TypedDict cannot say so about a dict that is built up.
     return cast("ModelServerArgs", args)
+
+
+def routed_by(router: Router) -> list[str]:
+    """Keys of the models that a router serves, in the order of their first mention."""
+    named = [*router.weights, *(model for route in router.routes for model in route.weights)]
+    return [*dict.fromkeys(named)]
+
+
+def _clients(stack: Stack, at: Placed) -> dict[str, Any]:
+    """Who may come in: routers, if there are any, and clients where there is none or a Service for them."""
+    routers = [
+        key
+        for key, router in stack.routers.items()
+        if router.site == at.site_key and at.model_key in routed_by(router)
+    ]
+    inside = at.model.service is None or at.model.service.type in {None, "ClusterIP"}
+    if routers and inside:
+        return {"routers": routers}
+    return {
+        "client_cidrs": stack.clients.cidrs,
+        "client_namespaces": stack.clients.namespaces,
+        "public_reason": stack.clients.public_reason,
+        **({"routers": routers} if routers else {}),
+    }
 
 
 def _gpu(stack: Stack, at: Placed) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from berth_stacks.findings import ADD_A_KEY, WEIGHTS, Finding, open_findings
 from berth_stacks.inherit import EXTENDS, Layers, lay_all
 from berth_stacks.lines import NAMESPACE, ConfigFile
 from berth_stacks.monitoring_rules import monitoring_findings, monitoring_problems
+from berth_stacks.routers import router_problems
 from berth_stacks.rules import broken_rules
 from berth_stacks.settings import Stack
 
@@ -133,6 +134,7 @@ def _read(
             pins, wrong_pins = _pins(directory, settings)
             problems = [*wrong_pins, *broken_rules(settings, name, pins, has_api_keys=keys is not None)]
             problems += _unused(settings, layers)
+            problems += router_problems(settings, name)
             problems += monitoring_problems(settings, alerting.keys(), beside.keys())
             if not problems:
                 findings = (

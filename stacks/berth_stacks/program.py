@@ -14,6 +14,7 @@ from berth_stacks.findings import announce
 from berth_stacks.gate import gate
 from berth_stacks.load import Loaded, load
 from berth_stacks.references import KUBECONFIGS, POOLS
+from berth_stacks.routing import declare_routers
 from berth_stacks.watching import watch
 from berth_stacks.weights_access import let_in
 
@@ -31,6 +32,7 @@ def main(directory: Path) -> None:
             site, model, endpoint and endpointArn.
         monitoring: by site: namespace, prometheus, alertmanager and grafana (each with service, port, and url
             where it has a port on every node), jobs that are scraped, absent ones with the reason.
+        routers: by name: site, namespace, service, models, endpoint; absent where there are none.
         findings: what is still open, as sorted texts.
         kubeconfigs: by site, a secret: how other stacks reach the clusters that are made here.
         pools: by site and pool, of the same clusters: what other stacks place pods by.
@@ -45,11 +47,13 @@ def main(directory: Path) -> None:
     findings = announce(loaded.name, loaded.settings.environment, (*loaded.findings, *gated.findings))
     Environment(loaded.settings.environment, findings, gated.cost)
     places = {key: sites.settle(loaded, key) for key in loaded.settings.sites}
-    served, watched = _declare(loaded, places)
+    served, watched, routed = _declare(loaded, places)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})
     pulumi.export("namespace", loaded.settings.namespace or f"berth-{loaded.name}")
     pulumi.export("models", served)
     pulumi.export("monitoring", watched)
+    if routed:
+        pulumi.export("routers", routed)
     pulumi.export("findings", findings)
     made = {key: place for key, place in places.items() if place.kubeconfig is not None}
     if made:
@@ -62,9 +66,7 @@ def main(directory: Path) -> None:
         )
 
 
-def _declare(
-    loaded: Loaded, places: Mapping[str, sites.Place]
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> tuple[dict[str, dict[str, Any]], ...]:
     stack = loaded.settings
     images = build.references(stack)
     rooms: dict[str, pulumi.Input[str]] = {}
@@ -91,7 +93,7 @@ def _declare(
         else serve_by_sagemaker(loaded, at, images, places[at.site_key])
         for at in build.placed(stack)
     }
-    return served, watched
+    return served, watched, declare_routers(loaded, places, rooms, images)
 
 
 def _serve(

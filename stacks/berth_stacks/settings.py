@@ -31,6 +31,7 @@ from berth_stacks.grounds_aws import Eks, SageMaker
 from berth_stacks.grounds_gcp import Gke
 from berth_stacks.monitoring_settings import Monitoring
 from berth_stacks.plan_settings import Override, PlannedLoad
+from berth_stacks.router_settings import Router
 
 _HOUR = 3600
 
@@ -393,6 +394,8 @@ class Stack(Settings):
     """Who measures queue depths. Default: this stack."""
     monitoring: Monitoring = Monitoring()
     """Who watches, what counts as well, who is told. Default: nobody."""
+    routers: dict[Name, Router] = Field(default_factory=dict)
+    """Routers in front of several models of a site, by name. Default: none; clients ask each model."""
     namespace: Name | None = None
     """Namespace of the model servers at every site. Default: berth-<stack>."""
     metrics_namespaces: list[Name] = Field(default_factory=list)

@@ -170,7 +170,12 @@ def _referring(entries: Json) -> Json:
     return stack_of(entries, {"chat": {**CPU_MODEL, "sites": [*entries]}})
 
 
+def _routers(entries: Json) -> Json:
+    return {**stack_of({"here": OWN}, {"one": CPU_MODEL, "two": CPU_MODEL}), "routers": entries}
+
+
 FRAMES: dict[str, Frame] = {
+    "router": Frame({"site": "here", "weights": {"one": 90, "two": 10}}, _routers),
     "cpu-model": Frame(CPU_MODEL, _models({})),
     "gpu-model": Frame(GPU_MODEL, _models({"main": OWN_POOL})),
     "own-site": Frame(OWN, _own_sites),

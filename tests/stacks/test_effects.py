@@ -37,11 +37,12 @@ def _module(name: str) -> Any:
     return module
 
 
-frames, cases, clouds, watching = (
-    _module(name)
-    for name in ("effect_frames", "effect_cases", "effect_cases_clouds", "effect_cases_monitoring")
+frames, cases, clouds, watching, routed = (
+    _module(f"effect_{name}")
+    for name in ("frames", "cases", "cases_clouds", "cases_monitoring", "cases_routers")
 )
-CASES = [*cases.CASES, *clouds.CLOUD_CASES]
+CASES = [*cases.CASES, *clouds.CLOUD_CASES, *routed.CASES]
+ALONE = {**cases.ALONE, **routed.ALONE}
 _AT_ONCE = 20
 _SILENT = re.compile(r"labels|annotations|description|descriptions|checksum|hash", re.IGNORECASE)
 
@@ -95,7 +96,7 @@ def heard(value: Any) -> Any:
 
 
 def test_every_setting_has_a_case() -> None:
-    known = {case.path for case in CASES} | cases.ALONE.keys() | {*map(watching.path_of, watching.CASES)}
+    known = {case.path for case in CASES} | ALONE.keys() | {*map(watching.path_of, watching.CASES)}
     assert set(leaves(Stack)) == known
 
 
@@ -141,9 +142,9 @@ def test_another_value_changes_a_resource(run: Callable[..., Any], kind: str, ba
     assert not silent, "these settings change nothing"
 
 
-@pytest.mark.parametrize("path", [path for path, case in cases.ALONE.items() if case.value is not None])
+@pytest.mark.parametrize("path", [path for path, case in ALONE.items() if case.value is not None])
 def test_another_value_of_the_stack_changes_a_resource(run: Callable[..., Any], path: str) -> None:
-    case = cases.ALONE[path]
+    case = ALONE[path]
 
     def render(changes: Json) -> str:
         settings = with_changes(cases.STACK, changes)
@@ -192,9 +193,9 @@ def test_another_value_of_monitoring_changes_a_resource(monitored: Callable[...,
     assert monitored(before, listen) != monitored({**before, path: value}, listen)
 
 
-@pytest.mark.parametrize("path", [path for path, case in cases.ALONE.items() if case.refused])
+@pytest.mark.parametrize("path", [path for path, case in ALONE.items() if case.refused])
 def test_another_value_is_refused(load: Callable[..., Any], path: str) -> None:
-    case = cases.ALONE[path]
+    case = ALONE[path]
     for changes, wrong in ((case.needs, False), ({**case.needs, **case.refused}, True)):
         settings = with_changes(cases.STACK, changes)
         text = _text(settings)
