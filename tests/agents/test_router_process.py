@@ -1,0 +1,326 @@
+"""The controller as a process beside a real Envoy; the API server that it follows is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import ssl
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from berth_agents.router import files
+from berth_agents.router.document import parse
+from berth_images.programs import envoy as envoy_program
+
+from tests.agents.router_world import PATIENCE, Gateway, document, free_port
+from tests.agents.stand_ins import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+Json = dict[str, Any]
+CONFIG_MAPS = "/api/v1/namespaces/models/configmaps"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/models/endpointslices"
+
+
+@dataclass
+class Api:
+    """Lists and watches of two collections."""
+
+    port: int = 0
+    items: dict[str, dict[str, Json]] = field(default_factory=lambda: {CONFIG_MAPS: {}, SLICES: {}})
+    asked: list[Any] = field(default_factory=list)
+    broken: bool = False
+    _version: int = 1
+    _watchers: list[tuple[str, asyncio.Queue[Json | None]]] = field(default_factory=list)
+    _runner: web.AppRunner | None = None
+
+    async def start(self, certificate: Path) -> None:
+        app = web.Application()
+        for path in self.items:
+            app.router.add_get(path, self._collection)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._runner = web.AppRunner(app, shutdown_timeout=0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        for _, queue in self._watchers:
+            queue.put_nowait(None)
+        if self._runner:
+            await self._runner.cleanup()
+
+    def put(self, path: str, name: str, item: Json) -> None:
+        self._version += 1
+        metadata = {"name": name, "uid": name, "resourceVersion": str(self._version)}
+        whole = {**item, "metadata": {**metadata, **item.get("metadata", {})}}
+        kind = "MODIFIED" if name in self.items[path] else "ADDED"
+        self.items[path][name] = whole
+        for watched, queue in self._watchers:
+            if watched == path:
+                queue.put_nowait({"type": kind, "object": whole})
+
+    def tell(self, **parts: Any) -> None:
+        self.put(CONFIG_MAPS, "front", {"data": {"router.json": parts.pop("text", json.dumps(parts))}})
+
+    def pods(self, service: str, *gateways: Gateway, ready: bool = True) -> None:
+        # Stand-ins share an address, so each has a slice with its own port.
+        for gateway in gateways:
+            self.put(
+                SLICES,
+                f"{service}-{gateway.name}",
+                {
+                    "metadata": {"labels": {"kubernetes.io/service-name": service}},
+                    "addressType": "IPv4",
+                    "ports": [{"name": "http", "port": gateway.port}, {"name": "metrics", "port": 1}],
+                    "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": ready}}],
+                },
+            )
+
+    async def _collection(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append((request.path, request.query.get("fieldSelector")))
+        if self.broken:
+            return web.json_response({"reason": "InternalError"}, status=500)
+        if request.query.get("watch") != "true":
+            metadata = {"resourceVersion": str(self._version)}
+            return web.json_response({"metadata": metadata, "items": [*self.items[request.path].values()]})
+        queue: asyncio.Queue[Json | None] = asyncio.Queue()
+        since = int(request.query["resourceVersion"])
+        for item in self.items[request.path].values():
+            if int(item["metadata"]["resourceVersion"]) > since:
+                queue.put_nowait({"type": "MODIFIED", "object": item})
+        self._watchers.append((request.path, queue))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while event := await queue.get():
+                await response.write(json.dumps(event).encode() + b"\n")
+        finally:
+            self._watchers.remove((request.path, queue))
+        return response
+
+
+@dataclass
+class Pod:
+    """What a router's pod is: Envoy, its controller, and the folder that they share."""
+
+    api: Api
+    gateways: list[Gateway]
+    port: int
+    probes: int
+    session: aiohttp.ClientSession
+    controller: asyncio.subprocess.Process
+    log: list[Json]
+
+    async def variant(self) -> str:
+        async with self.session.post(f"http://127.0.0.1:{self.port}/generate") as response:
+            assert response.status == 200, await response.text()
+            return str(response.headers["x-berth-variant"])
+
+    async def probe(self) -> tuple[int, str]:
+        async with self.session.get(f"http://127.0.0.1:{self.probes}/ready") as response:
+            return response.status, await response.text()
+
+    def documents(self, **parts: Any) -> Json:
+        return document(listener={"port": self.port, "metricsPort": free_port()}, **parts)
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(AssertionError, aiohttp.ClientError):
+                if found := await condition():
+                    return found
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def running_pod(tmp_path: Path, *, drain: str = "30") -> AsyncIterator[Pod]:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    authority = Authority(tmp_path, "ca")
+    (tmp_path / "token").write_text("token")
+    api = Api()
+    async with AsyncExitStack() as stack:
+        await api.start(authority.sign("localhost", server=True))
+        stack.push_async_callback(api.stop)
+        gateways = [await Gateway(name).start() for name in ("a", "b", "c")]
+        for gateway in gateways:
+            stack.push_async_callback(gateway.stop)
+        port, probes = free_port(), free_port()
+        first = document(listener={"port": port, "metricsPort": free_port()})
+        (tmp_path / "router.json").write_text(json.dumps(first))
+        files.begin(parse(json.dumps(first)), folder)
+        errors = stack.enter_context((tmp_path / "envoy.log").open("wb"))
+        envoy = await asyncio.create_subprocess_exec(
+            envoy_program(), "-c", folder / files.BOOTSTRAP, "--concurrency", "1", "--use-dynamic-base-id",
+            "--log-level", "warning", stdout=errors, stderr=errors,
+        )  # fmt: skip
+        stack.push_async_callback(end, envoy)
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
+            "KUBERNETES_SERVICE_HOST": "localhost",
+            "KUBERNETES_SERVICE_PORT": str(api.port),
+            "BERTH_SERVICE_ACCOUNT_DIR": str(tmp_path),
+            "BERTH_ROUTER_FOLDER": str(folder),
+            "BERTH_ROUTER_DOCUMENT": str(tmp_path / "router.json"),
+            "BERTH_ROUTER_NAMESPACE": "models",
+            "BERTH_ROUTER_CONFIG_MAP": "front",
+            "BERTH_ROUTER_HOST": "127.0.0.1",
+            "BERTH_ROUTER_PORT": str(probes),
+            "BERTH_ROUTER_PRE_STOP_SECONDS": "0",
+            "BERTH_ROUTER_DRAIN_SECONDS": drain,
+        }
+        controller = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "berth_agents.router", env=environment, stderr=asyncio.subprocess.PIPE
+        )
+        log: list[Json] = []
+
+        async def read() -> None:
+            assert controller.stderr
+            async for line in controller.stderr:
+                log.append(json.loads(line))  # noqa: PERF401 - it is read while it grows
+
+        reader = asyncio.create_task(read())
+        stack.push_async_callback(end, controller)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
+        )
+        yield Pod(api, gateways, port, probes, session, controller, log)
+        await end(controller)
+        await reader
+
+
+async def end(process: asyncio.subprocess.Process) -> int:
+    if process.returncode is None:
+        process.terminate()
+    return await process.wait()
+
+
+async def test_it_follows_document_and_endpoints(tmp_path: Path) -> None:
+    async with running_pod(tmp_path) as pod:
+        a, b, c = pod.gateways
+
+        async def says(words: str) -> bool:
+            return words in (await pod.probe())[1]
+
+        await until(lambda: says("models/front does not exist"))
+        pod.api.pods("one", a)
+        pod.api.pods("two", c)
+        pod.api.tell(**pod.documents(routes=[{"name": "all", "weights": {"main": 100}}]))
+
+        async def ready() -> bool:
+            return (await pod.probe()) == (200, "ready\n")
+
+        await until(ready)
+        assert await pod.variant() == "main"
+        # Another pod, then the first one no longer ready.
+        pod.api.pods("one", b)
+        pod.api.pods("one", a, ready=False)
+
+        async def served_by_b() -> bool:
+            before = a.requests
+            await pod.variant()
+            return a.requests == before and b.requests > 0
+
+        await until(served_by_b)
+        pod.api.tell(**pod.documents(routes=[{"name": "all", "weights": {"next": 100}}]))
+
+        async def moved() -> bool:
+            return await pod.variant() == "next"
+
+        await until(moved)
+        # A wrong document is said, and the one before stays in force.
+        pod.api.tell(text='{"version": 1, "routes": []}')
+        await until(lambda: says("routes is empty"))
+        assert (await pod.probe())[0] == 200
+        assert await pod.variant() == "next"
+        # So does everything while the API server is gone.
+        pod.api.broken = True
+        assert await pod.variant() == "next"
+        assert {path for path, _ in pod.api.asked} == {CONFIG_MAPS, SLICES}
+        assert {field for path, field in pod.api.asked if path == CONFIG_MAPS} == {"metadata.name=front"}
+        assert await end(pod.controller) == 0
+
+
+async def test_it_drains_before_it_ends(tmp_path: Path) -> None:
+    async with running_pod(tmp_path) as pod:
+        a, *_ = pod.gateways
+        a.mode = "stream"
+        pod.api.pods("one", a)
+        pod.api.tell(**pod.documents(routes=[{"name": "all", "weights": {"main": 100}}]))
+
+        async def ready() -> bool:
+            return (await pod.probe())[0] == 200
+
+        await until(ready)
+        async with pod.session.post(f"http://127.0.0.1:{pod.port}/generate_stream") as response:
+            a.chunks.put_nowait(b"begun ")
+            assert await response.content.readexactly(6) == b"begun "
+            pod.controller.send_signal(signal.SIGTERM)
+
+            async def stopping() -> bool:
+                return (await pod.probe()) == (503, "stopping\n")
+
+            await until(stopping)
+            assert pod.controller.returncode is None
+            a.chunks.put_nowait(b"ended")
+            a.chunks.put_nowait(None)
+            assert await response.read() == b"ended"
+        assert await pod.controller.wait() == 0
+    assert pod.log[-1]["message"] == "Drained"
+    assert pod.log[-1]["cut_off"] == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "BERTH_ROUTER_FOLDER is '.'"),
+        ({"BERTH_ROUTER_FOLDER": "/nowhere"}, "it must be a folder, shared with Envoy"),
+        ({"BERTH_ROUTER_FOLDER": "/tmp"}, "BERTH_ROUTER_DOCUMENT is '.'"),  # noqa: S108 - exists everywhere
+        (
+            {
+                "BERTH_ROUTER_FOLDER": "/tmp",  # noqa: S108 - as above
+                "BERTH_ROUTER_DOCUMENT": "/nowhere",
+                "BERTH_ROUTER_NAMESPACE": "models",
+                "BERTH_ROUTER_CONFIG_MAP": "front",
+                "BERTH_ROUTER_DRAIN_SECONDS": "-1",
+            },
+            "BERTH_ROUTER_DRAIN_SECONDS is '-1'",
+        ),
+    ],
+)
+async def test_wrong_settings_are_named(variables: dict[str, str], words: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "berth_agents.router", env=variables, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert words in json.loads(errors)["error"]
+
+
+async def test_a_pod_begins_with_the_mounted_document(tmp_path: Path) -> None:
+    (tmp_path / "router.json").write_text(json.dumps(document()))
+    environment = {
+        "BERTH_ROUTER_FOLDER": str(tmp_path),
+        "BERTH_ROUTER_DOCUMENT": str(tmp_path / "router.json"),
+        "BERTH_ROUTER_NAMESPACE": "models",
+        "BERTH_ROUTER_CONFIG_MAP": "front",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "berth_agents.router", "begin", env=environment
+    )
+    assert await process.wait() == 0
+    names = {"bootstrap.json", "cds.json", "rds.json", "eds-one.json", "eds-two.json"}
+    assert names <= set(os.listdir(tmp_path))  # noqa: PTH208 - async functions may not use Path's
