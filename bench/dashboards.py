@@ -58,7 +58,7 @@ def own_board(seconds: float) -> Iterator[Board]:
         watched.press(4)
         time.sleep(seconds)
         documents = dashboards(SERVERS, OBJECTIVES, PARTS, runbooks="/runbooks")
-        yield Board(read_pages(documents), prometheus, scrape_seconds=PARTS.scrape_seconds, name="local")
+        yield Board(read_pages(documents), prometheus, scrape_seconds=PARTS.scrape_seconds)
 
 
 def shoot(browser: Browser, address: str, name: str, file: Path, *, width: int, dark: bool) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
+import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ from tests.toolkit.dash.conftest import served
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.toolkit.dash.conftest import StandIn
 
 CHROMIUM = shutil.which("chromium")
 # As root there is no sandbox to be had; the rest keeps Chromium from looking for hosts of its own.
@@ -90,22 +94,22 @@ async def states(opened: Page) -> dict[str, str]:
 NAMES = ("fleet", "environment", "model-server", "gpu-nodes", "autoscaling", "cost", "safety", "rollout")
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_dashboard_shows_what_there_is(
-    browser: Browser, address: str, board: Board, name: str
-) -> None:
-    async with shown(browser, address, f"#{name}?range=900") as opened:
-        await settled(opened, name)
-        found = await states(opened)
-        page = board.page(name)
-        assert list(found) == [panel.title for panel in page.panels]
-        for panel in page.panels:
-            wanted = {"text"} if panel.kind == "text" else {"data", "empty"} if panel.needs else {"data"}
-            assert found[panel.title] in wanted, panel.title
-        charts = await opened.locator(".panel[data-state=data] .chart svg.main-svg").count()
-        lines = sum(one.kind == "timeseries" and found[one.title] == "data" for one in page.panels)
-        assert charts >= lines
-        assert await opened.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+async def test_every_dashboard_shows_what_there_is(browser: Browser, address: str, board: Board) -> None:
+    """By the links between them, without the page being loaded again."""
+    async with shown(browser, address, "#fleet?range=900") as opened:
+        assert [page.name for page in board.pages] == list(NAMES)
+        for page in board.pages:
+            await opened.click(f"nav a:text-is('{page.title}')")
+            await settled(opened, page.name)
+            found = await states(opened)
+            assert list(found) == [panel.title for panel in page.panels]
+            for panel in page.panels:
+                wanted = {"text"} if panel.kind == "text" else {"data", "empty"} if panel.needs else {"data"}
+                assert found[panel.title] in wanted, f"{page.name}: {panel.title}"
+            charts = await opened.locator(".panel[data-state=data] .chart svg.main-svg").count()
+            lines = sum(one.kind == "timeseries" and found[one.title] == "data" for one in page.panels)
+            assert charts >= lines
+            assert await opened.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
 
 
 async def test_what_is_missing_is_said(browser: Browser, address: str) -> None:
@@ -125,8 +129,10 @@ async def test_servers_and_times_are_chosen_and_kept_in_the_address(browser: Bro
         await opened.click("#variable-model summary")
         await opened.check("#variable-model input[value=chat]")
         await panel.locator(".legend li:nth-child(2)").wait_for(state="detached")
-        assert "home/chat" in await panel.locator(".legend").inner_text()
+        assert "home/chat" in await panel.locator("ul.legend").inner_text()
         assert "var-model=chat" in opened.url
+        await opened.keyboard.press("Escape")
+        assert await opened.locator("#variables details[open]").count() == 0
         # The next dashboard shows the same servers and the same time.
         await opened.click("nav a:text-is('Autoscaling')")
         await settled(opened, "autoscaling")
@@ -242,3 +248,39 @@ async def test_an_error_is_told_in_its_panel(
                 text = await opened.inner_text("section.panel >> nth=0")
                 assert "Prometheus does not answer at http://127.0.0.1:1" in text
                 assert "is it running?" in await opened.inner_text("#state")
+
+
+async def test_what_others_wrote_is_text_and_many_lines_are_few(
+    browser: Browser, board: Board, stand_in: StandIn, script: Path, root: Path
+) -> None:
+    evil = "<img src=x onerror=\"document.title='broken'\"><b>x</b><a href='javascript:alert(1)'>y</a>"
+    result = [
+        {
+            "metric": {"site": evil, "model": f"m{number}", "key": evil, "outcome": evil, "alertname": evil},
+            "values": [[time.time() - 60, str(number)], [time.time() - 30, str(number)]],
+            "value": [time.time(), str(number)],
+        }
+        for number in range(300)
+    ]
+    stand_in.body["data"] = {"resultType": "matrix", "result": result}
+    pages = [
+        dataclasses.replace(
+            page, panels=tuple(one for one in page.panels if one.kind == "timeseries" and not one.stacked)[:3]
+        )
+        for page in board.pages
+    ]
+    with Prometheus(stand_in.url) as prometheus:
+        for address in served(Board(pages, prometheus), script, root):
+            async with shown(browser, address, "#fleet?range=900") as opened:
+                await settled(opened, "fleet")
+                panel = opened.locator("section.panel:has(h3:text-is('Errors'))")
+                assert await panel.locator(".chart").evaluate("chart => chart.data.length") == 60
+                assert "60 of 300 drawn" in await panel.locator("ul.legend").inner_text()
+                await panel.locator(".chart").scroll_into_view_if_needed()
+                box = await panel.locator(".chart .nsewdrag").first.bounding_box()
+                assert box
+                await opened.mouse.move(box["x"] + box["width"] - 12, box["y"] + 50)
+                await opened.locator(".hoverlayer text").first.wait_for()
+                assert await opened.locator("main img, .hoverlayer a, main b b").count() == 0
+                assert "broken" not in await opened.title()
+                assert evil in await panel.locator("ul.legend").inner_text()

@@ -188,7 +188,8 @@ def _graph(panel: Panel, number: int, limits: Mapping[str, float], about: Sequen
         elif panel.kind == Kind.NUMBER:
             target.instant()
         else:
-            target.range()
+            # Below a minute, a rate of few requests is noise: four times this is the least window.
+            target.range().interval("15s")
         if query.line:
             style = {"fill": "dash", "dash": [8, 6]}
             made.override_by_query(letter, [dashboard.DynamicConfigValue("custom.lineStyle", style)])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ALL = ".*"
 _POINTS = 240
+_LEAST_SCRAPE = 15.0
 _MOST_SECONDS = 92 * 24 * 3600
 _LONGEST_VALUE, _MOST_VALUES = 253, 100
 _SPECIAL = re.compile(r"[\\^$.|?*+(){}\[\]]")
@@ -182,7 +183,8 @@ class Board:
 
     def _filled(self, expr: str, choice: Choice, window: Window) -> str:
         step = window.step(self._scrape)
-        # As Grafana reckons it: four scrapes at least, so that a rate always has two points.
-        rate = max(step + self._scrape, 4 * self._scrape)
+        # As Grafana reckons it: four scrapes at least, so that a rate always has two points; and a minute, as
+        # the dashboards ask of Grafana by the least interval of their queries.
+        rate = max(step + self._scrape, 4 * max(self._scrape, _LEAST_SCRAPE))
         own = {"__rate_interval": f"{math.ceil(rate)}s", "__interval": f"{math.ceil(step)}s"}
         return _NAME.sub(lambda found: own.get(found[1]) or choice.pattern(found[1]), expr)

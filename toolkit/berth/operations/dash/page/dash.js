@@ -133,6 +133,7 @@ function frames(page) {
   framed = page.panels.map((panel) => frame(page, panel));
   const main = byId("panels");
   main.dataset.page = page.name;
+  delete main.dataset.loaded;
   const made = [element("p", { class: "what" }, page.text)];
   let group = null;
   let section = null;
@@ -187,11 +188,30 @@ async function load(onlyInSight = false) {
   byId("state").textContent = values.error ?? `as of ${new Date(window_.end * 1000).toLocaleTimeString()}`;
   byId("panels").dataset.loaded = String(mine);
   if (Number(state.every) && state.range !== "custom") {
-    timer = setTimeout(() => load(true), Number(state.every) * 1000);
+    timer = setTimeout(refresh, Number(state.every) * 1000);
+  }
+}
+
+/** A page that nobody sees asks nothing. */
+function refresh() {
+  if (!document.hidden) load(true);
+  else addEventListener("visibilitychange", refresh, { once: true });
+}
+
+function closeChoices(but = null) {
+  for (const one of document.querySelectorAll("#variables details[open]")) {
+    if (one !== but) one.open = false;
   }
 }
 
 function listen() {
+  addEventListener("click", (event) => closeChoices(event.target.closest?.("#variables details")));
+  addEventListener("keydown", (event) => {
+    const open = event.key === "Escape" && document.querySelector("#variables details[open]");
+    if (!open) return;
+    closeChoices();
+    open.querySelector("summary").focus();
+  });
   byId("range").addEventListener("change", (event) => {
     const before = shownWindow();
     state.range = event.target.value;

@@ -3,6 +3,8 @@
 import { clock, latest, level, named, shown } from "/format.js";
 
 const MOST_NAMED = 9;
+const MOST_DRAWN = 60;
+const MOST_LISTED = 500;
 const LONG = 86400;
 
 export function element(kind, properties = {}, ...children) {
@@ -88,8 +90,13 @@ export function fill(framed, answer, window_, pick) {
     forget(framed);
     return framed.body.replaceChildren(table(framed.panel, answer.answers));
   }
-  lines(framed, flat, window_, pick);
-  const rows = flat.map((one) => [one.name, shown(latest(one.values), framed.panel.unit)]);
+  const height = (one) => (one.dashed ? Infinity : latest(one.values) ?? -Infinity);
+  const drawn = flat.length > MOST_DRAWN
+    ? [...flat].sort((one, two) => height(two) - height(one)).slice(0, MOST_DRAWN)
+    : flat;
+  lines(framed, drawn, window_, pick, flat.length);
+  const listed = flat.slice(0, MOST_LISTED);
+  const rows = listed.map((one) => [one.name, shown(latest(one.values), framed.panel.unit)]);
   framed.values.replaceChildren(grid(`${framed.panel.title}: latest values`, ["Series", "Latest"], rows));
 }
 
@@ -136,7 +143,7 @@ function table(panel, answers) {
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function lines(framed, flat, window_, pick) {
+function lines(framed, flat, window_, pick, all) {
   const { panel } = framed;
   let chart = framed.body.querySelector(".chart");
   if (!chart) {
@@ -150,14 +157,14 @@ function lines(framed, flat, window_, pick) {
     return {
       x: one.times.map((time) => new Date(time * 1000)),
       y: one.values,
-      name: one.name,
+      name: plain(one.name),
       mode: one.values.filter((value) => value !== null).length > 1 ? "lines" : "markers",
       connectgaps: false,
       line: { width: 1.6, color: colour, dash: one.dashed ? "dash" : "solid" },
       marker: { color: colour, size: 6 },
       fill: panel.stacked && !one.dashed ? "tonexty" : "none",
       stackgroup: panel.stacked && !one.dashed ? "all" : undefined,
-      text: one.values.map((value) => shown(value, panel.unit)),
+      text: one.values.map((value) => plain(shown(value, panel.unit))),
       hovertemplate: "%{text}",
       visible: !framed.hidden.has(one.name),
     };
@@ -198,8 +205,11 @@ function lines(framed, flat, window_, pick) {
   if (first) chart.on("plotly_relayout", (change) => zoomed(change, pick));
   const said = flat.slice(0, 3).map((one) => `${one.name} ${shown(latest(one.values), panel.unit)}`);
   chart.ariaLabel = `${panel.title}, ${flat.length} series until ${clock(window_.end, long)}: ${said.join("; ")}`;
-  legend(framed, chart, flat, traces);
+  legend(framed, chart, flat, traces, all);
 }
+
+/** The charting library reads some HTML in names; what others wrote is text. */
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 /** The highest sum at one time: where stacked lines end. */
 function highest(flat) {
@@ -224,7 +234,7 @@ function zoomed(change, pick) {
   if (Number.isFinite(from) && Number.isFinite(to) && to - from > 1) pick(from, to);
 }
 
-function legend(framed, chart, flat, traces) {
+function legend(framed, chart, flat, traces, all) {
   const list = framed.body.querySelector(".legend");
   const items = flat.slice(0, MOST_NAMED).map((one, index) => {
     const swatch = element("span", { class: one.dashed ? "swatch dashed" : "swatch" });
@@ -241,8 +251,9 @@ function legend(framed, chart, flat, traces) {
     });
     return element("li", {}, button);
   });
-  if (flat.length > MOST_NAMED) {
-    items.push(element("li", { class: "more" }, `and ${flat.length - MOST_NAMED} more: see About`));
+  if (all > MOST_NAMED) {
+    const drawn = all > flat.length ? `, ${flat.length} of ${all} drawn` : "";
+    items.push(element("li", { class: "more" }, `and ${all - MOST_NAMED} more: see About${drawn}`));
   }
   const held = document.activeElement;
   const kept = list.contains(held) ? [...list.querySelectorAll("button")].indexOf(held) : -1;
