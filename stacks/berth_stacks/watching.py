@@ -146,7 +146,8 @@ def _server(stack: Stack, name: str, at: build.Placed) -> facts.Server:
         priced=bool(gateway and gateway.cost_per_hour),
         filtered=bool(filters),
         refusals=any(
-            one.get("category") == "refusal" and "output" in one.get("stages", ()) for one in filters
+            (one.get("category") or one.get("name")) == "refusal" and "output" in one.get("stages", ())
+            for one in filters
         ),
         tls=bool(model.service and getattr(model.service, "tls_secret", None)),
         startup_seconds=(probes.startup_seconds if probes else None) or int(at.build.startup_seconds),

@@ -398,6 +398,7 @@ def burn(slo: str, bad: float) -> dict[str, str]:
             gateway("tgi_request_success"): all_,
             gateway("tgi_request_failure", err="content_filter"): "0x70",
             gateway("berth_policy_violations_total", stage="output", category="pii"): bad_text,
+            gateway("berth_policy_violations_total", stage="output", category="refusal"): all_,
         }
     name, le = {
         FIRST_TOKEN_P95: ("berth_time_to_first_token_seconds", "1.0"),

@@ -112,7 +112,8 @@ def _events(server: Server, slo: str, window: str, threshold: float | None) -> t
     if slo == SAFETY:
         blocked = rate("tgi_request_failure", 'err="content_filter"')
         answers = f"({rate('tgi_request_success')} + {blocked})"
-        found = rate("berth_policy_violations_total", 'stage="output"')
+        # A refusal is counted by a filter, too, and is no harm.
+        found = rate("berth_policy_violations_total", 'stage="output"', 'category!="refusal"')
         return f"({found} or {answers} * 0)", answers
     metric = _HISTOGRAMS[slo]
     count = rate(f"{metric}_count")
