@@ -222,6 +222,17 @@ def taint_of_another_release(world: World) -> None:
     world.pending("0/1 nodes are available: 1 node(s) had untolerated taint {example.com/maintenance: now}.")
 
 
+@case("pending", "trouble", "the taint {team: search}, which it does not tolerate", "placement.tolerations")
+def taint_that_the_scheduler_does_not_name(world: World) -> None:
+    world.pending("0/1 nodes are available: 1 node(s) had untolerated taint(s).")
+    world.one("nodes", "")["spec"]["taints"] = [
+        {"key": "team", "value": "search", "effect": "NoSchedule"},
+        {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
+        {"key": "better", "value": "not", "effect": "PreferNoSchedule"},
+    ]
+    world.pod["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+
+
 @case("pending", "trouble", "too little cpu, nvidia.com/gpu is free", "it asks for", "pools.<name>.max")
 def no_room(world: World) -> None:
     world.pending("0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient nvidia.com/gpu.")

@@ -107,7 +107,8 @@ def _why(seen: Snapshot, pod: Json, message: str) -> tuple[str, list[str], list[
             "label a node (kubectl label node <node> <key>=<value>), add the pool, or correct the model's "
             "pool or placement.nodeSelector"
         )
-    if taints := sorted(set(_TAINTS.findall(message))):
+    if "taint" in message:
+        taints = _intolerable(seen, pod, message)
         ours = [one for one in taints if "node.kubernetes.io/" not in one]
         pieces.append(f"nodes have the taint {', '.join(ours or taints)}, which it does not tolerate")
         remedy.append(
@@ -138,6 +139,29 @@ def _why(seen: Snapshot, pod: Json, message: str) -> tuple[str, list[str], list[
     ][:1]
     remedy.append(f"kubectl describe pod -n {namespace} {name}")
     return " and ".join(pieces) or "see the scheduler's words", evidence, remedy
+
+
+def _intolerable(seen: Snapshot, pod: Json, message: str) -> list[str]:
+    """Taints that keep a pod away, as `{key: value}`: as the scheduler names them, else those of the nodes."""
+    if told := sorted(set(_TAINTS.findall(message))):
+        return told
+    tolerations = pod["spec"].get("tolerations") or []
+    found = {
+        f"{{{taint['key']}: {taint.get('value', '')}}}"
+        for node in seen.all("nodes")
+        for taint in (node.get("spec") or {}).get("taints") or []
+        if taint.get("effect") != "PreferNoSchedule"
+        and not any(_tolerates(one, taint) for one in tolerations)
+    }
+    return sorted(found) or ["that the scheduler names"]
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
+    if toleration.get("effect") not in {None, "", taint.get("effect")}:
+        return False
+    if toleration.get("operator") == "Exists":
+        return toleration.get("key") in {None, "", taint["key"]}
+    return (toleration.get("key"), toleration.get("value", "")) == (taint["key"], taint.get("value", ""))
 
 
 def _missing_labels(seen: Snapshot, pod: Json) -> str:
