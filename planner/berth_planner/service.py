@@ -132,7 +132,7 @@ def _first_token(asked: Asked, most: float, point: Point, measured: Measurement)
         found=f"{value.expected:.2f} s ({value.low:.2f} to {value.high:.2f})",
         wanted=f"95 % within {most:g} s",
         why=f"with {asked.slots} requests at once, every slot busy and none waiting; {_cited(measured)}",
-        remedy="fewer concurrency.slots, faster accelerators, or a longer load.firstTokenSeconds",
+        remedy="fewer concurrency.slots, faster accelerators, or another firstTokenP95Seconds",
     )
 
 

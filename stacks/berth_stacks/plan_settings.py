@@ -32,8 +32,6 @@ class PlannedLoad(Settings):
     """Tokens of a prompt, on average."""
     output_tokens: Annotated[Whole, limits(1, 10_000_000)]
     """Tokens of an answer, on average."""
-    first_token_seconds: Annotated[Number, limits(0.001, 3600, "a number")] | None = None
-    """What 95 % of the first tokens are to come within. Default: nothing is promised."""
     utilisation: Annotated[Number, limits(0.05, 1, "a number")] = 0.8
     """Share of a replica's measured throughput that is planned on. Default: 0.8; requests come in bursts."""
 

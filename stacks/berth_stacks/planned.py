@@ -114,18 +114,19 @@ def _asked(stack: Stack, at: Placed) -> Asked:
         memory_limit=int(amount(resources.memory_limit)) if resources and not at.site.sagemaker else 0,
         cpus=float(amount(resources.cpu_limit or resources.cpu_request)) if resources and not key else 0,
         most_replicas=at.site.sagemaker.scaling.max_instances if at.site.sagemaker else at.most,
-        load=_load(at),
+        load=_load(stack, at),
     )
 
 
-def _load(at: Placed) -> Load | None:
+def _load(stack: Stack, at: Placed) -> Load | None:
     given = at.model.load
     if given is None:
         return None
+    objectives = stack.monitoring.objectives.get(at.model_key)
     return Load(
         requests_per_second=given.requests_per_second,
         input_tokens=given.input_tokens,
         output_tokens=given.output_tokens,
-        first_token_seconds=given.first_token_seconds,
+        first_token_seconds=objectives.first_token_p95_seconds if objectives else None,
         utilisation=given.utilisation,
     )

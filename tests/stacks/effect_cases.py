@@ -214,7 +214,6 @@ ALONE: dict[str, Alone] = {
     "models.*.load.requestsPerSecond": Alone(9.5, "models.chat.load.requestsPerSecond", _LOAD),
     "models.*.load.inputTokens": Alone(9, "models.chat.load.inputTokens", _LOAD),
     "models.*.load.outputTokens": Alone(9, "models.chat.load.outputTokens", _LOAD),
-    "models.*.load.firstTokenSeconds": Alone(9, "models.chat.load.firstTokenSeconds", _LOAD),
     "models.*.load.utilisation": Alone(0.9, "models.chat.load.utilisation", _LOAD),
     "overrides": Alone([_OVERRIDE], "overrides"),
     "overrides.*.finding": Alone(
