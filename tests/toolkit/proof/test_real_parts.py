@@ -125,8 +125,17 @@ class Cluster:
         del self.nodes[name]
         await self.tell()
 
-    async def put(self, name: str, *, node: str = "", gpus: int = 1, ends: bool = False) -> None:
-        waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    async def put(
+        self,
+        name: str,
+        *,
+        node: str = "",
+        gpus: int = 1,
+        ends: bool = False,
+        why: str = f"Insufficient {GPU}",
+    ) -> None:
+        message = f"0/1 nodes are available: 1 {why}." if why else "waiting for a volume"
+        waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         self.pods[name] = {
             "metadata": {"name": name, **({"deletionTimestamp": "now"} if ends else {})},
             "spec": {
@@ -162,6 +171,7 @@ async def test_nodes_come_for_pods_that_wait_and_go_when_idle() -> None:
     cluster = Cluster()
     async with scaling(cluster):
         await cluster.put("asks for none", gpus=0)
+        await cluster.put("waits for something else", why="")
         for name in ("a", "b", "c"):
             await cluster.put(name)
         # Three wait, the pool holds two.

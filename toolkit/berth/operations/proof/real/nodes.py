@@ -89,11 +89,11 @@ class NodeAutoscaler:
                 continue
 
     async def _grow(self) -> None:
-        if not any(map(_unplaced, self.pods.values())):
+        if not any(map(waits_for_gpu, self.pods.values())):
             return
         # Pods of one rollout come within milliseconds of each other, and want their nodes together.
         await asyncio.sleep(self.batch_seconds)
-        waiting = sum(map(gpus, filter(_unplaced, self.pods.values())))
+        waiting = sum(map(gpus, filter(waits_for_gpu, self.pods.values())))
         free = sum(
             max(0, self._has(node) - self._used(node["metadata"]["name"])) for node in self.nodes.values()
         )
@@ -122,7 +122,7 @@ class NodeAutoscaler:
         names = {node["metadata"]["name"] for node in self.nodes.values()}
         idle = {name for name in names if not self._used(name)}
         self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
-        if any(map(_unplaced, self.pods.values())):
+        if any(map(waits_for_gpu, self.pods.values())):
             return
         room = len(names) - self.minimum
         for name, since in sorted(self._idle_since.items(), key=lambda one: one[1])[: max(room, 0)]:
@@ -146,9 +146,16 @@ def _over(pod: Json) -> bool:
     return (pod.get("status") or {}).get("phase") in _FINISHED
 
 
-def _unplaced(pod: Json) -> bool:
-    """Whether the scheduler looked for a node in vain."""
+def waits_for_gpu(pod: Json) -> str:
+    """What the scheduler says of a pod that no node has a GPU for; nothing of any other pod.
+
+    A new pod may be unschedulable for a moment for other reasons, such as a volume that is just being made: no
+    node helps that.
+    """
     if pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"] or not gpus(pod):
-        return False
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(one["type"] == "PodScheduled" and one.get("reason") == "Unschedulable" for one in conditions)
+        return ""
+    for one in (pod.get("status") or {}).get("conditions") or []:
+        if one["type"] == "PodScheduled" and one.get("reason") == "Unschedulable":
+            message = str(one.get("message", ""))
+            return message if f"Insufficient {GPU}" in message else ""
+    return ""

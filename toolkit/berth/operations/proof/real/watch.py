@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from berth.operations.errors import ChainBroken, OperationsError
 
-from .nodes import POOL_LABEL
+from .nodes import POOL_LABEL, waits_for_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -138,10 +138,9 @@ class Watch:
         for uid, pod in objects.items():
             name, status = pod["metadata"]["name"], pod.get("status") or {}
             self._once(uid, "pod created", name)
-            for condition in status.get("conditions") or []:
-                if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-                    self._once(uid, "pod pending", f"{name}: {condition.get('message', '')}")
-                    reasons.append(f"{name}: {condition.get('message', '')}")
+            if reason := waits_for_gpu(pod):
+                self._once(uid, "pod pending", f"{name}: {reason}")
+                reasons.append(f"{name}: {reason}")
             if pod["spec"].get("nodeName"):
                 self._once(uid, "pod scheduled", f"{name} on {pod['spec']['nodeName']}")
             self._containers(uid, name, status)
