@@ -149,8 +149,8 @@ def _over(pod: Json) -> bool:
 def waits_for_gpu(pod: Json) -> str:
     """What the scheduler says of a pod that no node has a GPU for; nothing of any other pod.
 
-    A new pod may be unschedulable for a moment for other reasons, such as a volume that is just being made: no
-    node helps that.
+    A new pod may be unschedulable for a moment for other reasons, such as a volume that is just being made:
+    no node helps that.
     """
     if pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"] or not gpus(pod):
         return ""
