@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from berth_catalogue.engines import engines
 from berth_catalogue.exporters import exporters
 from berth_components.monitoring import facts
@@ -14,12 +16,14 @@ from berth_components.monitoring.facts import JOBS, Parts, Server
 from berth_components.monitoring.objectives import Objectives
 from berth_components.monitoring.rules import rule_groups
 from berth_components.monitoring.scraping import CADVISOR_NAMES, KUBELET_NAMES
+from berth_images.programs import programs
 from berth_serving.metric_table import TABLE
 
-from tests.dashboards.promql import UnknownNameError, check, exported, series_in, with_rules
+from tests.dashboards.promql import UnknownNameError, check, exported, filled, series_in, with_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 STATED = Objectives(
     first_token_p95_seconds=1,
@@ -156,6 +160,21 @@ def test_without_a_metric_or_a_label_a_panel_fails(everything: dict[str, frozens
             for query in panel.queries
         )
         assert bool(seen) or not asks_for_site, name
+
+
+def test_prometheus_itself_takes_every_query(tmp_path: Path) -> None:
+    """By promtool of the release that the image carries: as rules, which it checks one by one."""
+    queries = [query.expr for _, panel in PANELS for query in panel.queries]
+    queries += [panel.gate for _, panel in PANELS if panel.gate]
+    rules = [{"record": f"panel:{number}", "expr": filled(expr)} for number, expr in enumerate(queries)]
+    assert len(rules) > 150
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(
+        [programs() / "promtool", "check", "rules", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
 
 
 def test_what_is_thrown_away_on_the_way_is_named_nowhere() -> None:

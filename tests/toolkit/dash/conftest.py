@@ -85,6 +85,8 @@ class StandIn(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.authorisations: list[str] = []
+        self.valid = ""
         self.status = 200
         self.body: Any = {"status": "success", "data": {"resultType": "matrix", "result": []}}
 
@@ -99,8 +101,10 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         split = urlsplit(self.path)
         self.server.asked.append((split.path, parse_qs(split.query)))
+        given = self.headers.get("Authorization", "")
+        self.server.authorisations.append(given)
         body = json.dumps(self.server.body).encode()
-        self.send_response(self.server.status)
+        self.send_response(401 if self.server.valid not in {"", given} else self.server.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
