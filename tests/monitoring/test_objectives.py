@@ -103,6 +103,12 @@ def test_a_release_can_be_the_baseline() -> None:
     assert "the baseline says nothing of perplexity" in {one.reason for one in missing}
 
 
+def test_variants_of_a_model_have_groups_of_their_own() -> None:
+    groups = rule_groups([SMALL, dataclasses.replace(SMALL, variant="arm-b")], {}, NOTHING)
+    names = [group["name"] for group in groups]
+    assert len(set(names)) == len(names)
+
+
 def test_the_time_that_a_condition_must_last_can_be_scaled_and_windows_stay() -> None:
     quick = rule_groups([SMALL], {}, Parts(jobs=frozenset(), pending_scale=0.1))
     slow = rule_groups([SMALL], {}, NOTHING)

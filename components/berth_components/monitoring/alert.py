@@ -72,8 +72,8 @@ class Unwatched:
 
 
 def title(server: Server) -> str:
-    """A server's key in a stack's outputs."""
-    return f"{server.site}/{server.model}"
+    """A server's key in a stack's outputs, and its variant where it is not the main one."""
+    return f"{server.site}/{server.model}" + ("" if server.variant == "main" else f" ({server.variant})")
 
 
 def quoted(value: str) -> str:

@@ -39,11 +39,11 @@ def cost_alerts(server: Server, objectives: Objectives) -> Iterable[Alert | Unwa
     else:
         yield Alert(
             name="CostCap",
-            expr=f"server:cost_dollars:rate1h{own} * 24 > {cap:g}",
+            expr=f"server:cost_dollars:rate5m{own} * 24 > {cap:g}",
             severity=TICKET,
             hold=900,
             summary=f"{WHICH} costs {{{{ $value | humanize }}}} dollars a day; its cap is {cap:g}",
-            description="At the rate of the last hour. Nothing is switched off by itself.",
+            description="At the present rate. Nothing is switched off by itself.",
         )
     if not server.priced or each is None:
         reason = _NOT_PRICED if not server.priced else "objective cost_per_request_dollars is not stated"

@@ -70,7 +70,7 @@ def rule_groups(
     for server in servers:
         stated, about = _of(objectives, server), server.labels
         # Names of groups are keys of a ConfigMap, too.
-        name = f"{server.site}.{server.model}"
+        name = f"{server.site}.{server.model}" + ("" if server.variant == "main" else f".{server.variant}")
         often, seldom = rules_slo.records(server, stated)
         behaviour = rules_recorded.behaviour(server, stated)
         cost = rules_recorded.cost(server)

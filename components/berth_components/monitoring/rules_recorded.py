@@ -84,7 +84,8 @@ def cost(server: Server) -> list[Record]:
     spent = f"berth_cost_dollars_total{of(server)}"
     answered = f"sum by ({BY}) (increase(tgi_request_success{of(server)}[1d]))"
     return [
-        Record("server:cost_dollars:rate1h", f"sum by ({BY}) (rate({spent}[1h])) * 3600"),
+        # Dollars per hour. A rate over an hour would tell too little until the server is an hour old.
+        Record("server:cost_dollars:rate5m", f"sum by ({BY}) (rate({spent}[5m])) * 3600"),
         Record(
             "server:cost_per_request_dollars:rate1d",
             f"sum by ({BY}) (increase({spent}[1d])) / ({answered} > 0)",

@@ -20,7 +20,7 @@ COST = Dashboard(
                 Panel(
                     title="Cost per hour",
                     text="What the replicas cost per hour, by the price that each was told.",
-                    queries=(Query(recorded("server:cost_dollars:rate1h"), LEGEND),),
+                    queries=(Query(recorded("server:cost_dollars:rate5m"), LEGEND),),
                     unit="currencyUSD",
                     given="priced",
                     stacked=True,

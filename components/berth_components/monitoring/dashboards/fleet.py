@@ -60,7 +60,7 @@ _NOW = Section(
         Panel(
             title="Cost per hour",
             text="What all replicas cost now, by the price that each was told.",
-            queries=(Query(f"sum({recorded('server:cost_dollars:rate1h')})", "dollars"),),
+            queries=(Query(f"sum({recorded('server:cost_dollars:rate5m')})", "dollars"),),
             unit="currencyUSD",
             kind=Kind.NUMBER,
             given="priced",
