@@ -142,7 +142,7 @@ def _why(seen: Snapshot, pod: Json, message: str) -> tuple[str, list[str], list[
 
 
 def _intolerable(seen: Snapshot, pod: Json, message: str) -> list[str]:
-    """Taints that keep a pod away, as `{key: value}`: as the scheduler names them, else those of the nodes."""
+    """Taints that keep a pod away, as `{key: value}`: as the scheduler names them, else the nodes'."""
     if told := sorted(set(_TAINTS.findall(message))):
         return told
     tolerations = pod["spec"].get("tolerations") or []
