@@ -1,7 +1,7 @@
 """What the router costs, and a change of it: `python bench/router.py [--seconds 10] [--changes 1000]`.
 
-A real Envoy, told by our controller's own delivery, in front of two real gateways whose stand-in engine has no
-work to do.
+A real Envoy, told by our controller's own delivery, in front of two real gateways whose stand-in engine does
+nothing.
 
 1. added latency: requests at a fixed rate, to a gateway alone and through the router, in turns, so that what
    else the machine does falls on both.
