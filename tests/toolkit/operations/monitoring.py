@@ -33,10 +33,11 @@ def prometheus(folder: Path, config: dict[str, Any], rules: dict[str, Any] | Non
 
 
 @contextmanager
-def alertmanager(folder: Path) -> Iterator[str]:
-    """Its address, once it is ready; it tells nobody."""
+def alertmanager(folder: Path, config: dict[str, Any] | None = None) -> Iterator[str]:
+    """Its address, once it is ready; without a configuration it tells nobody."""
     settings = folder / "alertmanager.yml"
-    settings.write_text(json.dumps({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}))
+    silent = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
+    settings.write_text(json.dumps(config or silent))
     flags = [
         f"--config.file={settings}",
         f"--storage.path={folder / 'alerts'}",
