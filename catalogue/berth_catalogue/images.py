@@ -58,7 +58,10 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """One image. ``env`` is complete: what all images share is already in it."""
+    """One image. ``env`` is complete: what all images share is already in it.
+
+    ``endpoint`` is an image for clouds that run a model as one container; no cluster runs it.
+    """
 
     role: str
     title: str
@@ -72,6 +75,7 @@ class ImageSpec:
     """The same program as others publish it, by its version: what runs where none of ours is named."""
     only_with: str | None = None
     """The setting of a stack without which it never runs."""
+    endpoint: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,12 @@ class _Section:
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise self._fail(key, value, "a list of non-empty strings")
         return tuple(value)
+
+    def flag(self, key: str) -> bool:
+        value = self._take(key)
+        if not isinstance(value, bool):
+            raise self._fail(key, value, "true or false")
+        return value
 
     def mapping(self, key: str) -> dict[str, str]:
         value = self._take(key)
@@ -218,6 +228,7 @@ def _image(role: str, section: _Section, shared: Mapping[str, str]) -> ImageSpec
         weights=weights,
         official=section.text("official") if section.has("official") else None,
         only_with=section.text("only_with") if section.has("only_with") else None,
+        endpoint=section.flag("endpoint") if section.has("endpoint") else False,
     )
     section.end()
     return spec

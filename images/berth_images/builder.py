@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from berth_catalogue.endpoints import container_build
 from berth_catalogue.images import ImageSpec, load_images
 
 from berth_images import debian, oci, sbom, wheels
@@ -52,10 +53,19 @@ def roles() -> tuple[str, ...]:
     return tuple(load_images().images)
 
 
+def cluster_roles() -> tuple[str, ...]:
+    """Those of them that a cluster runs."""
+    return tuple(role for role, spec in load_images().images.items() if not spec.endpoint)
+
+
 def roles_for(settings: Container[str]) -> tuple[str, ...]:
     """The roles that a stack may run that has these settings, by their keys without `berth:`."""
     images = load_images().images.items()
-    return tuple(role for role, spec in images if spec.only_with is None or spec.only_with in settings)
+    return tuple(
+        role
+        for role, spec in images
+        if not spec.endpoint and (spec.only_with is None or spec.only_with in settings)
+    )
 
 
 def build(role: str, *, progress: Progress | None = None, refresh: bool = False) -> BuiltImage:
@@ -73,7 +83,7 @@ def build_all(
     """Build images, or find them built; nothing is read from the network where nothing is missing.
 
     Args:
-        wanted: roles; all where None.
+        wanted: roles; those that a cluster runs where None.
         progress: told each step in a few words, from the calling thread.
         refresh: ask Debian for newer packages of the base first. Otherwise an image stays as it
             was first built on this machine until its lock, its sources or its spec change.
@@ -83,7 +93,7 @@ def build_all(
         ImagesError: see ``berth_images.errors``; the message names the next step.
     """
     builder = _Builder(store or Store.default(), progress or _silent)
-    chosen = [builder.spec(role) for role in (wanted if wanted is not None else builder.catalogue.images)]
+    chosen = [builder.spec(role) for role in (wanted if wanted is not None else cluster_roles())]
     found = {} if refresh else builder.lookup(chosen)
     missing = [spec for spec in chosen if spec.role not in found]
     if missing:
@@ -92,9 +102,9 @@ def build_all(
 
 
 def find(*, store: Store | None = None) -> dict[str, BuiltImage]:
-    """The images, by role, that are built and up to date; builds and downloads nothing."""
+    """A cluster's images, by role, that are built and up to date; builds and downloads nothing."""
     builder = _Builder(store or Store.default(), _silent)
-    return builder.lookup(builder.catalogue.images.values())
+    return builder.lookup(builder.spec(role) for role in cluster_roles())
 
 
 def bill_of_materials(image: BuiltImage) -> bytes:
@@ -118,7 +128,7 @@ def prepare(
         ImagesError: see ``build_all``.
     """
     builder = _Builder(store or Store.default(), progress or _silent)
-    chosen = [builder.spec(role) for role in (wanted if wanted is not None else builder.catalogue.images)]
+    chosen = [builder.spec(role) for role in (wanted if wanted is not None else cluster_roles())]
     if all(spec.role in builder.lookup(chosen) for spec in chosen):
         return
     with builder.store.lock(builder.progress):
@@ -144,6 +154,10 @@ class _Builder:
         try:
             return self.catalogue.images[role]
         except KeyError:
+            if command := container_build(role):
+                raise UnknownRoleError(
+                    f"image {role!r} stands on the engine's official one, so a container builder makes it: {command}"
+                ) from None
             known = ", ".join(self.catalogue.images)
             raise UnknownRoleError(f"there is no image {role!r}; images.yaml has {known}") from None
 

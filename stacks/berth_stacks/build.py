@@ -46,7 +46,7 @@ def weights_image(model: str) -> str:
     carriers = (
         role
         for role, image in load_images().images.items()
-        if image.weights and image.weights.sha256 == wanted
+        if image.weights and image.weights.sha256 == wanted and not image.endpoint
     )
     return next(carriers, GATEWAY_ROLE)
 

@@ -159,7 +159,7 @@ def _as_it_is(cluster: Cluster, status: Status, console: Console) -> Ground:
     import berth_images
 
     images = {role: image.reference for role, image in berth_images.find().items()}
-    for role in berth_images.roles():
+    for role in berth_images.cluster_roles():
         if role not in images:
             console.line("images", f"{role} is not built yet: its tag is not known")
             images[role] = f"berth.local/{role}:not-built-yet"

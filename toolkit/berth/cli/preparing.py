@@ -204,7 +204,7 @@ def _references(stack: Stack, context: str, console: Console, need: Need) -> dic
 
     if need is not Need.CHANGE:
         found = berth_images.find()
-        references = {role: f"{registry}/{role}:not-built-yet" for role in berth_images.roles()}
+        references = {role: f"{registry}/{role}:not-built-yet" for role in berth_images.cluster_roles()}
         if need is Need.LOOK:
             for role, image in found.items():
                 tagged = str(published_name(image, registry))
