@@ -139,6 +139,12 @@ def pins_text(pins: Pins) -> str:
     return "\n".join(lines) + "\n"
 
 
+def manifest_text(pins: Pins) -> str:
+    """What a fetcher reads: the same bytes for the same pins, so their digest says which files are meant."""
+    whole = {"repo": pins.repo, "revision": pins.revision, "files": pins.entries()}
+    return json.dumps(whole, indent=1, sort_keys=True)
+
+
 def _file(data: object, where: str) -> PinnedFile:
     entry = _mapping(data, where, _FILE_KEYS)
     path = _matching(

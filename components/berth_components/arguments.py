@@ -41,10 +41,14 @@ class ArgumentError(pulumi.RunError, ValueError):
 
 
 class Refusal(Exception):  # noqa: N818 - it never leaves this room; callers see ArgumentError
-    """What a check raises: what would have been allowed, and the next step where that is not plain."""
+    """What a check raises: what would have been allowed, and the next step where that is not plain.
 
-    def __init__(self, allowed: str, remedy: str = "") -> None:
+    `given` says what the value is, where the whole of it would hide what is wrong.
+    """
+
+    def __init__(self, allowed: str, remedy: str = "", given: str = "") -> None:
         super().__init__(allowed)
+        self.given = given
         self.allowed = allowed
         self.remedy = remedy
 
@@ -200,7 +204,8 @@ class Arguments:
         try:
             return check(value)
         except Refusal as refusal:
-            raise self._error(key, _shown(key, value), refusal.allowed, refusal.remedy) from None
+            given = refusal.given or _shown(key, value)
+            raise self._error(key, given, refusal.allowed, refusal.remedy) from None
 
     def _where(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key

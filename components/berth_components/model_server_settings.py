@@ -22,7 +22,7 @@ from berth_components.model_server_surroundings import (
     read_entrance,
     read_placement,
 )
-from berth_components.model_server_weights import Weights, read_weights
+from berth_components.model_server_weights import MODELS_DIR, Weights, read_weights
 
 AFTER_DRAIN_SECONDS = 5
 """What a gateway and its engine need to end, after the drain."""
@@ -73,8 +73,8 @@ class ServerSettings:
     pull_secrets: pulumi.Input[Sequence[str]]
 
 
-def read(given: Arguments, name: str) -> ServerSettings:
-    """Check the args of a `ModelServer`.
+def read(given: Arguments, name: str, models_dir: str = MODELS_DIR) -> ServerSettings:
+    """Check the args of a `ModelServer`; `models_dir` is where its weights are mounted.
 
     Raises:
         ArgumentError: one is unknown, missing, not allowed, or contradicts another.
@@ -83,7 +83,7 @@ def read(given: Arguments, name: str) -> ServerSettings:
     extras = read_extras(gateway)
     engine = read_name(given)
     replicas = _replicas(given)
-    weights = read_weights(given, engine, replicas)
+    weights = read_weights(given, engine, replicas, models_dir)
     pre_stop, drain, grace = _termination(given)
     slots, max_concurrent, queue_timeout = _concurrency(given)
     max_input, max_total = _tokens(given)

@@ -1,7 +1,6 @@
 """Where a model server's weights come from: an image of ours, a hub, or a volume that is filled already."""
 
 import ipaddress
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import pulumi
 from berth_catalogue.engines import Engine
 from berth_catalogue.errors import CatalogueError
-from berth_catalogue.weights_pins import Pins, parse_pins
+from berth_catalogue.weights_pins import Pins, manifest_text, parse_pins
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.networking import v1 as networking
 
@@ -98,8 +97,10 @@ class Weights:
     resources: core.ResourceRequirementsArgs
 
 
-def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] | None) -> Weights:
-    """Check the group `weights`, and the format of the model.
+def read_weights(
+    given: Arguments, engine: Engine, replicas: pulumi.Input[int] | None, models_dir: str = MODELS_DIR
+) -> Weights:
+    """Check the group `weights`, and the format of the model; `models_dir` is where the volume is mounted.
 
     Raises:
         ArgumentError: an argument is missing, not allowed, or contradicts another one.
@@ -113,7 +114,7 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
         if key in args:
             raise args.refuse(key, "given", f"nothing where source is {kind}", "remove it")
     if kind == "packaged":
-        return _packaged(args, replicas)
+        return _packaged(args, replicas, models_dir)
     pins = _pins(args)
     folder = (
         args.read("path", _relative_path)
@@ -125,7 +126,7 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
     token = args.maybe("token_secret", checks.dns_label) if kind == "hub" else None
     seconds = args.read("fetch_seconds", checks.whole_number(60, 86_400, "seconds"), FETCH_SECONDS)
     environment: dict[str, pulumi.Input[str]] = {
-        "BERTH_WEIGHTS_DIR": MODELS_DIR,
+        "BERTH_WEIGHTS_DIR": models_dir,
         "BERTH_WEIGHTS_FOLDER": folder,
         "BERTH_WEIGHTS_MANIFEST": f"{MANIFEST_DIR}/{MANIFEST}",
         "BERTH_WEIGHTS_SOURCE": kind,
@@ -150,8 +151,8 @@ def read_weights(given: Arguments, engine: Engine, replicas: pulumi.Input[int] |
     return Weights(
         image=args.read("image", checks.image),
         environment=environment,
-        model_path=combine(lambda inner, name: "/".join([MODELS_DIR, inner, *name]), folder, file),
-        manifest=combine(_manifest, pins),
+        model_path=combine(lambda inner, name: "/".join([models_dir, inner, *name]), folder, file),
+        manifest=combine(manifest_text, pins),
         token_secret=token,
         env_secret=env_secret,
         identity=args.plain("identity", checks.choice(*_IDENTITIES)) if "identity" in args else None,
@@ -179,16 +180,16 @@ def _store(args: Arguments, kind: str, seconds: pulumi.Input[int]) -> dict[str, 
     return environment
 
 
-def _packaged(args: Arguments, replicas: pulumi.Input[int] | None) -> Weights:
+def _packaged(args: Arguments, replicas: pulumi.Input[int] | None, models_dir: str) -> Weights:
     file = args.read("file", checks.text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a file name without a folder"))
     return Weights(
         image=args.read("image", checks.image),
         environment={
-            "BERTH_WEIGHTS_DIR": MODELS_DIR,
+            "BERTH_WEIGHTS_DIR": models_dir,
             "BERTH_WEIGHTS_SHA256": args.read("sha256", checks.sha256),
             "BERTH_WEIGHTS_SOURCE": args.plain("source", _source),
         },
-        model_path=combine(lambda known: f"{MODELS_DIR}/{known}", file),
+        model_path=combine(lambda known: f"{models_dir}/{known}", file),
         manifest=None,
         token_secret=None,
         read_only=False,
@@ -280,12 +281,6 @@ def _file(args: Arguments, pins: pulumi.Input[Pins], format_: str) -> pulumi.Inp
         return [file]
 
     return combine(there, args.read("file", checks.plain_text), pins)
-
-
-def _manifest(pins: Pins) -> str:
-    """What the fetcher reads, the same bytes for the same pins."""
-    whole = {"repo": pins.repo, "revision": pins.revision, "files": pins.entries()}
-    return json.dumps(whole, indent=1, sort_keys=True)
 
 
 def _egress(

@@ -156,7 +156,8 @@ class _Builder:
         except KeyError:
             if command := container_build(role):
                 raise UnknownRoleError(
-                    f"image {role!r} stands on the engine's official one, so a container builder makes it: {command}"
+                    f"image {role!r} stands on the engine's official one, so a container builder makes it: "
+                    f"{command}"
                 ) from None
             known = ", ".join(self.catalogue.images)
             raise UnknownRoleError(f"there is no image {role!r}; images.yaml has {known}") from None

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pulumi
 from berth_catalogue.accelerators import accelerator, accelerators
+from berth_catalogue.endpoints import endpoint_role
 from berth_catalogue.engines import Build, engines
 from berth_catalogue.images import load_images
 from berth_catalogue.models import HubWeights, Weights, models
@@ -15,6 +16,7 @@ from berth_catalogue.pairings import CPU, pairings
 from berth_catalogue.weights_pins import PinnedFile, Pins
 from berth_components import AutoscalerArgs, KedaAutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import combine
+from berth_components.model_server_weights import MODELS_DIR
 
 from berth_stacks import monitoring_parts, pools
 from berth_stacks.fields import Settings
@@ -30,10 +32,12 @@ _INSTANCE = {"cpu_request": "1", "memory_request": "1Gi", "memory_limit": "1Ti"}
 NO_KEYS = {"unpinned": "unpinned-key-of-nobody"}
 """Stands in previews for API keys that nobody has set yet."""
 GATEWAY_ROLE = "model-server"
-SAGEMAKER_ROLE = "sagemaker-"
 ADAPTER_ROLE = "metrics-adapter"
 ROUTER_ROLES = ("router", "envoy")
 """Of a router: its controller's image, and Envoy's."""
+SAGEMAKER_DIR, IN_S3 = "/opt/ml", "model"
+"""Where SageMaker puts a ModelDataSource: in the folder model of it (your-algorithms-inference-code in its
+developer guide)."""
 
 
 @functools.cache
@@ -145,7 +149,7 @@ class Placed:
     def image_roles(self) -> tuple[str, ...]:
         """Roles of the images that it runs: gateway, engine, weights; on SageMaker one with all in it."""
         if self.site.sagemaker:
-            return (f"{SAGEMAKER_ROLE}{self.model.engine.name}",)
+            return (endpoint_role(self.build.role),)
         return GATEWAY_ROLE, self.build.role, weights_image(self.model.model)
 
     @property
@@ -169,14 +173,14 @@ class Placed:
     def accelerator(self) -> str:
         """Key of what it computes on, as pairings call it."""
         if self.site.sagemaker:
-            return self.site.sagemaker.accelerator
+            return self.site.sagemaker.accelerator or CPU
         return self.pool.accelerator if self.pool and self.gpus else CPU
 
     @property
     def gpus(self) -> int:
         """Accelerators per replica."""
         if self.site.sagemaker:
-            return self.site.sagemaker.accelerators_per_instance
+            return (self.site.sagemaker.accelerator and self.site.sagemaker.accelerators_per_instance) or 0
         if self.model.gpu:
             return self.model.gpu.count
         return 1 if self.model.pool else 0
@@ -227,10 +231,38 @@ def weights_args(at: Placed, pins: Mapping[str, Pins], image: str) -> dict[str, 
         found = {"source": weights.source, "file": weights.file, "sha256": weights.sha256}
         return {"image": image, **given, **found}
     known = pins.get(at.model.model) or unpinned(at.model.model)
+    if at.site.sagemaker:
+        return _on_an_endpoint(at, known, given, image)
     found = {"source": "hub", "repo": known.repo, "revision": known.revision}
     if given.pop("identity", False):
         found["identity"] = pools.ground_of(at.site)
     return {"image": image, **found, "files": known.entries(), **given}
+
+
+def _on_an_endpoint(at: Placed, known: Pins, given: Mapping[str, Any], image: str) -> dict[str, Any]:
+    """A folder that is there before the container starts, as a volume is that is filled already."""
+    files = [one.path for one in known.files if one.path.endswith(".gguf")]
+    gguf = models()[at.model.model].weights.format == "gguf"
+    return {
+        "image": image,
+        "source": "volume",
+        "storage": "claim",
+        "claim_name": "endpoint",
+        "repo": known.repo,
+        "revision": known.revision,
+        "files": known.entries(),
+        "path": IN_S3 if at.site.sagemaker and at.site.sagemaker.weights else known.folder,
+        **({"file": given.get("file") or (files or [""])[0]} if gguf else {}),
+    }
+
+
+def models_dir(at: Placed) -> str:
+    """Where a model's weights lie in an endpoint's container."""
+    weights = models()[at.model.model].weights
+    image = load_images().images.get(at.image_roles[0])
+    if isinstance(weights, Weights) and image and image.weights:
+        return image.weights.path.rpartition("/")[0]
+    return SAGEMAKER_DIR if at.site.sagemaker and at.site.sagemaker.weights else MODELS_DIR
 
 
 def _volume(at: Placed, on: OnPool | None) -> dict[str, Any]:

@@ -57,14 +57,12 @@ def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Ite
     seen: set[Path] = set()
     images = build.references(stack)
     for at in build.placed(stack):
-        if at.site.sagemaker:
-            continue
         found = server_problems(server_arguments(stack, name, at, pins), at.model_key)
         # The name is the model's key, which has a rule of its own.
         problems = [
             _problem(error, _server_path(error.argument, at)) for error in found if error.argument != "name"
         ]
-        if at.model.autoscaling:
+        if at.model.autoscaling and not at.site.sagemaker:
             args = build.autoscaler_args(at, "n", "d", "s")
             try:
                 if build.by_keda(stack, at):

@@ -1,5 +1,6 @@
 """Models on SageMaker: an endpoint instead of a Deployment."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pulumi
 from berth_components.arguments import combine
 from berth_components.model_server_settings import read
+from berth_components.model_server_weights import Weights
 
 from berth_stacks import build
 from berth_stacks.blame import blame
@@ -16,6 +18,10 @@ from berth_stacks.load import Loaded
 if TYPE_CHECKING:
     from berth_stacks.errors import Path
     from berth_stacks.sites import Place
+
+DRAIN_SECONDS = 20
+"""SageMaker kills 30 seconds after SIGTERM (your-algorithms-inference-code in its developer guide); some of
+them are for gateway and engine to end."""
 
 
 def serve_by_sagemaker(
@@ -49,8 +55,9 @@ def serve_by_sagemaker(
 
 
 def environment(loaded: Loaded, at: build.Placed) -> dict[str, pulumi.Input[str]]:
-    """What gateway and engine are told, as in a model server's pod."""
-    settings = read(server_arguments(loaded.settings, loaded.name, at, loaded.pins), at.model_key)
+    """What the one container is told: gateway, engine and fetcher as in a model server's pod."""
+    given = server_arguments(loaded.settings, loaded.name, at, loaded.pins)
+    settings = read(given, at.model_key, build.models_dir(at))
     engine = settings.engine
 
     def command(args: Sequence[str]) -> str:
@@ -59,5 +66,18 @@ def environment(loaded: Loaded, at: build.Placed) -> dict[str, pulumi.Input[str]
     return {
         **settings.gateway_config,
         **cast("Mapping[str, pulumi.Input[str]]", engine.environment),
+        "BERTH_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "BERTH_ENGINE_COMMAND": combine(command, engine.args),
+        "BERTH_MANAGED_CLOUD": "sagemaker",
+        **_weights(settings.weights),
     }
+
+
+def _weights(weights: Weights) -> dict[str, pulumi.Input[str]]:
+    """How the files are verified: nothing is brought, for the container reaches nobody."""
+    if weights.manifest is None:
+        return {**weights.environment}
+    # It lies beside the files, and is worth what its digest says.
+    told = {key: value for key, value in weights.environment.items() if key != "BERTH_WEIGHTS_MANIFEST"}
+    digest = combine(lambda text: hashlib.sha256(text.encode()).hexdigest(), weights.manifest)
+    return {**told, "BERTH_WEIGHTS_MANIFEST_SHA256": digest}

@@ -10,6 +10,8 @@ from typing import Literal
 
 import pulumi
 from berth_catalogue.accelerators import accelerator, accelerators
+from berth_catalogue.endpoints import ROLE as ENDPOINT_ROLE
+from berth_catalogue.endpoints import container_build
 from berth_catalogue.machines import DATA_DATE, offered
 from berth_catalogue.models import Weights, models
 from berth_components.device_plugin_kinds import KINDS
@@ -76,9 +78,8 @@ def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) ->
         yield Finding(path, f"is not known: {_image_remedy(stack, role)}", "everywhere")
     asked: set[str] = set()
     for key, model in stack.models.items():
-        in_cluster = any(stack.sites[site].sagemaker is None for site in model.sites)
         known = isinstance(models()[model.model].weights, Weights) or model.model in {*pins, *asked}
-        if in_cluster and not known:
+        if not known:
             asked.add(model.model)
             text = f"has no pinned weights: ./berth weights pin {model.model}"
             yield Finding(("models", key, "model"), text, "everywhere")
@@ -94,8 +95,10 @@ def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) ->
 def _image_remedy(stack: Stack, role: str) -> str:
     if stack.environment == "local":
         return "./berth up local fills it in"
-    if role.startswith(build.SAGEMAKER_ROLE):
-        return "an image of yours in ECR with gateway and engine, as docs/stacks.md describes it"
+    if command := container_build(role):
+        return f"{command}, then docker push to ECR in the endpoint's region, by digest"
+    if role.startswith(ENDPOINT_ROLE):
+        return f"./berth images push {role} --registry <your ECR>, then ./berth images pin"
     official = build.official_references(stack).get(role)
     if official:
         return _DIGEST.format(official)

@@ -119,21 +119,22 @@ def _endpoints(key: str, site: Site, at: list[Placed], needed: Mapping[str, int]
     if ground is None:
         return
     machine = ground.instance_type
-    if machine is None:
+    if machine is None and ground.accelerator:
         try:
-            machine = f"ml.{choose('aws', ground.accelerator, ground.accelerators_per_instance).name}"
+            count = ground.accelerators_per_instance or 1
+            machine = f"ml.{choose('aws', ground.accelerator, count).name}"
         except CatalogueError:
             machine = "?"
     fewest, most = ground.scaling.min_instances, ground.scaling.max_instances
     for one in at:
         yield Fleet(
             subject=f"{key}/{one.model_key}",
-            key=PriceKey("aws", ground.region, machine, ON_DEMAND),
+            key=PriceKey("aws", ground.region, machine or "?", ON_DEMAND),
             fewest=fewest,
             planned=_planned(fewest, most, needed.get(one.title)),
             most=most,
-            accelerator=ground.accelerator,
-            accelerators=ground.accelerators_per_instance,
+            accelerator=ground.accelerator or "",
+            accelerators=ground.accelerators_per_instance or 0,
         )
 
 

@@ -223,17 +223,18 @@ class SageMaker(Settings):
     """The region, such as eu-central-1."""
     allowed_accounts: list[Text] = Field(default_factory=list)
     """Ids of the accounts that this stack may touch; credentials of another one are refused. Default: any."""
-    accelerator: Text
-    """The accelerator's key in the catalogue, such as nvidia-a10g."""
-    accelerators_per_instance: Annotated[Whole, limits(1, 16)]
-    """How many each instance has."""
+    accelerator: Text | None = None
+    """The accelerator's key in the catalogue, such as nvidia-a10g. Default: none, the engine computes on
+    instanceType's CPUs."""
+    accelerators_per_instance: Annotated[Whole, limits(1, 16)] | None = None
+    """How many each instance has; needed with accelerator."""
     instance_type: Text | None = None
-    """SageMaker's type, such as ml.g5.2xlarge; it must have exactly those accelerators. Default: the
-    catalogue's smallest that has."""
+    """SageMaker's type, such as ml.g5.2xlarge; it must have exactly those accelerators. Without any, a type
+    of a family of x86 CPUs, such as ml.c7i.xlarge. Default: the catalogue's smallest that has them."""
     environment: dict[Text, Text] | None = None
     """The container's environment. No secrets: whoever may describe the model reads it."""
     weights: SageMakerWeights | None = None
-    """Weights in S3. Default: they are in the image."""
+    """Weights in S3, of the one model at the site. Default: they are in the image."""
     network_isolation: Flag | None = None
     """Whether the container can open no connection at all. Default: true; weights come by the image or by
     weights."""

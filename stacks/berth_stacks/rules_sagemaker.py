@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 from berth_catalogue.accelerators import accelerators
+from berth_catalogue.models import Weights, models
 from berth_catalogue.pairings import pairings
 
 from berth_stacks import build
 from berth_stacks.errors import Path, Problem, nearest
+from berth_stacks.grounds_aws import SageMaker
 from berth_stacks.settings import Model, Site, Stack
 
 _OF_CLUSTERS = {
@@ -35,6 +37,9 @@ def sagemaker_problems(stack: Stack) -> Iterator[Problem]:
     for at in build.placed(stack):
         if at.site.sagemaker and (at.model.engine.name, at.accelerator) not in pairings():
             yield _pairing(at)
+        if at.site.sagemaker:
+            yield from _files(at, at.site.sagemaker)
+    yield from _of_one_model(stack)
     for key, site in stack.sites.items():
         if site.sagemaker:
             yield from _site(stack, key, site)
@@ -54,6 +59,34 @@ def _in_vain(path: Path, model: Model) -> Iterator[Problem]:
         if found is not None:
             remedy = "the instance's are the container's"
             yield Problem((*path, owner, name), "is given", allowed, remedy)
+
+
+def _files(at: build.Placed, site: SageMaker) -> Iterator[Problem]:
+    """What only a pod's volumes bring, and what needs a way out."""
+    gateway, path = at.model.gateway, ("models", at.model_key, "gateway")
+    if gateway is None:
+        return
+    where = f"nothing at site '{at.site_key}'"
+    for name, value in (("filters", gateway.filters), ("tlsSecret", gateway.tls_secret)):
+        if value:
+            yield Problem((*path, name), "is given", where, "SageMaker puts no file into the container")
+    if gateway.otlp_endpoint and site.network_isolation is not False:
+        yield Problem((*path, "otlpEndpoint"), "is given", where, "its containers open no connection")
+
+
+def _of_one_model(stack: Stack) -> Iterator[Problem]:
+    for key, site in stack.sites.items():
+        if site.sagemaker is None or site.sagemaker.weights is None:
+            continue
+        path: Path = ("sites", key, "sagemaker", "weights")
+        here = [at for at in build.placed(stack) if at.site_key == key]
+        if len(here) > 1:
+            names = ", ".join(at.model_key for at in here)
+            yield Problem(path, f"is given for {names}", "the weights of one model", "a site for each")
+        for at in here:
+            if at.model.model in models() and isinstance(models()[at.model.model].weights, Weights):
+                remedy = f"the image has those of {at.model.model}"
+                yield Problem(path, "is given", "nothing for weights that are packaged", remedy)
 
 
 def _pairing(at: build.Placed) -> Problem:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from berth_images import BuiltImage, build_all
+from berth_images import BuiltImage, build_all, roles
 from berth_images.credentials import Credentials
 from berth_images.oci import Archive
 from berth_images.store import Store, cache_root
@@ -43,7 +43,7 @@ HTPASSWD = "ada:$2b$05$pVpLq4QZKNdDxxZOmH6G3eiz0sZFf5htRFiKxsmYBquYuIvBaeQTS"
 @pytest.fixture(scope="session")
 def built() -> dict[str, BuiltImage]:
     """Every image, from the user's cache: built once per machine, found after that."""
-    return build_all()
+    return build_all(roles())
 
 
 @pytest.fixture(scope="session")

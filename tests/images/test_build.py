@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from berth_images import BuiltImage, build, build_all, contents, find, prepare, roles
+from berth_catalogue.engines import engine
+from berth_images import BuiltImage, build, build_all, cluster_roles, contents, find, prepare, roles
+from berth_images.contents import workspace
 from berth_images.errors import BuildError, FetchError, MissingToolError, UnknownRoleError
 from berth_images.layers import Layer
 from berth_images.oci import Archive
@@ -72,7 +74,7 @@ def test_what_is_built_is_found_without_a_tool_or_a_network(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     steps: list[str] = []
-    assert build_all(progress=steps.append) == built
+    assert build_all(roles(), progress=steps.append) == built
     assert steps == []
     prepare(progress=steps.append)
     assert steps == []
@@ -194,9 +196,22 @@ def test_what_was_never_built_is_not_found(fresh_store: Store, tmp_path: Path) -
 
 
 def test_an_unknown_role_is_named_with_those_that_are() -> None:
-    assert roles() == ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
+    of_clusters = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
+    assert set(cluster_roles()) >= set(of_clusters)
+    assert set(roles()) - set(cluster_roles()) == {"sagemaker-llama-cpp"}
     with pytest.raises(UnknownRoleError, match=r"'gpu'; images\.yaml has model-server, engine-llama-cpp"):
         build("gpu")
+
+
+def test_what_needs_a_container_builder_says_the_command() -> None:
+    with pytest.raises(UnknownRoleError) as refused:
+        build("sagemaker-vllm")
+    image = engine("vllm").builds["engine-vllm"].reference
+    assert str(refused.value).endswith(
+        f"docker build -f images/Containerfile.endpoint-gpu --build-arg ENGINE={image} "
+        "--build-arg ROLE=sagemaker-vllm -t sagemaker-vllm ."
+    )
+    assert (workspace() / "images" / "Containerfile.endpoint-gpu").is_file()
 
 
 def test_what_no_image_may_hold_is_refused_by_path() -> None:

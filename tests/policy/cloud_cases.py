@@ -76,6 +76,9 @@ BAD: list[tuple[str, str, str, Any]] = [
     ("sagemaker-containers", "model", "primaryContainer.environment.BERTH_ALLOW_ANONYMOUS", "true"),
     ("sagemaker-containers", "model", "primaryContainer.environment.BERTH_MODEL_REVISION", "main"),
     ("sagemaker-containers", "model", "primaryContainer.environment.HF_HUB_OFFLINE", Remove),
+    ("sagemaker-containers", "model", "primaryContainer.environment.BERTH_WEIGHTS_MANIFEST_SHA256", Remove),
+    ("sagemaker-containers", "model", "primaryContainer.environment.BERTH_WEIGHTS_MANIFEST_SHA256", "c"),
+    ("sagemaker-containers", "model", "primaryContainer.environment.BERTH_WEIGHTS_SHA256", "none"),
     ("sagemaker-containers", "model", "primaryContainer.environment.BERTH_ENGINE_COMMAND", "[]"),
     (
         "sagemaker-containers",

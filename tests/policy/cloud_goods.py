@@ -185,6 +185,7 @@ GOODS: dict[str, tuple[str, Json]] = {
                     "BERTH_ENGINE_COMMAND": SERVER,
                     "BERTH_ENGINE_URL": "http://127.0.0.1:8001",
                     "BERTH_MODEL_REVISION": "b" * 40,
+                    "BERTH_WEIGHTS_MANIFEST_SHA256": "c" * 64,
                     "HF_HUB_OFFLINE": "1",
                     "TRANSFORMERS_OFFLINE": "1",
                 },

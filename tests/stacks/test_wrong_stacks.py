@@ -326,6 +326,24 @@ WRONG: list[tuple[str, str, str, int, list[str]]] = [
         ["instances of its own"],
     ),
     ("sagemaker", "engine: {name: vllm}", "engine: {name: llama.cpp}", 16, ["does not serve on nvidia-l4"]),
+    (
+        "sagemaker",
+        "engine: {name: vllm}",
+        (
+            "engine: {name: vllm}\n      gateway:\n        egress: [{cidr: 10.0.0.0/8, port: 4318}]\n"
+            "        otlpEndpoint: http://c:4318"
+        ),
+        19,
+        ["otlpEndpoint is given", "open no connection"],
+    ),
+    (
+        "sagemaker",
+        "engine: {name: vllm}",
+        "engine: {name: vllm}\n      gateway: {tlsSecret: mine}",
+        17,
+        ["tlsSecret is given", "no file into the container"],
+    ),
+    ("sagemaker", "maxInput: 6144", "maxInput: 9000", 18, ["maxInput is 9000", "maxTotal"]),
     ("sagemaker", "accelerator: nvidia-l4", "accelerator: nvidia-l5", 7, ["'nvidia-l5'", "did you mean"]),
     (
         "sagemaker",

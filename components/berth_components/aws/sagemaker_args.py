@@ -66,14 +66,16 @@ class SageMakerEndpointArgs(TypedDict):
     """Name of the endpoint. Default: the component's name."""
     image: pulumi.Input[str]
     """Image with gateway and engine in one, in ECR in the endpoint's region."""
-    accelerator: str
-    """The accelerator's key in the catalogue, such as nvidia-a10g."""
-    accelerators_per_instance: int
-    """How many each instance has."""
+    accelerator: NotRequired[str]
+    """The accelerator's key in the catalogue, such as nvidia-a10g. Default: none, the engine computes on
+    instance_type's CPUs."""
+    accelerators_per_instance: NotRequired[int]
+    """How many each instance has; needed with accelerator."""
     instance_type: NotRequired[str]
-    """SageMaker's type, such as ml.g5.2xlarge; it must have exactly those accelerators. Default: the
-    catalogue's smallest that has. AWS refuses another one while the endpoint scales by itself
-    (endpoint-scaling-update in SageMaker's developer guide): deregister its scalable target first."""
+    """SageMaker's type, such as ml.g5.2xlarge; it must have exactly those accelerators. Without any, a type
+    of a family of x86 CPUs, such as ml.c7i.xlarge. Default: the catalogue's smallest that has them. AWS
+    refuses another one while the endpoint scales by itself (endpoint-scaling-update in SageMaker's developer
+    guide): deregister its scalable target first."""
     environment: NotRequired[Mapping[str, pulumi.Input[str]]]
     """The container's environment. No secrets: whoever may describe the model reads it."""
     weights: NotRequired[SageMakerWeightsArgs]

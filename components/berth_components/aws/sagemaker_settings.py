@@ -22,6 +22,11 @@ from berth_components.aws.shared import needed, needed_input
 FAMILIES = ("g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en", "inf2")
 """Families with an accelerator that SageMaker hosts models on (ProductionVariantInstanceType in SageMaker's
 API, botocore 1.44.5)."""
+CPU_FAMILIES = ("c5", "c5d", "c6i", "c7i", "m5", "m5d", "m6i", "m7i", "r5", "r5d", "r6i", "r7i")
+"""Families of x86 CPUs that it hosts models on (the same); our images are not for Arm."""
+_MOST_VARIABLES, _MOST_BYTES, _MOST_BYTES_IN_ALL = 100, 1024, 32_768
+"""Of a container's environment: EnvironmentMap, and what ContainerDefinition says of its bytes, in the API
+(botocore 1.44.5)."""
 EBS_ONLY = ("inf2",)
 """Of them, those without a disk of their own: only their volume can be sized and given a key."""
 _HOUR = 3600
@@ -131,7 +136,17 @@ def read(given: Arguments, component: str) -> EndpointSettings:
     )
 
 
+def _cpu_type(given: Arguments) -> str:
+    if "instance_type" not in given:
+        raise given.refuse("accelerator", "missing", "an accelerator, or an instance_type without any")
+    family = rf"ml\.({'|'.join(CPU_FAMILIES)})\.[a-z0-9]+"
+    allowed = "without accelerator a type of one of the families " + ", ".join(CPU_FAMILIES)
+    return needed(given, "instance_type", checks.text(family, allowed))
+
+
 def _instance_type(given: Arguments) -> str:
+    if "accelerator" not in given and "accelerators_per_instance" not in given:
+        return _cpu_type(given)
     key = needed(given, "accelerator", _accelerator)
     count = needed(given, "accelerators_per_instance", checks.whole_number(1, 16, "accelerators"))
     if "instance_type" not in given:
@@ -241,8 +256,18 @@ def _ecr_image(value: object) -> str:
 
 
 def _environment(value: object) -> Mapping[str, str]:
-    key = checks.text(r"[A-Za-z_][A-Za-z0-9_]{0,1023}", "names of environment variables")
-    return checks.mapping_of(key, checks.text(r"[\S\s]{0,1024}", "texts of at most 1024 characters"))(value)
+    key = checks.text(r"[A-Za-z_][A-Za-z0-9_]*", "names of environment variables")
+    known = checks.mapping_of(key, checks.text(r"[\S\s]*", "texts"))(value)
+    if len(known) > _MOST_VARIABLES:
+        raise Refusal(f"at most {_MOST_VARIABLES} variables", given=f"{len(known)} variables")
+    for name, text in known.items():
+        for what, size in (("name", len(name.encode())), ("value", len(text.encode()))):
+            if size > _MOST_BYTES:
+                given = f"too long: {name[:80]} has a {what} of {size} bytes"
+                raise Refusal(f"names and values of at most {_MOST_BYTES}", "SageMaker takes no more", given)
+    if (size := sum(len(f"{name}{text}".encode()) for name, text in known.items())) > _MOST_BYTES_IN_ALL:
+        raise Refusal(f"at most {_MOST_BYTES_IN_ALL} bytes in all", given=f"{size} bytes in all")
+    return known
 
 
 def _inference_ami(value: object) -> str:

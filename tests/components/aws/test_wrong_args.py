@@ -273,6 +273,10 @@ ENDPOINT: list[tuple[Json, str]] = [
         {"update": "rolling", "scaling.min_instances": 1},
         "'update' is rolling; allowed: blue-green with min_instances 1; or set min_instances to 2",
     ),
+    (
+        {"environment": {"BERTH_ENGINE_COMMAND": "x" * 1025}},
+        "'environment' is too long: BERTH_ENGINE_COMMAND has a value of 1025 bytes; allowed: names",
+    ),
     ({"inference_ami": "mine"}, "'inference_ami' is 'mine'; allowed: a machine image of SageMaker's"),
     ({"vpc": {"subnet_ids": ["subnet-0123456789abcdef0"]}}, "'vpc.security_group_ids' is missing"),
     ({"replicas": 2}, "'replicas' does not exist"),

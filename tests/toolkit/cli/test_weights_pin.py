@@ -12,7 +12,9 @@ import pytest
 from berth.cli.errors import UserError
 from berth.cli.weights import weights
 from berth_catalogue.models import model
-from berth_catalogue.weights_pins import read_pins
+from berth_catalogue.weights_pins import PinnedFile, Pins, manifest_text, pins_text, read_pins
+from berth_serving.manifest import parse_manifest
+from berth_serving.weights_settings import MANIFEST_BESIDE
 from click.testing import CliRunner, Result
 
 if TYPE_CHECKING:
@@ -138,3 +140,18 @@ def test_what_cannot_be_pinned_is_one_sentence(
     done = pin(*arguments)
     assert isinstance(done.exception, UserError)
     assert said in str(done.exception)
+
+
+def test_a_manifest_is_what_a_fetcher_reads_and_an_endpoint_is_told_of(tmp_path: Path) -> None:
+    pins = Pins("a/b", "c" * 40, (PinnedFile("model.gguf", 7, "d" * 64),))
+    (tmp_path / f"{KEY}.yaml").write_text(pins_text(pins))
+    command = ["manifest", KEY, "--folder", str(tmp_path)]
+    printed = CliRunner().invoke(weights, command, catch_exceptions=False)
+    assert printed.stdout == manifest_text(pins)
+    told = CliRunner().invoke(weights, [*command, "--output", str(tmp_path)], catch_exceptions=False)
+    written = (tmp_path / MANIFEST_BESIDE).read_bytes()
+    assert written == printed.stdout_bytes
+    assert told.stdout.endswith(f"SHA-256 {hashlib.sha256(written).hexdigest()}\n")
+    assert parse_manifest(written, "it").files[0].path == "model.gguf"
+    with pytest.raises(UserError, match="weights pin other makes it"):
+        CliRunner().invoke(weights, ["manifest", "other", "--folder", str(tmp_path)], catch_exceptions=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ PINS_FOLDER = ROOT / "stacks" / "weights"
 
 @click.group()
 def weights() -> None:
-    """Pin the weights of the catalogue's models, whose files a hub has."""
+    """Pin the weights of the catalogue's models, whose files a hub has, and say which they are."""
 
 
 @weights.command()
@@ -92,6 +93,45 @@ def pin(  # noqa: PLR0917 - click passes them by name
     _write(path, pins_text(pins))
     console.line("weights", _change(before.revision if before else None, pins.revision, same=before == pins))
     click.echo(f"{path}: {len(files)} files, {human_size(pins.total_bytes)}, at {pins.revision}")
+
+
+@weights.command()
+@click.argument("model")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write it there; a folder gets berth-manifest.json."
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=PINS_FOLDER,
+    help="Where the pins are.  [default: stacks/weights]",
+)
+def manifest(model: str, output: Path | None, folder: Path) -> None:
+    """Write the manifest of MODEL's pinned files, to lie beside them.
+
+    In a bucket, or in an image, it is called berth-manifest.json. Stacks give endpoints
+    its digest, so the bytes must be these; no line end follows them.
+    """
+    from berth_catalogue.errors import CatalogueError
+    from berth_catalogue.weights_pins import manifest_text, read_pins
+    from berth_serving.weights_settings import MANIFEST_BESIDE
+
+    path = folder / f"{model}.yaml"
+    try:
+        body = manifest_text(read_pins(path)).encode()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; ./berth weights pin {model} makes it") from None
+    except CatalogueError as error:
+        raise UserError(str(error)) from None
+    if output is None:
+        click.echo(body, nl=False)
+        return
+    target = output / MANIFEST_BESIDE if output.is_dir() else output
+    try:
+        target.write_bytes(body)
+    except OSError as error:
+        raise UserError(f"--output {target}: {error.strerror}", exit_code=1) from None
+    click.echo(f"{target}: SHA-256 {hashlib.sha256(body).hexdigest()}")
 
 
 def _change(before: str | None, now: str, *, same: bool) -> str:
