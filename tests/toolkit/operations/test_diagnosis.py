@@ -16,6 +16,7 @@ import pytest
 from berth.operations.diagnosis import Snapshot, as_json, diagnose, exit_code, page
 from berth.operations.diagnosis.logs import harmless
 from berth.operations.diagnosis.probes import samples
+from berth.operations.diagnosis.read import _trimmed
 from berth.operations.status import Machines, status
 from berth.operations.status import page as status_page
 
@@ -554,6 +555,44 @@ def test_every_alert_that_a_finding_names_has_a_runbook() -> None:
         named |= {one.alert for one in diagnose(world.snapshot)}
     assert len(named) > 10
     assert named - {""} <= RUNBOOKS
+
+
+def test_a_stack_that_is_not_deployed_is_neither_broken_nor_healthy() -> None:
+    world = World()
+    for plural in world.objects.keys() - {"nodes", "apiservices", "storageclasses"}:
+        world.objects[plural].clear()
+    world.seen |= {"record": None, "outputs": {}, "answers": [], "readings": [], "secrets": []}
+    findings = diagnose(world.snapshot)
+    assert [one.found for one in findings if one.state != "ok"] == ["nothing of it is deployed here"]
+    assert exit_code(findings) == 0
+    assert page(world.snapshot, findings).startswith("site local: nothing deployed (")
+
+
+def test_what_is_kept_of_objects_holds_no_value_that_may_be_a_secret() -> None:
+    container = {
+        "name": "main",
+        "image": "x",
+        "args": ["--token=canary"],
+        "command": ["canary"],
+        "env": [
+            {"name": "A", "value": "canary"},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s"}}},
+        ],
+    }
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [container]}}
+    deployment = {"metadata": {"name": "d"}, "spec": {"template": {"spec": {"initContainers": [container]}}}}
+    settings = {
+        "metadata": {"name": "c", "annotations": {"x/last-applied": "canary"}},
+        "data": {"a": "canary"},
+    }
+    ours = {
+        "metadata": {"name": "c", "labels": {"app.kubernetes.io/name": "model-server"}},
+        "data": {"a": "b"},
+    }
+    kept = [_trimmed(one) for one in (pod, deployment, settings, ours)]
+    assert "canary" not in json.dumps(kept)
+    assert kept[0]["spec"]["containers"][0]["env"][1]["valueFrom"]
+    assert kept[3]["data"] == {"a": "b"}
 
 
 def test_a_snapshot_survives_a_file() -> None:

@@ -135,6 +135,8 @@ def _policies(seen: Snapshot, server: Json) -> Iterator[Finding]:
 
 
 def _alerts(seen: Snapshot) -> Iterator[Finding]:
+    if seen.alerts is None and not seen.record and not servers(seen):
+        return  # nothing is deployed, so nobody watches either
     if seen.alerts is None:
         yield Finding(
             check="alerts",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from berth.operations.diagnosis import probes
 from berth.operations.diagnosis.facts import AskedServer, NotRead, SecretFacts, Snapshot
-from berth.operations.diagnosis.pods import named_secrets
+from berth.operations.diagnosis.pods import MODEL_SERVER, NAME, named_secrets
 from berth.operations.errors import ClusterReadError, ClusterRefused
 from berth.operations.kube import KubeReader
 from berth.operations.kubeconfig import read_access
@@ -234,7 +234,35 @@ def _trimmed(item: Json) -> Json:
         }
         for one in metadata.get("managedFields") or []
     ]
-    return {**item, "metadata": {**metadata, "annotations": notes, "managedFields": writers}}
+    found = {**item, "metadata": {**metadata, "annotations": notes, "managedFields": writers}}
+    if "data" in item and (metadata.get("labels") or {}).get(NAME) != MODEL_SERVER:
+        # Dashboards, rules, and what others keep in ConfigMaps: large, and nobody's business here.
+        found["data"] = {}
+    spec = item.get("spec") or {}
+    if "containers" in spec:
+        found["spec"] = _without_values(spec)
+    elif "spec" in (spec.get("template") or {}):
+        template = spec["template"]
+        found["spec"] = {**spec, "template": {**template, "spec": _without_values(template["spec"])}}
+    return found
+
+
+def _without_values(pod_spec: Json) -> Json:
+    """A pod's spec without what may be a secret in the clear: values of variables, and command lines."""
+    found = dict(pod_spec)
+    for kind in ("initContainers", "containers"):
+        if kind in pod_spec:
+            found[kind] = [
+                {
+                    **{key: value for key, value in one.items() if key not in {"args", "command"}},
+                    "env": [
+                        {key: value for key, value in each.items() if key != "value"}
+                        for each in one.get("env") or []
+                    ],
+                }
+                for one in pod_spec[kind]
+            ]
+    return found
 
 
 def _writes_template(fields: Mapping[str, Any]) -> bool:

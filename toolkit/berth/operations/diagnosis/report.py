@@ -28,7 +28,9 @@ def page(seen: Snapshot, findings: Sequence[Finding]) -> str:
     """Return the findings in their order: causes, what follows from them, and last what is fine."""
     counts = Counter(one.state for one in findings)
     said = [f"{counts[state]} {state}" for state in ("trouble", "warning", "unknown") if counts[state]]
-    lines = [f"site {seen.site}: {', '.join(said) or 'healthy'} ({seen.taken:%Y-%m-%d %H:%M:%S} UTC)"]
+    absent = any(one.check == "deployed" and one.state == "note" and not seen.record for one in findings)
+    well = "nothing deployed" if absent else "healthy"
+    lines = [f"site {seen.site}: {', '.join(said) or well} ({seen.taken:%Y-%m-%d %H:%M:%S} UTC)"]
     for one in findings:
         lines += _finding(one)
     return "\n".join(lines)
