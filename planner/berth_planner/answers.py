@@ -1,6 +1,6 @@
 """What clouds and clusters said when they were asked: quotas, zones, free accelerators, each with its day.
 
-    answers = read_answers(folder() / ANSWERS)
+    answers = read_answers(folder(Path("stacks")) / ANSWERS)
     answers[Question("quota", "aws", "eu-central-1", "g6.2xlarge", "spot")].amount
 
 Nothing here asks: `berth_planner.lookups` does, and only when it is called. What nobody asked is unknown.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ANSWERS = "answers.json"
 PRICES = "asked.json"
+SHARED = "answers"
 MAX_AGE_DAYS = {"quota": 92, "vcpus": 92, "offer": 92, "free": 1}
 """Older answers count as unknown. Free accelerators are those of a day."""
 
@@ -69,11 +70,20 @@ class Answer:
         return (today - self.day).days > MAX_AGE_DAYS[kind]
 
 
-def folder() -> Path:
-    """Where answers are kept: `$BERTH_ANSWERS`, else `prices` in Berth's folder of the user's cache."""
+def folder(stacks: Path) -> Path:
+    """Where answers are kept.
+
+    `$BERTH_ANSWERS`, else the folder `answers` beside the stacks' files where somebody made it, for all who
+    share the repository; else `prices` in Berth's folder of the user's cache.
+
+    Args:
+        stacks: where the stacks' files are.
+    """
     named = os.environ.get("BERTH_ANSWERS")
     if named:
         return Path(named).absolute()
+    if (stacks / SHARED).is_dir():
+        return stacks / SHARED
     cache = os.environ.get("BERTH_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     home = Path(base).absolute() if base else Path.home() / ".cache"

@@ -46,7 +46,7 @@ def plan(name: str, stack: Stack, directory: Path, today: date | None = None) ->
     services, needed, tokens = _services(questions, measured)
     sections += services
     if machines := fleets(stack, needed):
-        rented = capacity(machines, read_answers(folder() / ANSWERS), day)
+        rented = capacity(machines, read_answers(folder(directory) / ANSWERS), day)
         sections += [rented] if rented else []
         sections.append(cost(machines, prices, day, tokens))
     return Plan(stack=name, environment=stack.environment, sections=tuple(sections))
@@ -58,7 +58,7 @@ def known_prices(directory: Path) -> dict[PriceKey, Price]:
     Raises:
         PlannerError: the file is wrong.
     """
-    return {**read_asked(folder() / PRICES), **read_prices(directory / PRICES_FILE)}
+    return {**read_asked(folder(directory) / PRICES), **read_prices(directory / PRICES_FILE)}
 
 
 def _services(

@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 
 import boto3
 import pytest
-from berth_planner.answers import MAX_AGE_DAYS, Answer, Question, read_answers, write_answers
+from berth_planner.answers import MAX_AGE_DAYS, Answer, Question, folder, read_answers, write_answers
 from berth_planner.capacity import allowed_machines, capacity
 from berth_planner.cost import Fleet
 from berth_planner.errors import PlannerError
@@ -169,6 +169,24 @@ def test_answers_are_kept_with_their_day(tmp_path: Path) -> None:
     for broken in ("{", "[1]", '[{"kind": "no-such"}]', "[]"):
         file.write_text(broken)
         assert read_answers(file) == {}
+
+
+def test_answers_lie_in_the_cache_or_where_a_team_shares_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BERTH_ANSWERS", "BERTH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stacks = tmp_path / "stacks"
+    assert folder(stacks) == tmp_path / ".cache" / "berth" / "prices"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert folder(stacks) == tmp_path / "x" / "berth" / "prices"
+    monkeypatch.setenv("BERTH_CACHE", str(tmp_path / "b"))
+    assert folder(stacks) == tmp_path / "b" / "prices"
+    (stacks / "answers").mkdir(parents=True)
+    assert folder(stacks) == stacks / "answers"
+    monkeypatch.setenv("BERTH_ANSWERS", str(tmp_path / "named"))
+    assert folder(stacks) == tmp_path / "named"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def _plannable(folder: Path, stack: str, config: dict[str, str]) -> None:
     """Prices, quotas, zones and measurements of everything that a stack runs: fixtures, nobody said so."""
     settings = read(folder, stack, config_of(folder, stack) | config).settings
     today = datetime.now(UTC).date()
-    prices, answers = known_prices(folder), read_answers(answers_folder() / ANSWERS)
+    prices, answers = known_prices(folder), read_answers(answers_folder(folder) / ANSWERS)
     for fleet in fleets(settings):
         prices[fleet.key] = Price(1.0, "a fixture", today)
         if question := quota_question(fleet):
@@ -108,8 +108,8 @@ def _plannable(folder: Path, stack: str, config: dict[str, str]) -> None:
             answers[question] = Answer(1000, None, unit, ("fixture",), "a fixture", today)
         if question := offer_question(fleet):
             answers[question] = Answer(0, None, "", (*fleet.zones, "fixture"), "a fixture", today)
-    write_answers(answers_folder() / ANSWERS, answers)
-    write_asked(answers_folder() / PRICES, prices)
+    write_answers(answers_folder(folder) / ANSWERS, answers)
+    write_asked(answers_folder(folder) / PRICES, prices)
     (folder / "measurements").mkdir(exist_ok=True)
     for one in asked(settings):
         if one.load is None:

@@ -37,7 +37,7 @@ def ask_all(read: Sequence[Loaded], directory: Path) -> None:
 
     rented = [fleet for one in read for fleet in fleets(one.settings)]
     own = read_prices(directory / PRICES_FILE)
-    kept = folder()
+    kept = folder(directory)
     keys = [key for key in dict.fromkeys(fleet.key for fleet in rented) if key not in own]
     write_asked(kept / PRICES, read_asked(kept / PRICES) | _prices(keys))
     answers = read_answers(kept / ANSWERS) | _capacity(rented)

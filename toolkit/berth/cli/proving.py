@@ -83,11 +83,11 @@ def quotas(stack: str) -> dict[str, Quota]:
 
     from berth.cli.plan import read_stack
     from berth.cli.plan_asking import today
-    from berth.cli.stackfile import find_stack
+    from berth.cli.stackfile import STACKS, find_stack
     from berth.operations.proof import Quota
 
     rented = fleets(read_stack(find_stack(stack)).settings)
-    answers = read_answers(folder() / ANSWERS)
+    answers = read_answers(folder(STACKS) / ANSWERS)
     found = {one.subject.replace("/", "-"): allowed_machines(one, rented, answers, today()) for one in rented}
     return {name: Quota(*allowed) for name, allowed in found.items() if allowed is not None}
 
