@@ -129,8 +129,9 @@ JOB_LABELS = {
         (facts.KUBE_STATE, facts.PROMETHEUS, facts.ALERTMANAGER, facts.COLLECTOR, facts.GRAFANA),
         frozenset({"site"}),
     ),
+    "berth-load": frozenset(),
 }
-"""What each scrape job puts on its series, as facts.py says."""
+"""What each scrape job puts on its series, as facts.py says; `berth load` pushes its own."""
 _SCRAPES = ("up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling")
 
 
@@ -151,7 +152,7 @@ def _rows() -> Iterator[tuple[str, str, str, Iterable[str]]]:
 
 def exported(jobs: Iterable[str] = facts.JOBS) -> dict[str, frozenset[str]]:
     """Every series that the scrape jobs give, with the labels that it can carry."""
-    jobs = frozenset(jobs)
+    jobs = frozenset(jobs) | {"berth-load"}
     known: dict[str, frozenset[str]] = {}
     for job, name, kind, labels in _rows():
         if job in jobs:

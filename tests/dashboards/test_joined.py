@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from berth.operations.load.recording import Recorder
 from berth_catalogue.engines import engines
 from berth_catalogue.exporters import exporters
 from berth_components.monitoring import facts
@@ -175,6 +176,20 @@ def test_prometheus_itself_takes_every_query(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"{len(rules)} rules found" in done.stdout
+
+
+def test_a_load_pushes_what_its_file_says() -> None:
+    told = exporters()["load"].metrics
+    recorder = Recorder("steady", {"site": "s", "namespace": "n", "model": "m"}, lambda: 0)
+    pushed = {
+        family.name + ("_total" if family.type == "counter" else ""): family
+        for family in recorder._registry.collect()
+    }
+    assert {name: family.type for name, family in pushed.items()} == {
+        name: one.type for name, one in told.items()
+    }
+    everywhere = set(recorder._labels) - {"job"}
+    assert all(everywhere <= set(one.labels) for one in told.values())
 
 
 def test_what_is_thrown_away_on_the_way_is_named_nowhere() -> None:

@@ -259,7 +259,8 @@ def _others(uses: Uses) -> Iterator[str]:
     for exporter in sorted(exporters().values(), key=lambda one: one.title.lower()):
         yield f"### {exporter.title}"
         yield ""
-        yield f"Scrape job `{exporter.job}`."
+        how = "Scrape job" if exporter.job in JOBS else "Pushed with the job"
+        yield f"{how} `{exporter.job}`."
         yield ""
         yield from _head("Series", "Type", "Unit", "Labels", "What", "Panel", "Alert")
         for one in exporter.metrics.values():
