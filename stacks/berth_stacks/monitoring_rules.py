@@ -88,10 +88,13 @@ def monitoring_findings(
             yield Finding((_ALERT_SECRETS, name), text, "everywhere")
     if "alertmanager" in there and stack.environment != "local":
         receivers = [one.receiver(name) for name, one in monitoring.receivers.items()]
-        if lost := unheard(receivers, monitoring.owner):
-            text = f"tells nobody of alerts of severity {' and '.join(lost)}: name who is told"
-            in_production = stack.environment == "production"
-            yield Finding((_GROUP, "receivers"), text, "production" if in_production else "nothing")
+        in_production = stack.environment == "production"
+        owners = {one.owner for one in monitoring.objectives.values() if one.owner}
+        for owner in sorted({monitoring.owner, *owners}):
+            if lost := unheard(receivers, owner):
+                severities = " and ".join(lost)
+                text = f"tells nobody of {owner}'s alerts of severity {severities}: name who is told"
+                yield Finding((_GROUP, "receivers"), text, "production" if in_production else "nothing")
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,6 @@
 """A model's service levels in a stack; `berth_components.monitoring.objectives` says what they mean."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from berth_components.monitoring.objectives import (
     CHECKS,
@@ -10,9 +10,10 @@ from berth_components.monitoring.objectives import (
     Baseline,
     Objectives,
 )
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from berth_stacks.fields import Allowed, Settings
+from berth_stacks.fields import Allowed, Settings, Text, one_of
 
 
 def _checked(name: str, schema: tuple[tuple[str, Any], ...] = ()) -> Allowed:
@@ -41,14 +42,25 @@ class BaselineSettings(Settings):
     """Share of texts by filter/stage/decision. Default: not compared."""
 
 
-class ObjectivesSettings(Settings):
-    """What one model has to keep; null takes an objective back."""
+NOT_WATCHED = {
+    "availability": "availability",
+    "errorRatio": "error_ratio",
+    "firstTokenP99Seconds": "first_token_p99_seconds",
+    "interTokenSeconds": "inter_token_seconds",
+}
+"""Objectives with a default, as stacks call them and as the rules do."""
 
+
+class ObjectivesSettings(Settings):
+    """What one model has to keep."""
+
+    owner: Annotated[str | None, _checked("owner")] = None
+    """Whose the alerts on this model are, as their label `owner`. Default: the stack's."""
     window_days: Annotated[int, _checked("window_days", (("enum", (28, 30)),))] = 30
     """Days of the error budget, 28 or 30. Default: 30."""
-    availability: Annotated[float | None, _checked("availability", _range(0.5, 1))] = 0.999
+    availability: Annotated[float, _checked("availability", _range(0.5, 1))] = 0.999
     """Share of requests that are answered, without clients' own mistakes. Default: 0.999."""
-    error_ratio: Annotated[float | None, _checked("error_ratio", _range(0, 0.5))] = 0.001
+    error_ratio: Annotated[float, _checked("error_ratio", _range(0, 0.5))] = 0.001
     """Share of admitted requests that may fail. Default: 0.001."""
     first_token_p95_seconds: Annotated[
         float | None, _checked("first_token_p95_seconds", _bounds(FIRST_TOKEN_BUCKETS))
@@ -91,8 +103,21 @@ class ObjectivesSettings(Settings):
     least_answers: Annotated[int, _checked("least_answers", _range(10, 1_000_000))] = 200
     """Answers in the last hour before drift is judged. Default: 200."""
 
+    not_watched: list[Annotated[Text, one_of(*NOT_WATCHED)]] = Field(default_factory=list)
+    """Objectives with a default that are taken back. Default: none."""
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        for name in self.not_watched:
+            if NOT_WATCHED[name] in self.model_fields_set:
+                context = {"allowed": f"{name} or notWatched, not both", "remedy": "remove one of the two"}
+                raise PydanticCustomError("berth", "{allowed}", context)
+        return self
+
     def objectives(self) -> Objectives:
         """As the rules take them."""
-        given = {name: getattr(self, name) for name in type(self).model_fields if name != "baseline"}
+        names = {name for name in type(self).model_fields if name not in {"baseline", "not_watched"}}
+        given = {name: getattr(self, name) for name in names}
+        given |= {NOT_WATCHED[name]: None for name in self.not_watched}
         baseline = Baseline(**self.baseline.model_dump()) if self.baseline else None
         return Objectives(**given, baseline=baseline)

@@ -21,11 +21,15 @@ NOTHING = Parts(jobs=frozenset())
 def test_settings_and_rules_have_the_same_objectives_and_defaults() -> None:
     assert ObjectivesSettings().objectives() == Objectives()
     known = {one.name for one in dataclasses.fields(Objectives)}
-    assert set(ObjectivesSettings.model_fields) == known
+    assert set(ObjectivesSettings.model_fields) == known | {"not_watched"}
 
 
-def test_settings_speak_in_camel_case_and_null_takes_back() -> None:
-    given = {"firstTokenP99Seconds": 4, "availability": None, "baseline": {"answerTokens": {"16.0": 0.5}}}
+def test_settings_speak_in_camel_case_and_a_default_is_taken_back() -> None:
+    given = {
+        "firstTokenP99Seconds": 4,
+        "notWatched": ["availability"],
+        "baseline": {"answerTokens": {"16.0": 0.5}},
+    }
     stated = ObjectivesSettings.model_validate(given).objectives()
     assert stated.first_token_p99_seconds == 4
     assert stated.availability is None
@@ -38,6 +42,7 @@ def test_settings_speak_in_camel_case_and_null_takes_back() -> None:
         ({"availability": 1}, "leaves no error budget|up to, but not including, 1"),
         ({"availability": 99.9}, "0.5 up to"),
         ({"window_days": 7}, "28 or 30"),
+        ({"owner": "a team"}, "letters, digits"),
         ({"first_token_p99_seconds": 3}, "one of 0.005, .*, 60"),
         ({"first_token_p99_seconds": True}, "one of"),
         ({"inter_token_seconds": 0.08}, "one of 0.01"),
@@ -57,6 +62,10 @@ def test_what_cannot_be_meant_is_refused(given: dict[str, Any], said: str) -> No
 def test_settings_refuse_with_the_same_words() -> None:
     with pytest.raises(ValidationError, match="what the histogram tells apart"):
         ObjectivesSettings.model_validate({"firstTokenP99Seconds": 3})
+    with pytest.raises(ValidationError, match="availability or notWatched, not both"):
+        ObjectivesSettings.model_validate({"availability": 0.9, "notWatched": ["availability"]})
+    with pytest.raises(ValidationError, match="one of availability, errorRatio"):
+        ObjectivesSettings.model_validate({"notWatched": ["everything"]})
     with pytest.raises(ValidationError, match="needs it"):
         ReceiverSettings.model_validate({"kind": "slack"})
     assert ReceiverSettings.model_validate({"kind": "webhook"}).receiver("hook").secret
@@ -101,6 +110,18 @@ def test_a_release_can_be_the_baseline() -> None:
     assert "PerplexityDrift" not in alerts
     missing = unwatched([server], {"smollm2": Objectives(baseline=known)}, NOTHING)
     assert "the baseline says nothing of perplexity" in {one.reason for one in missing}
+
+
+def test_alerts_on_a_model_are_its_owners() -> None:
+    groups = rule_groups([SMALL], {"smollm2": Objectives(owner="chat-team")}, NOTHING, owner="platform")
+    owners = {
+        rule["alert"]: rule["labels"]["owner"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert owners["ModelUnavailable"] == owners["AvailabilityBudgetBurn"] == "chat-team"
+    assert owners["TargetDown"] == owners["SiteDown"] == "platform"
 
 
 def test_variants_of_a_model_have_groups_of_their_own() -> None:

@@ -92,6 +92,7 @@ class Objectives:
     """What a model has to keep. None is not stated, and not watched.
 
     Attributes:
+        owner: whose alerts on this model are, as their label `owner`; None is the stack's.
         window_days: of the error budget, 28 or 30.
         availability: share of requests that are answered: not refused for want of room or of an engine, not
             failed. A client's own mistakes do not count.
@@ -115,6 +116,7 @@ class Objectives:
         least_answers: answers in the last hour before drift is judged.
     """
 
+    owner: str | None = None
     window_days: int = 30
     availability: float | None = 0.999
     error_ratio: float | None = 0.001
@@ -181,6 +183,7 @@ class Objectives:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
+    "owner": checks.text(r"[A-Za-z0-9_.-]+", "letters, digits, '_', '.' and '-'"),
     "window_days": window,
     "availability": share,
     "error_ratio": checks.number(0, 0.5, "(a share of requests)"),

@@ -47,7 +47,7 @@ def rule_groups(
         servers: every model at every site whose series come to this Prometheus.
         objectives: by the model's key; a model without any has the defaults.
         parts: what is deployed beside them.
-        owner: who gets the alerts: their label `owner`.
+        owner: whose the alerts are, as their label `owner`, where a model's objectives name nobody.
         runbooks: where the pages of docs/runbooks are; `<this>/<alert>.md` is the alert's `runbook_url`.
     """
 
@@ -56,11 +56,12 @@ def rule_groups(
         found: Iterable[Record | Alert | Unwatched],
         seconds: int = parts.evaluation_seconds,
         about: Mapping[str, str] = MappingProxyType({}),
+        whose: str = owner,
     ) -> dict[str, Any]:
         rules = [
             record_rule(one, about)
             if isinstance(one, Record)
-            else alert_rule(one, parts, owner, runbooks, about)
+            else alert_rule(one, parts, whose, runbooks, about)
             for one in found
             if not isinstance(one, Unwatched) and _missing(one, parts) is None
         ]
@@ -79,7 +80,12 @@ def rule_groups(
             group(f"berth.slo-long.{name}", seldom, LONG_SECONDS, about),
             group(f"berth.cost.{name}", cost, LONG_SECONDS, about),
             group(f"berth.behaviour.{name}", behaviour, BEHAVIOUR_SECONDS, about),
-            group(f"berth.alerts.{name}", _about(server, stated, parts), about=about),
+            group(
+                f"berth.alerts.{name}",
+                _about(server, stated, parts),
+                about=about,
+                whose=stated.owner or owner,
+            ),
         ]
     groups.append(group("berth.alerts", _about_all(servers, parts)))
     return [one for one in groups if one["rules"]]
