@@ -40,7 +40,8 @@ NAME = "models.example.org"
 
 @pytest.fixture(scope="module")
 def gateway(engine: Any, make_gateway: Callable[..., Any]) -> Any:
-    made = make_gateway(engine.url, MAX_INPUT_TOKENS="256", MAX_TOTAL_TOKENS="272")
+    limits = {"MAX_INPUT_TOKENS": "256", "MAX_TOTAL_TOKENS": "272", "BERTH_QUEUE_TIMEOUT_SECONDS": "600"}
+    made = make_gateway(engine.url, **limits)
     wait_for(made.is_ready, "the gateway is ready")
     return made
 
@@ -76,6 +77,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, private
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("berth.operations.load.runner.FIRST_ANSWER_SECONDS", 300.0)
+
+
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[str]:
     with monitoring.prometheus(tmp_path, {"global": {}}) as url:
@@ -83,7 +89,8 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
 
 
 def settings(gateway: Any, **changes: Any) -> LoadSettings:
-    default = {"rate": 4.0, "duration_seconds": 2.0, "max_new_tokens": 3, "stall_seconds": 0.3}
+    default = {"rate": 4.0, "duration_seconds": 1.0, "max_new_tokens": 3, "stall_seconds": 0.3}
+    default["request_seconds"] = 600.0  # a busy machine is no failure
     return LoadSettings(**{"endpoint": gateway.url, "key": GATEWAY_KEY, **default, **changes})
 
 
@@ -122,7 +129,8 @@ def test_constant_arrivals_follow_a_shape_exactly() -> None:
 
 @pytest.mark.parametrize("profile", list(PROFILES))
 async def test_a_profile_on_a_real_gateway(gateway: Any, profile: str) -> None:
-    report = await run(settings(gateway, profile=profile))
+    rate = {"stalling": 10.0, "long-context": 2.0}.get(profile, 4.0)
+    report = await run(settings(gateway, profile=profile, rate=rate))
     found = report.to_json()
     requests = found["requests"]
     ended = requests["ok"] + requests["stalled"] + requests["refused"]
@@ -139,7 +147,7 @@ async def test_a_profile_on_a_real_gateway(gateway: Any, profile: str) -> None:
 async def test_long_prompts_nearly_fill_the_servers_own_limit(gateway: Any) -> None:
     limit = gateway.get("/info").json()["max_input_tokens"]
     before = gateway.metrics()
-    await run(settings(gateway, profile="long-context", duration_seconds=1.0))
+    await run(settings(gateway, profile="long-context", rate=3.0, arrivals="constant"))
     after = gateway.metrics()
     taken, asked = (
         after[name] - before[name]
@@ -165,7 +173,7 @@ async def test_a_client_that_stalls_can_be_cut_off_and_harms_nobody() -> None:
         report = await run(
             LoadSettings(
                 endpoint=f"http://127.0.0.1:{port}", key="k", profile="stalling", rate=20.0,
-                duration_seconds=1.0, stall_seconds=8.0,
+                duration_seconds=1.0, stall_seconds=12.0,
             )
         )  # fmt: skip
     requests = report.to_json()["requests"]
@@ -198,7 +206,7 @@ class _Stalled:
             for number in range(60):
                 last = {"generated_text": "all", "details": {"generated_tokens": 60}} if number == 59 else {}
                 writer.write(b"data:" + json.dumps({**token, **last}).encode() + b"\n\n")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(10):
                     await writer.drain()
         except (TimeoutError, ConnectionError):
             writer.transport.abort()
@@ -231,7 +239,7 @@ async def test_an_https_endpoint_is_believed_by_its_authority_alone(
 
 async def test_results_are_series_in_prometheus(gateway: Any, prometheus: str) -> None:
     to = Recording(url=prometheus, labels={"site": "here", "model": "smollm2"}, seconds=0.5)
-    report = await run(settings(gateway, profile="stalling", recording=to))
+    report = await run(settings(gateway, profile="stalling", rate=10.0, recording=to))
     found = report.to_json()
     assert report.recorded is not None
     assert report.recorded["problem"] is None
