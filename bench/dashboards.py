@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from berth.cli.console import Console
 from berth.cli.dash import LOCK
 from berth.cli.dashboards import board_of
 from berth.localcluster import tool_venv
@@ -93,18 +92,18 @@ def main() -> None:
     """Start, load, look, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prometheus", help="one that scrapes model servers under load; default: its own")
+    parser.add_argument("--stack", help="one whose Prometheus is asked; put load on it meanwhile")
     parser.add_argument("--seconds", type=float, default=300, help="of load before the pictures")
     parser.add_argument("--out", type=Path, default=IMAGES)
     given = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("needs Debian's chromium: apt-get install chromium")
-    console = Console()
     venv = tool_venv("dash", LOCK, expected_seconds=10)
     [script] = venv.glob("lib/python*/site-packages/plotly/package_data/plotly.min.js")
     source = (
-        board_of(None, given.prometheus, None, None, console)
-        if given.prometheus
+        board_of(given.stack, given.prometheus)
+        if given.prometheus or given.stack
         else own_board(given.seconds)
     )
     with source as board, serve(board, script, 0) as server, sync_playwright() as tool:

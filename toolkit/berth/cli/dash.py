@@ -32,7 +32,13 @@ CHECKED_SECONDS = 3600.0
     type=click.IntRange(0, 65535),
     help="Of the page; 0 takes a free one.",
 )
-@click.option("--context", metavar="NAME", help="A context of your kubeconfig, as for `up`.")
+@click.option(
+    "--context",
+    "contexts",
+    multiple=True,
+    metavar="[SITE=]NAME",
+    help="Ask by this context of your kubeconfig; once per site.",
+)
 @click.option("--check", is_flag=True, help="Ask every panel's queries instead, and say which have data.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: the findings as JSON.")
 def dash(
@@ -41,7 +47,7 @@ def dash(
     url: str | None,
     site: str | None,
     port: int,
-    context: str | None,
+    contexts: tuple[str, ...],
     check: bool,
     as_json: bool,
 ) -> None:
@@ -58,7 +64,7 @@ def dash(
     if stack is None and url is None:
         raise UserError("name a stack, such as `berth dash local`, or a Prometheus: --prometheus URL")
     console = Console(quiet=as_json)
-    with board_of(stack, url, site, context, console) as board:
+    with board_of(stack, url, site, contexts) as board:
         if check:
             _check(board, as_json=as_json)
         else:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from berth.cli.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from berth_components.monitoring.facts import Parts, Server
     from berth_components.monitoring.objectives import Objectives
 
-    from berth.cli.console import Console
-    from berth.deployer import RunRequest
     from berth.operations.dash import Board, Prometheus
+
+    _Told = tuple[list[Server], Mapping[str, Objectives], Parts]
 
 RUNBOOKS = "/runbooks"
 """Where the page shows docs/runbooks."""
+PROMETHEUS, PROMETHEUS_PORT = "prometheus", 9090
+"""The part of monitoring, and its Service's port."""
 
 
 @contextlib.contextmanager
 def board_of(
-    stack: str | None, url: str | None, site: str | None, context: str | None, console: Console
+    stack: str | None, url: str | None, site: str | None = None, contexts: Sequence[str] = ()
 ) -> Iterator[Board]:
     """The dashboards of a stack, or of what a Prometheus scrapes, ready to be asked.
 
@@ -35,8 +35,7 @@ def board_of(
         stack: whose dashboards; None takes those of whatever the Prometheus scrapes.
         url: of a Prometheus; None takes the stack's.
         site: which of the stack's; None takes the only one.
-        context: of a kubeconfig.
-        console: where progress goes.
+        contexts: of a kubeconfig, as `reach` takes them.
 
     Raises:
         UserError: there is no such Prometheus, or it scrapes no model server.
@@ -46,9 +45,9 @@ def board_of(
     from berth.operations.dash import Board, Prometheus, read_pages
 
     prometheus = None if url is None else Prometheus(_checked(url))
-    told: tuple[list[Server], Mapping[str, Objectives], Parts] | None = None
+    told: _Told | None = None
     if stack is not None:
-        found, told = _of_stack(stack, site, context, console, ask=prometheus is None)
+        found, told = _of_stack(stack, site, contexts, ask=prometheus is None)
         prometheus = prometheus or found
     if prometheus is None:
         raise UserError("name a stack or a Prometheus")
@@ -66,64 +65,49 @@ def _checked(url: str) -> str:
 
 
 def _of_stack(
-    stack: str, site: str | None, context: str | None, console: Console, *, ask: bool
-) -> tuple[Prometheus | None, tuple[list[Server], Mapping[str, Objectives], Parts]]:
+    stack: str, site: str | None, contexts: Sequence[str], *, ask: bool
+) -> tuple[Prometheus | None, _Told]:
     """A stack's Prometheus, if it is to be asked, and what its settings say of a site."""
     from berth_stacks import watching
-    from berth_stacks.load import read
 
-    from berth.cli.preparing import Need, prepare
-    from berth.cli.stackfile import STACKS
+    from berth.cli.reaching import reach
+    from berth.operations.dash import through_api_server
 
-    prepared = prepare(stack, console, need=Need.EXISTING if ask else Need.LOOK, context=context)
-    request = prepared.request
-    settings = read(STACKS, request.stack, request.config, request.secret_keys).settings
-    if settings.monitoring.mode == "none":
+    reached = reach(stack, contexts)
+    loaded = reached.loaded
+    monitoring = loaded.settings.monitoring
+    if monitoring.mode == "none":
         raise UserError(
             f"{stack}: berth:monitoring.mode is none, so nobody watches; set it to bundled and "
             f"`berth up {stack}`"
         )
-    served = sorted({one.site for one in watching.servers(settings, request.stack)})
+    if monitoring.mode == "operator" and ask:
+        raise UserError(
+            f"{stack}: berth:monitoring.mode is operator, so its Prometheus is the operator's; forward a "
+            "port to it and name it by --prometheus URL"
+        )
+    served = sorted({one.site for one in watching.servers(loaded.settings, loaded.name)})
     if site is None and len(served) == 1:
         site = served[0]
     if site not in served:
-        raise UserError(f"--site {site or '(none)'}: the stack has monitoring at {', '.join(served)}")
+        raise UserError(f"--site {site or '(none)'}: the stack serves models at {', '.join(served)}")
     told = (
-        watching.servers(settings, request.stack, [site]),
-        watching.objectives(settings),
-        watching.parts(settings, site),
+        watching.servers(loaded.settings, loaded.name, [site]),
+        watching.objectives(loaded.settings),
+        watching.parts(loaded.settings, site),
     )
-    return (_prometheus(stack, site, request) if ask else None), told
-
-
-def _prometheus(stack: str, site: str, request: RunRequest) -> Prometheus:
-    """By the address that the stack's outputs tell, else through the API server."""
-    from berth import deployer
-    from berth.operations.dash import Prometheus, through_api_server
-
-    outputs = asyncio.run(deployer.outputs(request))
-    found = (outputs.get("monitoring") or {}).get(site, {})
-    if "prometheus" not in found:
-        raise UserError(
-            f"{stack} has no Prometheus at {site} yet: `berth up {stack}` first, or name one by "
-            "--prometheus URL"
-        )
-    at: Mapping[str, Any] = found["prometheus"]
-    if at.get("url"):
-        return Prometheus(at["url"])
-    connections = json.loads(request.config.get("berth:connections", "{}"))
-    sites = json.loads(request.config["berth:sites"])
-    connection = connections.get(site) or sites[site].get("cluster", {})
-    return through_api_server(
-        connection["kubeconfig"],
-        connection.get("context") or "",
-        found["namespace"],
-        at["service"],
-        at["port"],
+    if not ask:
+        return None, told
+    [at] = [one for one in reached.sites if one.site == site]
+    if not at.kubeconfig:
+        raise UserError(f"{stack}, site {site}: {at.reason}")
+    prometheus = through_api_server(
+        at.kubeconfig, at.context, monitoring.namespace, f"berth-{PROMETHEUS}", PROMETHEUS_PORT
     )
+    return prometheus, told
 
 
-def _seen(prometheus: Prometheus) -> tuple[list[Server], Mapping[str, Objectives], Parts]:
+def _seen(prometheus: Prometheus) -> _Told:
     """What a Prometheus scrapes: model servers, and the sources beside them."""
     from berth_catalogue.engines import engines
     from berth_components.monitoring.facts import JOBS, Parts, Server
