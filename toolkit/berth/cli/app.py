@@ -23,6 +23,7 @@ COMMANDS = {
     "render": ("render", "Write a stack as YAML for Argo CD and Flux, or as a Helm chart."),
     "down": ("environment", "Remove everything that a stack made."),
     "outputs": ("environment", "Print a stack's outputs."),
+    "choose": ("choose", "Compare cloud, own hardware, hybrid and managed endpoints."),
     "new": ("new", "Write the file of a new stack."),
     "explain": ("explain", "Say where each setting of a stack comes from."),
     "schema": ("schema", "Print the JSON Schema of stack files."),

@@ -42,7 +42,7 @@ def new(
     """
     from berth_stacks.new import ENVIRONMENTS, GROUNDS, REGIONS, CannotError, Wish, choices, stack_text
 
-    file = _free(stack)
+    file = free_file(stack)
     asked = sys.stdin.isatty()
     where = _said("ground", ground, GROUNDS, None, asked=asked)
     wish_ground = next(one for one in GROUNDS if one == where)
@@ -63,7 +63,7 @@ def new(
     click.echo(f"wrote stacks/{file.name}; next: ./berth preview {stack}")
 
 
-def _free(stack: str) -> Path:
+def free_file(stack: str) -> Path:
     """The file that the stack will have."""
     if not _NAME.fullmatch(stack):
         raise UserError(
