@@ -169,6 +169,10 @@ def _graph(panel: Panel, number: int, limits: Mapping[str, float], about: Sequen
         made = table.Panel()
         if len(panel.queries) > 1:
             made.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
+        unread = dict.fromkeys(("Time", "__name__", "namespace"), True)
+        made.with_transformation(
+            dashboard.DataTransformerConfig(id_val="organize", options={"excludeByName": unread})
+        )
     made.id(number).title(panel.title).span(panel.width).height(_HEIGHTS[panel.kind]).datasource(_SOURCE)
     made.unit(panel.unit).no_value("no data").description(_description(panel))
     made.thresholds(_thresholds(panel, limits))
