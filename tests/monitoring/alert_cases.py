@@ -249,18 +249,18 @@ KUBE += [
         TICKET,
         {
             kube(
-                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="used"
+                "kube_resourcequota", namespace="berth-prod", resourcequota="gpus", resource="g", type="used"
             ): "95x60",
             kube(
-                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="hard"
+                "kube_resourcequota", namespace="berth-prod", resourcequota="gpus", resource="g", type="hard"
             ): "100x60",
         },
         {
             kube(
-                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="used"
+                "kube_resourcequota", namespace="berth-prod", resourcequota="gpus", resource="g", type="used"
             ): "80x60",
             kube(
-                "kube_resourcequota", namespace="x", resourcequota="gpus", resource="g", type="hard"
+                "kube_resourcequota", namespace="berth-prod", resourcequota="gpus", resource="g", type="hard"
             ): "100x60",
         },
     ),

@@ -113,7 +113,7 @@ def _prometheus(parts: Parts) -> Iterable[Alert]:
         hold=300,
         summary="Prometheus does not get its alerts to Alertmanager",
         description="Alerts fire and nobody hears of them; the dead-man's switch goes off, too.",
-        needs=needs,
+        needs=(PROMETHEUS, ALERTMANAGER),
     )
     yield Alert(
         name="PrometheusConfigRefused",

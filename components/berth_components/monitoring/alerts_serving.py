@@ -305,7 +305,8 @@ def cluster_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
     yield Alert(
         name="QuotaNearlyUsed",
         expr=(
-            'kube_resourcequota{type="used"} / ignoring (type) (kube_resourcequota{type="hard"} > 0) > 0.9'
+            f'kube_resourcequota{{{room}, type="used"}} / ignoring (type) '
+            f'(kube_resourcequota{{{room}, type="hard"}} > 0) > 0.9'
         ),
         severity=TICKET,
         hold=900,
