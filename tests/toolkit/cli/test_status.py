@@ -93,6 +93,22 @@ def test_contexts_go_to_sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         reach("aws-prod", ("one", "a=b"))
 
 
+@pytest.mark.parametrize("given", ["one", "onprem=one"])
+def test_the_doctor_takes_contexts_by_site_too(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config"
+    clusters = [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}}]
+    contexts = [{"name": "one", "context": {"cluster": "nowhere"}}]
+    file.write_text(yaml.safe_dump({"contexts": contexts, "clusters": clusters}))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    result = CliRunner().invoke(doctor, ["onprem", "--context", given])
+    assert result.exit_code == 3, result.exception
+    said = " ".join(result.output.split())
+    assert "API server: https://127.0.0.1:1 cannot be asked" in said
+    assert "UNKNOWN whether its clusters fit: GET /api/v1/nodes at https://127.0.0.1:1" in said
+
+
 def test_what_is_asked_of_each_site_is_what_its_settings_say() -> None:
     by_site = {one.site: one for one in reach("aws-prod").sites}
     assert by_site["aws"].asked

@@ -140,14 +140,22 @@ def _stack(name: str, contexts: Sequence[str], ca: Path | None, *, as_json: bool
     from berth.cli.preparing import Need, prepare
     from berth.cli.reaching import reach, snapshot
     from berth.operations import diagnosis
+    from berth.operations.errors import ClusterReadError
     from berth.operations.inventory import as_json as in_json
     from berth.operations.inventory import exit_code, page
 
     reached = reach(name, contexts)
     # What images are built is no matter of the clusters.
-    quiet, context = Console(quiet=True), contexts[0] if len(contexts) == 1 else None
-    prepared = prepare(name, quiet, context=context, yes=False, gpus=None, need=Need.LOOK)
-    examined = examine(prepared.request)
+    quiet, named = Console(quiet=True), {one.context for one in reached.sites}
+    # Whether they fit is asked by one context for all; sites of their own are asked as the stack names them.
+    context = named.pop() if contexts and len(named) == 1 else None
+    examined, uncompared = list[Examined](), ""
+    try:
+        prepared = prepare(name, quiet, context=context, yes=False, gpus=None, need=Need.LOOK)
+        examined = examine(prepared.request)
+    except ClusterReadError as error:
+        # A cluster without a well node is when a doctor is needed most.
+        uncompared = str(error)
 
     async def look() -> list[Snapshot]:
         return list(await asyncio.gather(*(snapshot(reached, site, ca) for site in reached.sites)))
@@ -159,14 +167,22 @@ def _stack(name: str, contexts: Sequence[str], ca: Path | None, *, as_json: bool
     if as_json:
         sites = [in_json(one.look.asked.site, one.found, one.findings) for one in examined]
         trouble = [diagnosis.as_json(*each) for each in found]
-        click.echo(json.dumps({"stack": name, "diagnosis": trouble, "sites": sites}, indent=2))
+        click.echo(
+            json.dumps(
+                {"stack": name, "diagnosis": trouble, "sites": sites, "uncompared": uncompared or None},
+                indent=2,
+            )
+        )
     else:
         fit = {one.look.asked.site: page(one.look.asked.site, one.found, one.findings) for one in examined}
         # Where nothing could be asked, one page says so.
         pages = [diagnosis.page(*each) for each in found if each[0].reached or each[0].site not in fit]
+        if uncompared:
+            pages.append(f"UNKNOWN whether its clusters fit: {uncompared}")
         click.echo("\n\n".join([*pages, *fit.values()]))
     codes = {diagnosis.exit_code(findings) for _, findings in found}
     codes.add(exit_code([finding for one in examined for finding in one.findings]))
+    codes |= {3} if uncompared else set()
     return 1 if 1 in codes else max(codes)
 
 
