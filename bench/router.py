@@ -63,7 +63,7 @@ def envoy(folder: Path, metrics_port: int) -> AbstractContextManager[Any]:
     """Envoy on the gateways' core."""
     command = [
         str(envoy_program()), "-c", str(folder / files.BOOTSTRAP), "--concurrency", "1",
-        "--use-dynamic-base-id", "--log-level", "error",
+        "--disable-hot-restart", "--log-level", "error",
     ]  # fmt: skip
     return running(command, {}, metrics_port, "/ready", CORES[0])
 

@@ -116,7 +116,11 @@ class Router(pulumi.ComponentResource):
                 rbac.PolicyRuleArgs(
                     api_groups=[""],
                     resources=["configmaps"],
-                    resource_names=[self._settings.name],
+                    # The document, and weights that others set: a canary.
+                    resource_names=[
+                        self._settings.name,
+                        combine(lambda name: f"{name}-weights", self._settings.name),
+                    ],
                     verbs=["list", "watch"],
                 ),
                 rbac.PolicyRuleArgs(

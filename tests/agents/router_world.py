@@ -176,7 +176,7 @@ async def running(folder: Path, where: dict[str, list[Host]], **parts: Any) -> A
         out = stack.enter_context((folder / "access.log").open("wb"))
         router.process = await asyncio.create_subprocess_exec(
             envoy_program(), "-c", folder / files.BOOTSTRAP, "--concurrency", "2",
-            "--use-dynamic-base-id", "--log-level", "warning", "--file-flush-interval-msec", "50",
+            "--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "50",
             stdout=out, stderr=errors,
         )  # fmt: skip
         connector = aiohttp.TCPConnector(limit=0)

@@ -41,7 +41,7 @@ class Api:
     asked: list[Any] = field(default_factory=list)
     broken: bool = False
     _version: int = 1
-    _watchers: list[tuple[str, asyncio.Queue[Json | None]]] = field(default_factory=list)
+    _watchers: list[tuple[str, str, asyncio.Queue[Json | None]]] = field(default_factory=list)
     _runner: web.AppRunner | None = None
 
     async def start(self, certificate: Path) -> None:
@@ -56,7 +56,7 @@ class Api:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        for _, queue in self._watchers:
+        for *_, queue in self._watchers:
             queue.put_nowait(None)
         if self._runner:
             await self._runner.cleanup()
@@ -67,9 +67,12 @@ class Api:
         whole = {**item, "metadata": {**metadata, **item.get("metadata", {})}}
         kind = "MODIFIED" if name in self.items[path] else "ADDED"
         self.items[path][name] = whole
-        for watched, queue in self._watchers:
-            if watched == path:
+        for watched, wanted, queue in self._watchers:
+            if watched == path and wanted in {"", name}:
                 queue.put_nowait({"type": kind, "object": whole})
+
+    def weigh(self, text: str) -> None:
+        self.put(CONFIG_MAPS, "front-weights", {"data": {"weights.json": text}})
 
     def tell(self, **parts: Any) -> None:
         self.put(CONFIG_MAPS, "front", {"data": {"router.json": parts.pop("text", json.dumps(parts))}})
@@ -92,22 +95,24 @@ class Api:
         self.asked.append((request.path, request.query.get("fieldSelector")))
         if self.broken:
             return web.json_response({"reason": "InternalError"}, status=500)
+        wanted = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+        items = [item for name, item in self.items[request.path].items() if wanted in {"", name}]
         if request.query.get("watch") != "true":
             metadata = {"resourceVersion": str(self._version)}
-            return web.json_response({"metadata": metadata, "items": [*self.items[request.path].values()]})
+            return web.json_response({"metadata": metadata, "items": items})
         queue: asyncio.Queue[Json | None] = asyncio.Queue()
         since = int(request.query["resourceVersion"])
-        for item in self.items[request.path].values():
+        for item in items:
             if int(item["metadata"]["resourceVersion"]) > since:
                 queue.put_nowait({"type": "MODIFIED", "object": item})
-        self._watchers.append((request.path, queue))
+        self._watchers.append((request.path, wanted, queue))
         response = web.StreamResponse()
         await response.prepare(request)
         try:
             while event := await queue.get():
                 await response.write(json.dumps(event).encode() + b"\n")
         finally:
-            self._watchers.remove((request.path, queue))
+            self._watchers.remove((request.path, wanted, queue))
         return response
 
 
@@ -164,7 +169,7 @@ async def running_pod(tmp_path: Path, *, drain: str = "30") -> AsyncIterator[Pod
         files.begin(parse(json.dumps(first)), folder)
         errors = stack.enter_context((tmp_path / "envoy.log").open("wb"))
         envoy = await asyncio.create_subprocess_exec(
-            envoy_program(), "-c", folder / files.BOOTSTRAP, "--concurrency", "1", "--use-dynamic-base-id",
+            envoy_program(), "-c", folder / files.BOOTSTRAP, "--concurrency", "1", "--disable-hot-restart",
             "--log-level", "warning", stdout=errors, stderr=errors,
         )  # fmt: skip
         stack.push_async_callback(end, envoy)
@@ -197,7 +202,12 @@ async def running_pod(tmp_path: Path, *, drain: str = "30") -> AsyncIterator[Pod
         session = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
         )
-        yield Pod(api, gateways, port, probes, session, controller, log)
+        try:
+            yield Pod(api, gateways, port, probes, session, controller, log)
+        except BaseException as error:
+            # What a pod's logs would say.
+            error.add_note("\n".join(map(str, [*log, (tmp_path / "envoy.log").read_text()])))
+            raise
         await end(controller)
         await reader
 
@@ -250,8 +260,37 @@ async def test_it_follows_document_and_endpoints(tmp_path: Path) -> None:
         pod.api.broken = True
         assert await pod.variant() == "next"
         assert {path for path, _ in pod.api.asked} == {CONFIG_MAPS, SLICES}
-        assert {field for path, field in pod.api.asked if path == CONFIG_MAPS} == {"metadata.name=front"}
+        assert {field for path, field in pod.api.asked if path == CONFIG_MAPS} == {
+            "metadata.name=front",
+            "metadata.name=front-weights",
+        }
         assert await end(pod.controller) == 0
+
+
+async def test_weights_of_others_count_and_wrong_ones_are_said(tmp_path: Path) -> None:
+    async with running_pod(tmp_path) as pod:
+        a, _, c = pod.gateways
+        pod.api.pods("one", a)
+        pod.api.pods("two", c)
+        pod.api.weigh('{"version": 1, "routes": {"all": {"next": 100}}}')
+        pod.api.tell(**pod.documents(routes=[{"name": "all", "weights": {"main": 100}}]))
+
+        async def ready() -> bool:
+            return (await pod.probe()) == (200, "ready\n")
+
+        async def served_by(variant: str) -> bool:
+            return await pod.variant() == variant
+
+        await until(ready)
+        assert await pod.variant() == "next", "they count from the first request on"
+        pod.api.weigh('{"version": 1, "routes": {"all": {"nxt": 100}}}')
+
+        async def said() -> bool:
+            return "models/front-weights, weights.json: routes.all is 'nxt'" in (await pod.probe())[1]
+
+        await until(said)
+        await until(lambda: served_by("main"))
+        assert (await pod.probe())[0] == 200
 
 
 async def test_it_drains_before_it_ends(tmp_path: Path) -> None:

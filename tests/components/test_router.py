@@ -141,7 +141,7 @@ def test_permissions_are_the_least(route: Any) -> None:
         {
             "apiGroups": [""],
             "resources": ["configmaps"],
-            "resourceNames": ["front"],
+            "resourceNames": ["front", "front-weights"],
             "verbs": ["list", "watch"],
         },
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},

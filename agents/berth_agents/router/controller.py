@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from berth_agents.backoff import Backoff
 from berth_agents.errors import AgentError
 from berth_agents.kube import ClusterAccess, Json, KubeClient
 from berth_agents.reflector import Reflector
+from berth_agents.router import overlay
 from berth_agents.router.delivery import Delivery
 from berth_agents.router.document import Document, parse
 from berth_agents.router.endpoints import ReadyEndpoints
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 ENTRY = "router.json"
 """Entry of the ConfigMap that is the document."""
-_LOOK_SECONDS = 15.0
+_LOOK_SECONDS = 5.0
 _DRAIN_POLL_SECONDS = 0.2
 
 
@@ -37,6 +39,14 @@ class Controller:
             f"/api/v1/namespaces/{settings.namespace}/configmaps",
             {"fieldSelector": f"metadata.name={settings.config_map}"},
             _entry,
+            lambda _: None,
+            on_change=self._changed.set,
+        )
+        self._overlays: Reflector[str] = Reflector(
+            client,
+            f"/api/v1/namespaces/{settings.namespace}/configmaps",
+            {"fieldSelector": f"metadata.name={settings.config_map}{overlay.SUFFIX}"},
+            _weights_entry,
             lambda _: None,
             on_change=self._changed.set,
         )
@@ -62,6 +72,7 @@ class Controller:
             log.info("Listening", extra={"host": runner.addresses[0][0], "port": runner.addresses[0][1]})
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._documents.run())
+                tasks.create_task(self._overlays.run())
                 tasks.create_task(self._keep_told())
         finally:
             self._endpoints.stop()
@@ -109,12 +120,28 @@ class Controller:
         self._endpoints.follow(document)
 
     async def _tell(self) -> None:
-        document = self._document
-        if document is None or not self._endpoints.known:
+        # Weights of others that were never read would be forgotten for a moment at every start.
+        if self._document is None or not self._endpoints.known or not self._overlays.listed:
             return
+        document, wrong = self._overlaid(self._document)
         if await self._delivery.deliver(document, self._endpoints.ready(document)):
             log.info("Told", extra={"routes": _weights(document)})
-        self._delivered, self._problem = True, ""
+        self._delivered = True
+        if wrong and wrong != self._problem:
+            log.error("Weights are passed over", extra={"error": wrong})
+        self._problem = wrong
+
+    def _overlaid(self, document: Document) -> tuple[Document, str]:
+        """The document with others' weights, and what is wrong with those."""
+        text = next(iter(self._overlays.objects.values()), "")
+        if not text:
+            return document, ""
+        try:
+            return overlay.overlaid(document, text, datetime.now(UTC)), ""
+        except DocumentError as error:
+            settings = self._settings
+            where = f"ConfigMap {settings.namespace}/{settings.config_map}{overlay.SUFFIX}, {overlay.ENTRY}"
+            return document, f"{where}: {error}"
 
     def _probes(self) -> web.Application:
         application = web.Application()
@@ -139,6 +166,10 @@ class Controller:
 
 def _entry(item: Json) -> str | None:
     return (item.get("data") or {}).get(ENTRY)
+
+
+def _weights_entry(item: Json) -> str | None:
+    return (item.get("data") or {}).get(overlay.ENTRY)
 
 
 def _weights(document: Document) -> dict[str, dict[str, float]]:

@@ -333,7 +333,7 @@ def _route(section: Section, variants: Mapping[str, Variant], keys: Mapping[str,
     if not _NAME.fullmatch(experiment):
         raise section.refuse("experiment", experiment, _NAMES)
     match = _match(section.section("match"), keys)
-    weights = _weights(section, variants)
+    weights = weights_of(section, "weights", variants)
     sticky = None
     if section.has("sticky"):
         sticky = section.text("sticky").lower()
@@ -359,20 +359,25 @@ def _match(section: Section, keys: Mapping[str, Key]) -> Match:
     return Match(headers, named)
 
 
-def _weights(section: Section, variants: Mapping[str, Variant]) -> dict[str, int]:
+def weights_of(section: Section, key: str, variants: Mapping[str, Variant]) -> dict[str, int]:
+    """Read weights by variant, as percent, into hundredths of a percent.
+
+    Raises:
+        DocumentError: one is unknown or no percentage, or together they are not 100.
+    """
     found: dict[str, int] = {}
-    for name, value in section.mapping("weights").items():
+    for name, value in section.mapping(key).items():
         if name not in variants:
-            raise section.refuse("weights", name, "of " + ", ".join(sorted(variants)))
+            raise section.refuse(key, name, "of " + ", ".join(sorted(variants)))
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:  # noqa: PLR2004 - percent
-            raise section.refuse(f"weights.{name}", value, "a percentage from 0 to 100")
+            raise section.refuse(f"{key}.{name}", value, "a percentage from 0 to 100")
         scaled = value * HUNDREDTHS
         if not math.isclose(scaled, round(scaled), abs_tol=1e-6):
-            raise section.refuse(f"weights.{name}", value, "a percentage with at most two decimals")
+            raise section.refuse(f"{key}.{name}", value, "a percentage with at most two decimals")
         found[name] = round(scaled)
     if sum(found.values()) != TOTAL:
         total = sum(found.values()) / HUNDREDTHS
-        raise DocumentError(f"{section.where}.weights are {total:g} together; they must be 100")
+        raise DocumentError(f"{section.where}.{key} are {total:g} together; they must be 100")
     return found
 
 
