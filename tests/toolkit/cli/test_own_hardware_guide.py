@@ -41,5 +41,5 @@ def test_its_stack_file_is_valid(
 
 def test_its_commands_exist(guide: str) -> None:
     named = set(re.findall(r"\./berth ([a-z]+)", guide))
-    assert named == {"doctor", "down", "images", "key", "preview", "up"}
+    assert named == {"doctor", "down", "images", "key", "plan", "preview", "up"}
     assert named <= set(COMMANDS)
