@@ -132,12 +132,16 @@ def simulated_base_gpu(status: Status) -> Iterator[NodeProvider]:
     from berth.localcluster import Cluster
 
     cluster = Cluster(status.name)
-    before = status.simulated_gpus or 0
+    # Of a proof that was killed: how many there were before it.
+    remembered = cluster.paths.root / "gpus-before-proof"
+    before = int(remembered.read_text()) if remembered.exists() else status.simulated_gpus or 0
+    remembered.write_text(str(before))
     cluster.simulate_gpus(before + 1)
     try:
         yield _LocalNodes(cluster)
     finally:
         cluster.simulate_gpus(before)
+        remembered.unlink()
 
 
 def shown(proof: Proof, measured: Measured) -> Proof:
