@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def prometheus(folder: Path, config: dict[str, Any], rules: dict[str, Any] | None = None) -> Iterator[str]:
-    """Its address, once it is ready; it takes remote write."""
+def prometheus(
+    folder: Path,
+    config: dict[str, Any],
+    rules: dict[str, Any] | None = None,
+    behind: tuple[str, Path, Path] | None = None,
+) -> Iterator[str]:
+    """Its address, once it is ready; it takes remote write.
+
+    With `behind`, a path, a certificate and its key, it answers by HTTPS below that path: as an API server
+    passes requests on to a Service.
+    """
     settings = folder / "prometheus.yml"
     settings.write_text(json.dumps(config))  # JSON is YAML
     if rules is not None:
@@ -28,7 +37,13 @@ def prometheus(folder: Path, config: dict[str, Any], rules: dict[str, Any] | Non
         f"--storage.tsdb.path={folder / 'data'}",
         "--web.enable-remote-write-receiver",
     ]
-    with _running(folder, "prometheus", flags) as url:
+    prefix = ""
+    if behind is not None:
+        prefix, certificate, key = behind
+        web = {"tls_server_config": {"cert_file": str(certificate), "key_file": str(key)}}
+        (folder / "web.yml").write_text(json.dumps(web))
+        flags += [f"--web.config.file={folder / 'web.yml'}", f"--web.route-prefix={prefix}"]
+    with _running(folder, "prometheus", flags, prefix) as url:
         yield url
 
 
@@ -48,7 +63,7 @@ def alertmanager(folder: Path, config: dict[str, Any] | None = None) -> Iterator
 
 
 @contextmanager
-def _running(folder: Path, program: str, flags: list[str]) -> Iterator[str]:
+def _running(folder: Path, program: str, flags: list[str], prefix: str = "") -> Iterator[str]:
     from berth_images.programs import programs  # noqa: PLC0415 - fetches them the first time
 
     found = programs()
@@ -63,12 +78,12 @@ def _running(folder: Path, program: str, flags: list[str]) -> Iterator[str]:
         process = subprocess.Popen(
             [*command, *flags, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"{'https' if prefix else 'http'}://127.0.0.1:{port}"
 
     def ready() -> bool:
         assert process.poll() is None, said.read_text()
         try:
-            return httpx.get(f"{url}/-/ready").status_code == 200
+            return httpx.get(f"{url}{prefix}/-/ready", verify=not prefix).status_code == 200
         except httpx.TransportError:
             return False
 

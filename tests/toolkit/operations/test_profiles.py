@@ -10,10 +10,15 @@ import math
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
+from berth.cli.load import PROFILES as OFFERED
+from berth.operations.diagnosis.probes import fetch
 from berth.operations.errors import EndpointRefused, LoadSettingsError
+from berth.operations.kube import KubeReader
+from berth.operations.kubeconfig import read_access
 from berth.operations.load import PROFILES, LoadSettings, Recording, packaged_prompts, render, run
 from berth.operations.load.arrivals import offsets
 from berth.operations.load.profiles import BURST, SWING
@@ -96,6 +101,10 @@ def settings(gateway: Any, **changes: Any) -> LoadSettings:
 
 def arrivals(profile: str, seconds: float, rate: float = 50.0) -> list[float]:
     return list(offsets("poisson", rate, PROFILES[profile].shape(seconds), 11))
+
+
+def test_the_command_offers_every_profile() -> None:
+    assert tuple(PROFILES) == OFFERED
 
 
 def test_every_shape_lasts_as_long_as_the_run() -> None:
@@ -266,6 +275,27 @@ async def test_results_are_series_in_prometheus(gateway: Any, prometheus: str) -
     total = found["latency_seconds"]["mean"] * found["latency_seconds"]["count"]
     assert value(f"berth_load_latency_seconds_sum{chosen}") == pytest.approx(total)
     assert value(f'berth_load_latency_seconds_bucket{chosen[:-1]},le="+Inf"}}') == found["requests"]["ok"]
+
+
+async def test_results_go_through_an_api_server_where_only_the_cluster_reaches_prometheus(
+    gateway: Any, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    watcher = Watcher("berth-monitoring", "berth-prometheus", 9090)
+    with monitoring.prometheus(tmp_path, {}, behind=(watcher.proxy_path, *certificate)) as server:
+        entries = {
+            "clusters": [{"name": "c", "cluster": {"server": server, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        }
+        to = Recording(url=watcher.proxy_path, kubeconfig=json.dumps(entries), context="x", seconds=0.5)
+        report = await run(settings(gateway, recording=to))
+        assert report.recorded is not None
+        assert report.recorded["problem"] is None
+        async with KubeReader(await read_access(json.dumps(entries), "x")) as reader:
+            query = urlencode({"query": f'berth_load_tokens_total{{run="{report.recorded["run"]}"}}'})
+            answer = await fetch(reader, watcher, f"/api/v1/query?{query}")
+    (sample,) = answer["data"]["result"]
+    assert float(sample["value"][1]) == report.tally.tokens
 
 
 async def test_a_receiver_that_is_not_there_is_said_and_harms_no_load(gateway: Any) -> None:

@@ -72,6 +72,17 @@ def _secrets(seen: Snapshot, kind: str, workload: Json, spec: Json) -> Iterator[
         for one in spec.get("volumes") or []
         if one["name"] == KEYS
     }
+    for name in sorted({str(one["name"]) for one in spec.get("imagePullSecrets") or []}):
+        if facts.get((namespace, name), {}) is None:
+            yield Finding(
+                check="secret",
+                layer=NEEDS,
+                subject=f"Secret {namespace}/{name}",
+                state="warning",
+                found=f"{who} pulls its images with it, and it is not there: a registry that asks will refuse",
+                remedy=("make it, or correct berth:images.pullSecrets",),
+                about=about(workload),
+            )
     for name in sorted(secret_names(spec)):
         if (namespace, name) not in facts:
             continue  # it could not be read, which is said elsewhere
