@@ -174,7 +174,7 @@ def key_empty(world: World) -> None:
     world.seen["secrets"][0]["sizes"] = {"local": 0, "other": 40}
 
 
-@case("secret", "warning", "Secret berth-local/registry", "a registry that asks will refuse", "pullSecrets")
+@case("secret", "warning", "Secret berth-local/registry", "a registry may refuse", "pullSecrets")
 def pull_secret_gone(world: World) -> None:
     world.one("deployments")["spec"]["template"]["spec"]["imagePullSecrets"] = [{"name": "registry"}]
     world.seen["secrets"].append({"namespace": "berth-local", "name": "registry", "sizes": None})

@@ -79,7 +79,7 @@ def _secrets(seen: Snapshot, kind: str, workload: Json, spec: Json) -> Iterator[
                 layer=NEEDS,
                 subject=f"Secret {namespace}/{name}",
                 state="warning",
-                found=f"{who} pulls its images with it, and it is not there: a registry that asks will refuse",
+                found=f"{who} pulls its images with it, and it is not there: a registry may refuse",
                 remedy=("make it, or correct berth:images.pullSecrets",),
                 about=about(workload),
             )
