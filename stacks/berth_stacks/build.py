@@ -342,16 +342,25 @@ def routed_by(router: Router) -> list[str]:
     return [*dict.fromkeys(named)]
 
 
-def _clients(stack: Stack, at: Placed) -> dict[str, Any]:
-    """Who may come in: routers, if there are any, and clients where there is none or a Service for them."""
-    routers = [
+def only_through(stack: Stack, at: Placed) -> list[str]:
+    """Routers through which alone clients reach a model; none where it has an entrance of its own."""
+    inside = at.model.service is None or at.model.service.type in {None, "ClusterIP"}
+    return _routers(stack, at) if inside else []
+
+
+def _routers(stack: Stack, at: Placed) -> list[str]:
+    return [
         key
         for key, router in stack.routers.items()
         if router.site == at.site_key and at.model_key in routed_by(router)
     ]
-    inside = at.model.service is None or at.model.service.type in {None, "ClusterIP"}
-    if routers and inside:
-        return {"routers": routers}
+
+
+def _clients(stack: Stack, at: Placed) -> dict[str, Any]:
+    """Who may come in: routers, if there are any, and clients where there is none or a Service for them."""
+    if inside := only_through(stack, at):
+        return {"routers": inside}
+    routers = _routers(stack, at)
     return {
         "client_cidrs": stack.clients.cidrs,
         "client_namespaces": stack.clients.namespaces,

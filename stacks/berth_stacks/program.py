@@ -93,7 +93,12 @@ def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> tuple[dict[st
         else serve_by_sagemaker(loaded, at, images, places[at.site_key])
         for at in build.placed(stack)
     }
-    return served, watched, declare_routers(loaded, places, rooms, images)
+    routed = declare_routers(loaded, places, rooms, images)
+    for at in build.placed(stack):
+        # Clients come through the router that lets nobody past it.
+        if routers := build.only_through(stack, at):
+            served[at.title]["endpoint"] = routed[routers[0]]["endpoint"]
+    return served, watched, routed
 
 
 def _serve(

@@ -67,6 +67,8 @@ def test_two_models_are_variants_of_one_address(run: Callable[..., Any], tmp_pat
     out = done.outputs["routers"]["front"]
     assert out["endpoint"] == "http://198.18.0.2:30080"
     assert out["models"] == ["chat", "chat-next"]
+    # Load, proofs and people come through it, too.
+    assert set(done.outputs["endpoints"].values()) == {"http://198.18.0.2:30080"}
     document = parse(named(done, "here-front-document")["data"]["router.json"])
     assert document.routes[-1].weights == {"chat": 9000, "chat-next": 1000}
     services = {one.service.name for one in document.backends.values() if one.service}

@@ -54,7 +54,7 @@ class Controller:
         self._delivery = Delivery(settings.folder, envoy)
         self._document: Document | None = None
         self._text = ""
-        self._problem = "the document was not read yet"
+        self._problem = ""
         self._delivered = False
         self._stopping = False
 
@@ -83,8 +83,9 @@ class Controller:
         while True:
             self._changed.clear()
             try:
-                self._read()
-                await self._tell()
+                if self._documents.listed:
+                    self._read()
+                    await self._tell()
             except AgentError as error:
                 if str(error) != self._problem:
                     log.error(  # noqa: TRY400 - its message is all there is to say
@@ -107,7 +108,7 @@ class Controller:
         text = next(iter(self._documents.objects.values()), "")
         where = f"ConfigMap {self._settings.namespace}/{self._settings.config_map}"
         if not text:
-            raise DocumentError(self._documents.problem or f"{where} does not exist, or has no entry {ENTRY}")
+            raise DocumentError(f"{where} does not exist, or has no entry {ENTRY}")
         if text == self._text:
             return
         try:
@@ -157,7 +158,8 @@ class Controller:
         if self._stopping:
             reason = "stopping"
         elif not self._delivered:
-            reason = self._problem or self._endpoints.problem or "nothing was delivered yet"
+            unread = self._documents.problem or self._endpoints.problem or self._overlays.problem
+            reason = self._problem or unread or "nothing was delivered yet"
         elif not await self._envoy.is_live():
             reason = "Envoy does not serve"
         # What is wrong with a later document is said, and is no reason to stop serving the former one.
