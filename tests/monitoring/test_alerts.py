@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from berth_components.monitoring.alerts_monitoring import WATCHDOG
 
-from tests.monitoring.alert_cases import CASES, adapter
+from tests.monitoring.alert_cases import KUBE, MACHINES, SERVING, adapter
+from tests.monitoring.alert_cases_more import BUDGETS, BUSINESS, MONITORING
 from tests.monitoring.promtool import Case, gateway, groups, rule_key, run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+CASES = [*SERVING, *KUBE, *MACHINES, *BUDGETS, *BUSINESS, *MONITORING]
 
 
 def test_each_alert_has_one_case() -> None:
