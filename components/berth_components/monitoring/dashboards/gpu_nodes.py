@@ -21,8 +21,17 @@ def _dcgm(name: str) -> str:
     return f"max by (node, gpu) ({name}{{{SITE}}})"
 
 
-def _container(expr: str) -> str:
-    return f"sum by (pod, container) ({expr} * on (site, namespace, pod) group_left () {_PODS})"
+def _containers(name: str, window: str = "") -> str:
+    """Of each container of the replicas; of the whole pod where the kubelet tells no containers apart."""
+
+    def of(match: str) -> str:
+        series = f"{name}{{{SITE},{match}}}{window}"
+        found = f"rate({series})" if window else series
+        return f"{found} * on (site, namespace, pod) group_left () {_PODS}"
+
+    by_container = of('container!=""')
+    by_pod = of('container="",pod!=""')
+    return f"sum by (pod, container) ({by_container}) or on (pod) max by (pod) ({by_pod})"
 
 
 _DCGM = Section(
@@ -227,11 +236,12 @@ _CONTAINERS = Section(
     (
         Panel(
             title="Processor time",
-            text="Cores that each container of the replicas uses, the engine among them.",
+            text="Cores that each container of the replicas uses, the engine among them; the pod where "
+            "the kubelet "
+            "tells no containers apart.",
             queries=(
                 Query(
-                    _container(f'rate(container_cpu_usage_seconds_total{{{SITE},container!=""}}[{WINDOW}])'),
-                    "{{pod}} {{container}}",
+                    _containers("container_cpu_usage_seconds_total", f"[{WINDOW}]"), "{{pod}} {{container}}"
                 ),
             ),
             unit="suffix: cores",
@@ -240,12 +250,7 @@ _CONTAINERS = Section(
         Panel(
             title="Memory",
             text="Memory that counts against each container's limit.",
-            queries=(
-                Query(
-                    _container(f'container_memory_working_set_bytes{{{SITE},container!=""}}'),
-                    "{{pod}} {{container}}",
-                ),
-            ),
+            queries=(Query(_containers("container_memory_working_set_bytes"), "{{pod}} {{container}}"),),
             unit="bytes",
             sources=(CADVISOR, GATEWAY),
         ),
@@ -311,17 +316,17 @@ _NODES = Section(
             limits=(0.8, 0.9),
         ),
         Panel(
-            title="Network received",
-            text="Bytes per second, all interfaces but loopback.",
+            title="Disks busy",
+            text="Share of time in which each node's busiest disk had something to do.",
             queries=(
                 Query(
-                    "sum by (site, node) "
-                    f'(rate(node_network_receive_bytes_total{{{SITE},device!="lo"}}[{WINDOW}]))',
+                    f"max by (site, node) (rate(node_disk_io_time_seconds_total{{{SITE}}}[{WINDOW}]))",
                     "{{node}}",
                 ),
             ),
-            unit="Bps",
+            unit="percentunit",
             sources=(NODE,),
+            limits=(0.7, 0.9),
         ),
     ),
 )
