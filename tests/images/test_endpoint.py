@@ -305,5 +305,5 @@ def test_an_engine_that_is_not_ours_finds_nothing_of_our_python(
     container = start({**told, "BERTH_ENGINE_COMMAND": json.dumps(["/usr/bin/python3", "-c", code])})
     assert container.popen.wait(PATIENCE) == 1
     said = container.said()
-    assert said.count("seen [] None\n") == 6
+    assert said.splitlines().count("seen [] None") == 6
     assert "berth-endpoint: the engine died again (exit code 1), 6 crashes without 60 s of service" in said
