@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -180,6 +181,27 @@ def test_load_over_capacity_scales_up_and_back(berth: Berth, deployed: dict[str,
     assert all(pod["ready"] is not None for pod in scaling["new_replicas"])
     assert scaling["scale_down"]["complete"]
     assert berth.json("drift", "local")["drift"] == []
+
+
+def test_every_panel_with_a_local_source_shows_data(berth: Berth, deployed: dict[str, Any]) -> None:
+    """After the load; what is not shown names the source that it needs."""
+    assert deployed["ok"]
+    if "monitoring" not in deployed["outputs"] or not deployed["outputs"]["monitoring"]:
+        pytest.skip("the stack local has no monitoring (berth:monitoring.mode is none)")
+    deadline = time.monotonic() + 240
+    while True:
+        done = berth.run("dash", "local", "--check", "--json")
+        assert done.returncode in {0, 1}, done.stderr
+        panels = json.loads(done.stdout)["panels"]
+        wrong = [one for one in panels if one["state"] in {"no data", "error"}]
+        assert (done.returncode == 1) == bool(wrong)
+        if not wrong:
+            break
+        assert time.monotonic() < deadline, wrong
+        time.sleep(5)
+    states = [one["state"] for one in panels]
+    assert states.count("data") > 80
+    assert all(one["reason"] for one in panels if one["state"] != "data")
 
 
 def test_the_scale_path_is_proved_through_new_nodes_and_back(
