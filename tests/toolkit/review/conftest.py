@@ -26,8 +26,8 @@ CHANGE = (
     # a renamed component
     (
         "stacks/berth_stacks/program.py",
-        r'\bAutoscaler\(f"\{at.name\}-autoscaler"',
-        'Autoscaler(f"{at.name}-scaler"',
+        r'scaled = f"\{at.name\}-autoscaler"',
+        'scaled = f"{at.name}-scaler"',
     ),
     # a removed probe
     (
