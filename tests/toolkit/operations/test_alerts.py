@@ -16,7 +16,7 @@ from berth.operations.status import status
 
 from tests.serving.conftest import free_port
 from tests.toolkit.operations import monitoring
-from tests.toolkit.operations.test_diagnosis import World
+from tests.toolkit.operations.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
