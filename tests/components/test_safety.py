@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
-from berth_components import Autoscaler, ExistingCluster, MetricsAdapter, ModelServer, RestrictedNamespace
+from berth_components import (
+    Autoscaler,
+    ExistingCluster,
+    MetricsAdapter,
+    ModelServer,
+    RestrictedNamespace,
+    Router,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +60,24 @@ def everything(
             opts,
         )
         MetricsAdapter("adapter", {"image": "registry.example/adapter:1"}, opts)
+        Router(
+            "front",
+            {
+                "namespace": room.namespace,
+                "image": "registry.example/router:1",
+                "envoy_image": "registry.example/envoy:1",
+                "variants": {"main": {"backends": [{"service": server.name}]}},
+                "routes": [{"name": "all", "weights": {"main": 100}}],
+                "access": {"client_cidrs": ["10.0.0.0/8"]},
+            },
+            opts,
+        )
 
     return render(program)
 
 
 def test_every_pod_is_restricted(everything: Any) -> None:
-    assert len(everything.pods) == 2
+    assert len(everything.pods) == 3
     for pod in everything.pods:
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True
@@ -81,11 +100,11 @@ def test_every_pod_is_restricted(everything: Any) -> None:
             assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
 
 
-def test_only_the_adapter_gets_a_token(everything: Any) -> None:
+def test_only_who_asks_the_api_server_gets_a_token(everything: Any) -> None:
     tokens = {pod["serviceAccountName"]: pod["automountServiceAccountToken"] for pod in everything.pods}
-    assert tokens == {"chat": False, "berth-metrics-adapter": True}
+    assert tokens == {"chat": False, "berth-metrics-adapter": True, "front": True}
     accounts = [o for o in everything.objects if o["kind"] == "ServiceAccount"]
-    assert [account["automountServiceAccountToken"] for account in accounts] == [False, False]
+    assert [account["automountServiceAccountToken"] for account in accounts] == [False] * 3
 
 
 def test_nothing_of_the_host(everything: Any) -> None:
