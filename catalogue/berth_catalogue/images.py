@@ -57,6 +57,18 @@ class WeightsSpec:
 
 
 @dataclass(frozen=True)
+class DebianSpec:
+    """Further packages of the base's release in an image: exactly these, and of them what is kept.
+
+    ``keep`` are paths inside the packages, files or folders. Licences are kept always. The build fails if a
+    program needs a library that is not in the image.
+    """
+
+    packages: tuple[str, ...]
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ImageSpec:
     """One image. ``env`` is complete: what all images share is already in it.
 
@@ -76,6 +88,7 @@ class ImageSpec:
     only_with: str | None = None
     """The setting of a stack without which it never runs."""
     endpoint: bool = False
+    debian: DebianSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +230,11 @@ def _image(role: str, section: _Section, shared: Mapping[str, str]) -> ImageSpec
             sha256=inner.text("sha256"),
         )
         inner.end()
+    debian = None
+    if section.has("debian"):
+        inner = section.section("debian")
+        debian = DebianSpec(packages=inner.texts("packages"), keep=inner.texts("keep"))
+        inner.end()
     spec = ImageSpec(
         role=role,
         title=section.text("title"),
@@ -229,6 +247,7 @@ def _image(role: str, section: _Section, shared: Mapping[str, str]) -> ImageSpec
         official=section.text("official") if section.has("official") else None,
         only_with=section.text("only_with") if section.has("only_with") else None,
         endpoint=section.flag("endpoint") if section.has("endpoint") else False,
+        debian=debian,
     )
     section.end()
     return spec

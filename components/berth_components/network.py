@@ -88,6 +88,17 @@ def everywhere_but_metadata() -> list[networking.NetworkPolicyPeerArgs]:
     ]
 
 
+def private() -> list[networking.NetworkPolicyPeerArgs]:
+    """Every private address, where nodes are: no address of the internet, and no metadata server."""
+    ranges = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")
+    return [
+        *(networking.NetworkPolicyPeerArgs(ip_block=networking.IPBlockArgs(cidr=one)) for one in ranges),
+        networking.NetworkPolicyPeerArgs(
+            ip_block=networking.IPBlockArgs(cidr="fc00::/7", except_=[AWS_METADATA_V6])
+        ),
+    ]
+
+
 def deny_all(
     name: str,
     namespace: pulumi.Input[str],

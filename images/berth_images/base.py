@@ -15,7 +15,7 @@ from berth_images.layers import Layer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from berth_catalogue.images import BaseSpec, UserSpec
+    from berth_catalogue.images import BaseSpec, DebianSpec, UserSpec
 
     from berth_images.debian import DebianPackage
 
@@ -59,6 +59,33 @@ def base_layer(spec: BaseSpec, user: UserSpec, packages: tuple[DebianPackage, ..
     groups = (("root", 0), ("nogroup", 65534), (user.name, user.gid))
     layer.add_file("etc/group", "".join(f"{name}:x:{gid}:\n" for name, gid in groups).encode())
     layer.add_file("usr/share/berth/packages.txt", debian_list(packages).encode())
+    return layer
+
+
+def debian_layer(
+    spec: BaseSpec, wanted: DebianSpec, packages: tuple[DebianPackage, ...], debs: Path
+) -> Layer:
+    """What is kept of an image's own packages; their licences and what scanners read come along.
+
+    Raises:
+        BuildError: a path that is to be kept is in none of them.
+    """
+    whole = Layer()
+    layer = Layer()
+    for package in packages:
+        paragraph, files = control(debs / package.file)
+        layer.add_file(f"var/lib/dpkg/status.d/{package.name}", _status(paragraph).encode())
+        _unpack(files, spec, whole, {})
+    missing = {*wanted.keep}
+    for path, entry in whole.entries.items():
+        kept = [one for one in wanted.keep if path == one or path.startswith(f"{one}/")]
+        missing -= {*kept}
+        if kept or path.startswith(_DOCUMENTATION):
+            layer.entries[path] = entry
+    if missing:
+        raise BuildError(
+            f"no package of the image holds {', '.join(sorted(missing))}, which images.yaml keeps"
+        )
     return layer
 
 

@@ -147,6 +147,8 @@ class _Builder:
         self.progress = progress
         self.catalogue = load_images()
         self._contents = Contents(store, self.catalogue)
+        # Whether this builder has read Debian's index, which one build reads once.
+        self._updated = False
         self._packages: tuple[debian.DebianPackage, ...] | None = debian.resolved(store, self.catalogue.base)
 
     def spec(self, role: str) -> ImageSpec:
@@ -168,6 +170,8 @@ class _Builder:
             return {}
         found = {}
         for spec in specs:
+            if spec.debian is not None and not self._contents.debian_packages(spec):
+                continue
             key = self._contents.image_key(spec, self._contents.keys(spec, self._packages))
             record = self.store.read_record("images", key)
             if record is None:
@@ -189,11 +193,23 @@ class _Builder:
         packages = None if refresh else debian.resolved(self.store, self.catalogue.base)
         if packages is None or not debian.present(self.store, packages):
             packages = debian.resolve(self.store, self.catalogue.base, self.progress)
+            self._updated = True
+        for spec in specs:
+            if spec.debian is not None:
+                self._fetch_named(spec.debian.packages, refresh=refresh)
         self._packages = packages
         for spec in specs:
             for lock in self._contents.locks(spec):
                 wheels.unpacked(self.store, lock, self.catalogue.base, self.progress)
         return packages
+
+    def _fetch_named(self, names: tuple[str, ...], *, refresh: bool) -> None:
+        """Have an image's own packages of Debian on disk."""
+        base = self.catalogue.base
+        found = None if refresh else debian.resolved_named(self.store, base, names)
+        if found is None or not debian.present(self.store, found):
+            debian.resolve_named(self.store, base, names, self.progress, update=not self._updated)
+            self._updated = True
 
     def make(self, specs: list[ImageSpec], *, refresh: bool) -> dict[str, BuiltImage]:
         """Build what is missing, keep it, and prune what is old."""
@@ -209,9 +225,18 @@ class _Builder:
                 bench = Bench(self._contents, packages, stack.enter_context(self.store.work()))
                 for spec in left:
                     made[spec.role] = self._assemble(spec, bench)
-                files = {package.file for package in packages} | bench.root_names()
-                prune(self.store, frozenset(files | {f"{debian.base_key(self.catalogue.base)}.json"}))
+                prune(self.store, frozenset(self._inputs(packages) | bench.root_names()))
         return made
+
+    def _inputs(self, packages: tuple[debian.DebianPackage, ...]) -> set[str]:
+        """Files in the store that present images are made from."""
+        base = self.catalogue.base
+        found = {f"{debian.base_key(base)}.json", *(package.file for package in packages)}
+        for spec in self.catalogue.images.values():
+            if spec.debian is not None:
+                found.add(f"{debian.named_key(base, spec.debian.packages)}.json")
+                found |= {package.file for package in self._contents.debian_packages(spec)}
+        return found
 
     def _assemble(self, spec: ImageSpec, bench: Bench) -> BuiltImage:
         keys = self._contents.keys(spec, bench.packages)
@@ -220,8 +245,9 @@ class _Builder:
             blobs.append(self._blob(kind, key, spec, bench))
             bench.use_base(blobs[0].path)
         python = self._contents.python_packages(spec)
+        installed = (*bench.packages, *self._contents.debian_packages(spec))
         listed = {
-            "debian": [f"{package.name}={package.version}" for package in bench.packages],
+            "debian": [f"{package.name}={package.version}" for package in installed],
             "python": [f"{package.name}={package.version}" for package in python],
         }
         config = oci.image_config(self.catalogue, spec, blobs, listed)
@@ -232,7 +258,7 @@ class _Builder:
             spec,
             reference=reference,
             digest=digest,
-            debian=bench.packages,
+            debian=installed,
             python=python,
         )
         self.progress(f"writing image {spec.role}")

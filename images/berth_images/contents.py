@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from berth_images import base, bytecode, rules, wheels
+from berth_images import base, bytecode, debian, rules, wheels
 from berth_images.errors import BuildError
 from berth_images.layers import Layer
 from berth_images.store import Store, file_sha256, key_of
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from berth_images.debian import DebianPackage
 
 # The kinds of layer, in their order in an image: what changes most often comes last.
-BASE, PYTHON, WEIGHTS, OURS = "debian base", "python packages", "weights", "berth packages"
+BASE, DEBIAN, PYTHON = "debian base", "debian packages", "python packages"
+WEIGHTS, OURS = "weights", "berth packages"
 
 
 def workspace() -> Path:
@@ -68,15 +69,25 @@ class Contents:
         )
         # The base is an input of all byte code: its Python writes it.
         keys = {BASE: base_key}
+        if spec.debian is not None:
+            found = [asdict(one) for one in self.debian_packages(spec)]
+            keys[DEBIAN] = key_of(DEBIAN, base_key, asdict(spec.debian), found)
         lock = self._lock(spec)
         if not wheels.is_empty(lock):
             keys[PYTHON] = key_of(PYTHON, base_key, place.site, wheels.tree_key(lock, place.base))
         if spec.weights is not None:
             weights_lock = file_sha256(self._root / spec.weights.lock)
             keys[WEIGHTS] = key_of(WEIGHTS, self._recipe, weights_lock, asdict(spec.weights))
-        sources = {path: file_sha256(file) for path, file in self._sources(spec).items()}
-        keys[OURS] = key_of(OURS, base_key, place.site, sources)
+        if spec.packages:
+            sources = {path: file_sha256(file) for path, file in self._sources(spec).items()}
+            keys[OURS] = key_of(OURS, base_key, place.site, sources)
         return keys
+
+    def debian_packages(self, spec: ImageSpec) -> tuple[DebianPackage, ...]:
+        """The image's own packages of Debian, as they were resolved; none where they were not yet."""
+        if spec.debian is None:
+            return ()
+        return debian.resolved_named(self.store, self.catalogue.base, spec.debian.packages) or ()
 
     def image_key(self, spec: ImageSpec, keys: dict[str, str]) -> str:
         """The name of everything that an image is made from."""
@@ -168,6 +179,11 @@ class Bench:
         """
         if kind == BASE:
             return self._make_base()
+        if kind == DEBIAN and spec.debian is not None:
+            packages = self._contents.debian_packages(spec)
+            layer = base.debian_layer(self._spec, spec.debian, packages, self._contents.store.root / "debs")
+            rules.check(layer, {path.name for path in self._finished_root.rglob("*.so*")})
+            return layer
         if kind == WEIGHTS and spec.weights is not None:
             layer = Layer()
             layer.add_file(spec.weights.path, self._contents.weights_file(spec.weights))

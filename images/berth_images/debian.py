@@ -60,7 +60,11 @@ def base_key(spec: BaseSpec) -> str:
 
 def resolved(store: Store, spec: BaseSpec) -> tuple[DebianPackage, ...] | None:
     """The packages that a base was resolved to before, or None."""
-    record = store.read_record("bases", base_key(spec))
+    return _remembered(store, base_key(spec))
+
+
+def _remembered(store: Store, key: str) -> tuple[DebianPackage, ...] | None:
+    record = store.read_record("bases", key)
     if record is None:
         return None
     try:
@@ -93,7 +97,17 @@ def resolve(
     if progress is not None:
         progress(f"reading Debian {spec.release}'s package index")
     apt.update()
-    wanted = apt.closure()
+    return _fetch(store, apt, apt.closure(), base_key(spec), progress)
+
+
+def _fetch(
+    store: Store,
+    apt: _Apt,
+    wanted: dict[str, tuple[str, str]],
+    key: str,
+    progress: Callable[[str], None] | None,
+) -> tuple[DebianPackage, ...]:
+    """Download what is missing of some packages, and remember all of them under a key."""
     folder = store.folder("debs")
     missing = {
         name: (file, sha256)
@@ -117,8 +131,41 @@ def resolve(
     for name, (file, sha256) in sorted(wanted.items()):
         fields = control_fields(control(folder / file)[0])
         packages.append(DebianPackage(name, fields["Version"], fields["Architecture"], file, sha256))
-    store.write_record("bases", base_key(spec), {"packages": [asdict(package) for package in packages]})
+    store.write_record("bases", key, {"packages": [asdict(package) for package in packages]})
     return tuple(packages)
+
+
+def named_key(spec: BaseSpec, names: Sequence[str]) -> str:
+    """The name under which the versions of single packages are kept."""
+    return key_of("named", spec.codename, spec.architecture, sorted(names))
+
+
+def resolved_named(store: Store, spec: BaseSpec, names: Sequence[str]) -> tuple[DebianPackage, ...] | None:
+    """Single packages of a base's release, as they were resolved before, or None."""
+    return _remembered(store, named_key(spec, names))
+
+
+def resolve_named(
+    store: Store,
+    spec: BaseSpec,
+    names: Sequence[str],
+    progress: Callable[[str], None] | None = None,
+    *,
+    update: bool = True,
+) -> tuple[DebianPackage, ...]:
+    """Ask apt for the newest versions of exactly these packages, download and remember them.
+
+    Call it under the store's lock. Without `update` the index is taken as it is.
+
+    Raises:
+        MissingToolError, FetchError: as `resolve` does.
+    """
+    apt = _Apt(store, spec)
+    if update:
+        if progress is not None:
+            progress(f"reading Debian {spec.release}'s package index")
+        apt.update()
+    return _fetch(store, apt, apt.uris(sorted(names)), named_key(spec, names), progress)
 
 
 def download(store: Store, spec: BaseSpec, names: Sequence[str], folder: Path) -> list[Path]:
@@ -199,18 +246,28 @@ class _Apt:
             ["install", "--simulate", "--no-install-recommends", "--yes", *self._spec.packages], purpose
         )
         names = set(_INSTALL.findall(listing)) - set(self._spec.leave_out)
+        found = self.uris(sorted(names))
+        if absent := sorted(set(self._spec.packages) - set(found)):
+            raise FetchError(
+                f"apt named no file with a SHA-256 for {', '.join(absent)} of Debian {self._spec.release}; "
+                f"it said:\n{_tail(listing)}"
+            )
+        return found
+
+    def uris(self, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Package name → (file name, SHA-256) of single packages."""
+        purpose = "find the packages of an image"
         # `install` prints MD5 sums only; `download` prints what it will verify.
-        uris = self._run(["download", "--print-uris", *sorted(names)], purpose)
+        uris = self._run(["download", "--print-uris", *names], purpose)
         found = {
             match["file"].partition("_")[0]: (match["file"], match["sha256"])
             for match in map(_DOWNLOAD.match, uris.splitlines())
             if match is not None
         }
-        absent = sorted((names | set(self._spec.packages)) - set(found))
-        if absent:
+        if absent := sorted(set(names) - set(found)):
             raise FetchError(
                 f"apt named no file with a SHA-256 for {', '.join(absent)} of Debian {self._spec.release}; "
-                f"it said:\n{_tail(uris or listing)}"
+                f"it said:\n{_tail(uris)}"
             )
         return found
 

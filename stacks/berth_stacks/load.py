@@ -86,8 +86,18 @@ def load(directory: Path) -> Loaded:
         SettingsError: some are wrong; it lists all that can be seen at once.
     """
     given = {**pulumi_config.get_config_env(), **pulumi_config.CONFIG.get()}
-    loaded, keys = _read(directory, pulumi.get_stack(), given, pulumi_config.is_config_secret)
-    return replace(loaded, api_keys=pulumi.Output.secret(keys)) if keys else loaded
+    loaded, secrets = _read(directory, pulumi.get_stack(), given, pulumi_config.is_config_secret)
+    # As outputs, so that none is shown by accident.
+    return replace(
+        loaded,
+        api_keys=pulumi.Output.secret(secrets[_API_KEYS]) if secrets[_API_KEYS] else None,
+        alert_secrets=_outputs(secrets[_ALERT_SECRETS]),
+        monitoring_secrets=_outputs(secrets[_MONITORING_SECRETS]),
+    )
+
+
+def _outputs(secrets: Mapping[str, str]) -> dict[str, pulumi.Output[str]]:
+    return {name: pulumi.Output.secret(one) for name, one in secrets.items()}
 
 
 def read(
@@ -109,7 +119,7 @@ def read(
 
 def _read(
     directory: Path, name: str, given: Mapping[str, str], is_secret: Callable[[str], bool]
-) -> tuple[Loaded, dict[str, str]]:
+) -> tuple[Loaded, dict[str, dict[str, str]]]:
     file = ConfigFile(directory / f"Pulumi.{name}.yaml", name)
     ours = {key.removeprefix(NAMESPACE): text for key, text in given.items() if key.startswith(NAMESPACE)}
     keys, problems = _api_keys(ours.get(_API_KEYS))
@@ -141,8 +151,12 @@ def _read(
                     *open_findings(settings, pins, has_api_keys=keys is not None),
                     *monitoring_findings(settings, alerting.keys(), beside.keys()),
                 )
-                loaded = Loaded(name, settings, None, findings, layers, pins, alerting, beside)
-                return loaded, keys or {}
+                loaded = Loaded(name, settings, None, findings, layers, pins)
+                return loaded, {
+                    _API_KEYS: keys or {},
+                    _ALERT_SECRETS: alerting,
+                    _MONITORING_SECRETS: beside,
+                }
 
     def shown(problem: Problem) -> Problem:
         says_no_value = problem.given in _NO_VALUE
@@ -226,8 +240,8 @@ def _api_keys(text: str | None) -> tuple[dict[str, str] | None, list[Problem]]:
     return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", ADD_A_KEY)]
 
 
-def _named_secrets(key: str, ours: Mapping[str, str]) -> tuple[dict[str, pulumi.Output[str]], list[Problem]]:
-    """Secrets by name. As outputs, so that none is known to anybody by accident."""
+def _named_secrets(key: str, ours: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    """Secrets by name."""
     text = ours.get(key)
     if text is None:
         return {}, []
@@ -236,7 +250,7 @@ def _named_secrets(key: str, ours: Mapping[str, str]) -> tuple[dict[str, pulumi.
     except ValueError:
         given = None
     if isinstance(given, dict) and all(isinstance(one, str) and one for one in given.values()):
-        return {name: pulumi.Output.secret(one) for name, one in given.items()}, []
+        return given, []
     return {}, [
         Problem(
             (key,),

@@ -99,6 +99,12 @@ def test_packages_come_from_the_same_locks_by_hash(file: Containerfile, spec: Im
         expected.add(spec.weights.lock)
     (build,) = file.stages[:-1]
     copies = [shlex.split(text) for text in build.all("COPY")]
+    if spec.debian is not None:
+        fetches = [text for text in build.all("RUN") if "apt-get download" in text]
+        (words,) = (
+            shlex.split(text.partition("apt-get download ")[2].partition(" &&")[0]) for text in fetches
+        )
+        assert tuple(words) == spec.debian.packages
     locks = {source: target for source, target in copies if source.endswith(".txt")}
     assert set(locks) == expected
     installs = [text for text in build.all("RUN") if "pip install" in text]
@@ -119,7 +125,9 @@ def test_our_packages_and_the_weights_are_the_same(
     site = catalogue.site
     assert ours == [(package, f"{site}/{package.rsplit('/', 1)[-1]}") for package in spec.packages]
     taken = [tuple(shlex.split(text)) for text in file.final.all("COPY")]
-    expected = [(f"--from={build.name}", site, site)]
+    expected = [(f"--from={build.name}", site, site)] if spec.packages else []
+    if spec.debian is not None:
+        expected += [(f"--from={build.name}", f"/debian/{one}", f"/{one}") for one in spec.debian.keep]
     if spec.weights is not None:
         folder = spec.weights.path.rsplit("/", 1)[0]
         expected.append((f"--from={build.name}", folder, folder))

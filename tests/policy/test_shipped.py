@@ -77,6 +77,10 @@ def _fixtures(sites: dict[str, Any]) -> dict[str, str]:
     digest = "@sha256:" + "a" * 64
     roles = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter", "engine-vllm")
     roles += ("engine-vllm-neuron", "engine-vllm-tpu")
+    roles += ("prometheus", "alertmanager", "node-exporter", "grafana", "kube-state-metrics")
+    roles += ("dcgm-exporter", "collector")
+    told = {"team": {"kind": "webhook"}}
+    ways = {"egress": [{"cidr": "198.51.100.0/24", "port": 443}]}
     refs = {role: f"registry.example/{role}{digest}" for role in roles}
     refs["sagemaker-vllm"] = f"111122223333.dkr.ecr.eu-central-1.amazonaws.com/fixture{digest}"
     for site in sites.values():
@@ -93,6 +97,9 @@ def _fixtures(sites: dict[str, Any]) -> dict[str, str]:
         "berth:images": json.dumps({"refs": refs}),
         "berth:apiKeys": json.dumps({"fixture": "0123456789abcdef-fixture"}),
         "berth:sites": json.dumps(sites),
+        "berth:monitoring": json.dumps({"mode": "bundled", "receivers": told, "alertmanager": ways}),
+        "berth:alertSecrets": json.dumps({"team": "https://fixture.example/hook"}),
+        "berth:monitoringSecrets": json.dumps({"grafana": "0123456789abcdef-fixture"}),
     }
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 API_KEY = "canary-0123456789abcdef"
-ROLES = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
+ROLES = (
+    *("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter"),
+    *("prometheus", "alertmanager", "node-exporter"),
+)
 DIGEST = "sha256:" + "a" * 64  # a fixture: no such image exists
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
 # Fixtures: what clouds would answer of clusters that are there already, and of a project.

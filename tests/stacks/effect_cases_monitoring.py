@@ -88,6 +88,8 @@ CASES: dict[str, tuple[object, Json]] = {
     "receivers.team.username": ("c", {"receivers": {"team": _EMAIL}}),
     "alertDelay": (0.5, {}),
     "owner": ("research", {}),
+    "objectives.chat.owner": ("research", {}),
+    "objectives.chat.notWatched": (["availability"], {}),
     "objectives.chat.windowDays": (28, {}),
     "objectives.chat.availability": (0.99, {}),
     "objectives.chat.errorRatio": (0.01, {}),

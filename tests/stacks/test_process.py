@@ -30,7 +30,7 @@ async def test_it_runs_unmodified(root: Path, overlay: Callable[..., dict[str, s
     report = await preview(_request(root, overlay()))
     assert report.ok, [d.message for d in report.diagnostics]
     assert report.outputs["namespace"] == "berth-local"
-    assert len([step for step in report.steps if "$kubernetes:" in step.urn]) == 24
+    assert len([step for step in report.steps if "$kubernetes:" in step.urn]) == 56
     assert "canary" not in json.dumps(report.to_json())
 
 

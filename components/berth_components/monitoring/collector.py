@@ -23,6 +23,7 @@ APP = "collector"
 GRPC_PORT, HTTP_PORT, METRICS_PORT, HEALTH_PORT = 4317, 4318, 8888, 13133
 DATA_DIR, CONFIG_DIR = "/var/lib/collector", "/etc/collector"
 TOKEN_VARIABLE = "BERTH_OTLP_TOKEN"  # noqa: S105 - a variable's name
+_WHY_ONE = "a trace is judged where all its spans are; while it is away, gateways drop spans, never requests"
 _MEBIBYTE = 1 << 20
 # Half of the volume for files of traces, half for files of logs; the rest of it for what waits to be sent.
 _FILE_MEGABYTES = 100
@@ -148,7 +149,7 @@ class Collector(part.Part):
         volumes = [part.config_volume("config", f"{self.object}-config"), self._data_volume()]
         return apps.StatefulSet(
             f"{self._prefix}-stateful-set",
-            metadata=self._metadata(),
+            metadata=self._metadata(annotations={part.ONE_REPLICA: _WHY_ONE}),
             spec=apps.StatefulSetSpecArgs(
                 replicas=1,
                 service_name=self.object,

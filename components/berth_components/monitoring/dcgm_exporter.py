@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import pulumi
+from berth_catalogue.exporters import exporters
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
@@ -23,30 +24,6 @@ APP = "dcgm-exporter"
 PORT = 9400
 _COUNTERS_DIR = "/etc/berth-dcgm"
 _POD_RESOURCES = "/var/lib/kubelet/pod-resources"
-# Field, type, help: DCGM's own names. What is not here is not exported.
-COUNTERS: tuple[tuple[str, str, str], ...] = (
-    ("DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilization (in %)."),
-    ("DCGM_FI_DEV_MEM_COPY_UTIL", "gauge", "Memory utilization (in %)."),
-    ("DCGM_FI_DEV_FB_USED", "gauge", "Framebuffer memory used (in MiB)."),
-    ("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB)."),
-    ("DCGM_FI_DEV_GPU_TEMP", "gauge", "GPU temperature (in C)."),
-    ("DCGM_FI_DEV_MEMORY_TEMP", "gauge", "Memory temperature (in C)."),
-    ("DCGM_FI_DEV_POWER_USAGE", "gauge", "Power draw (in W)."),
-    ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "counter", "Total energy consumption since boot (in mJ)."),
-    ("DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock frequency (in MHz)."),
-    ("DCGM_FI_DEV_MEM_CLOCK", "gauge", "Memory clock frequency (in MHz)."),
-    ("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "gauge", "Why the clocks are held back, as a set of bits."),
-    ("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered."),
-    ("DCGM_FI_DEV_ECC_SBE_VOL_TOTAL", "counter", "Single-bit ECC errors since the driver was loaded."),
-    ("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "counter", "Double-bit ECC errors since the driver was loaded."),
-    ("DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", "counter", "Rows remapped for uncorrectable errors."),
-    ("DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", "counter", "Rows remapped for correctable errors."),
-    ("DCGM_FI_DEV_ROW_REMAP_FAILURE", "gauge", "Whether remapping of rows has failed."),
-    ("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", "counter", "PCIe retries."),
-    ("DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", "counter", "NVLink bandwidth, all lanes."),
-    ("DCGM_FI_DRIVER_VERSION", "label", "Driver version."),
-)
-"""The counters file: what rules and dashboards may name of it."""
 
 
 class DcgmExporterArgs(TypedDict):
@@ -168,5 +145,10 @@ class DcgmExporter(part.Part):
 
 
 def counters() -> str:
-    """The counters file."""
-    return "".join(f"{field}, {kind}, {words}\n" for field, kind, words in COUNTERS)
+    """The counters file: all that the catalogue has of this exporter; nothing else is exported.
+
+    DCGM's own default has no counter of memory errors.
+    """
+    found = exporters()["dcgm"].metrics
+    # A comma ends a field.
+    return "".join(f"{name}, {one.type}, {one.text.replace(',', ';')}\n" for name, one in found.items())

@@ -14,6 +14,7 @@ from berth_components.monitoring import part
 
 APP = "grafana"
 PORT = 3000
+_WHY_ONE = "its database is a file on a volume that one pod has at a time; nothing but looking depends on it"
 DATA_DIR = "/var/lib/grafana"
 _PROVISIONING = "/etc/grafana/provisioning"
 _DASHBOARDS = "/etc/berth-dashboards"
@@ -60,7 +61,7 @@ class GrafanaArgs(GrafanaOwnArgs):
 
 
 class Grafana(part.Part):
-    """Grafana as a Deployment of one, with its volume, data sources, dashboards, password and Service."""
+    """Grafana as a StatefulSet of one, with its volume, data sources, dashboards, password and Service."""
 
     service: pulumi.Output[str]
     """Name of its Service; known once it has endpoints."""
@@ -112,12 +113,12 @@ class Grafana(part.Part):
         checksum = combine(
             lambda sources: pods.checksum({"sources": sources}, dict(dashboards), _folders_hash()), sources
         )
-        deployment = self._deployment(
+        stateful_set = self._stateful_set(
             _container(image, resources, url), sorted(dashboards), pull_secrets, checksum, before
         )
         service = self._service({"http": PORT})
         self._disruption_budget()
-        self.service = pulumi.Output.all(service.urn, deployment.urn).apply(lambda _: self.object)
+        self.service = pulumi.Output.all(service.urn, stateful_set.urn).apply(lambda _: self.object)
         self.register_outputs({"service": self.service})
 
     def _dashboard(self, file: str, text: str) -> core.ConfigMap:
@@ -132,14 +133,14 @@ class Grafana(part.Part):
             opts=self._child(),
         )
 
-    def _deployment(
+    def _stateful_set(
         self,
         container: core.ContainerArgs,
         files: Sequence[str],
         pull_secrets: pulumi.Input[Sequence[str]],
         checksum: pulumi.Input[str],
         before: Sequence[pulumi.Resource],
-    ) -> apps.Deployment:
+    ) -> apps.StatefulSet:
         projected = [
             core.VolumeProjectionArgs(
                 config_map=core.ConfigMapProjectionArgs(name=f"{self.object}-{file.removesuffix('.json')}")
@@ -155,13 +156,12 @@ class Grafana(part.Part):
             core.VolumeArgs(name="password", secret=secret),
             core.VolumeArgs(name="dashboards", projected=core.ProjectedVolumeSourceArgs(sources=projected)),
         ]
-        return apps.Deployment(
-            f"{self._prefix}-deployment",
-            metadata=self._metadata(),
-            spec=apps.DeploymentSpecArgs(
+        return apps.StatefulSet(
+            f"{self._prefix}-stateful-set",
+            metadata=self._metadata(annotations={part.ONE_REPLICA: _WHY_ONE}),
+            spec=apps.StatefulSetSpecArgs(
                 replicas=1,
-                # Its database is a file on a volume that one pod has at a time.
-                strategy=apps.DeploymentStrategyArgs(type="Recreate"),
+                service_name=self.object,
                 selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 template=self._template(
                     self._pod(container, volumes, pull_secrets=pull_secrets), checksum, local=[f"tmp-{APP}"]

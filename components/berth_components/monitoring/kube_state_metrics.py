@@ -15,6 +15,7 @@ from berth_components.monitoring import part
 
 APP = "kube-state-metrics"
 PORT, OWN_PORT = 8080, 8081
+_WHY_ONE = "two would tell every object twice, and sums over them would be wrong; it is back within seconds"
 RESOURCES = {
     "": ("persistentvolumeclaims", "pods", "resourcequotas"),
     "apps": ("daemonsets", "deployments", "replicasets", "statefulsets"),
@@ -102,11 +103,13 @@ class KubeStateMetrics(part.Part):
         )
         deployment = apps.Deployment(
             f"{name}-deployment",
-            metadata=self._metadata(),
+            metadata=self._metadata(annotations={part.ONE_REPLICA: _WHY_ONE}),
             spec=apps.DeploymentSpecArgs(
-                # Two would tell everything twice.
                 replicas=1,
-                strategy=apps.DeploymentStrategyArgs(type="Recreate"),
+                strategy=apps.DeploymentStrategyArgs(
+                    type="RollingUpdate",
+                    rolling_update=apps.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
+                ),
                 selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 template=self._template(self._pod(container, [], pull_secrets=pull_secrets, token=True)),
             ),

@@ -109,6 +109,7 @@ class LogShipper(part.Part):
             run_as_user=0, run_as_group=0, seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault")
         )
         spec.tolerations = [core.TolerationArgs(operator="Exists")]
+        spec.node_selector = part.LINUX
         daemon_set = apps.DaemonSet(
             f"{name}-daemon-set",
             metadata=self._metadata(),

@@ -112,6 +112,7 @@ class NodeExporter(part.Part):
             pull_secrets=pull_secrets,
         )
         spec.tolerations = [core.TolerationArgs(operator="Exists")]
+        spec.node_selector = part.LINUX
         daemon_set = apps.DaemonSet(
             f"{name}-daemon-set",
             metadata=self._metadata(),

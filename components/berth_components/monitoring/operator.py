@@ -5,7 +5,6 @@ them, under names of theirs: what they tell is not among our scrape jobs.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
@@ -83,13 +82,13 @@ class OperatorObjects(pulumi.ComponentResource):
                 spec=dict(spec),
                 opts=child,
             )
-        for group in groups:
-            rule = group["name"].lower()
+        named = part.file_names([str(group["name"]) for group in groups])
+        for rule, group in zip(named, groups, strict=True):
             CustomResource(
                 f"{name}-{rule}-rules",
                 api_version=API,
                 kind="PrometheusRule",
-                metadata=metadata(re.sub(r"[^a-z0-9-]+", "-", rule)),
+                metadata=metadata(rule),
                 spec={"groups": [dict(group)]},
                 opts=child,
             )

@@ -1,6 +1,7 @@
 """What every part of monitoring is made with: names, labels, and the objects that most of them have."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -19,6 +20,10 @@ from berth_components.model_server_resources import read_resources
 
 INSTANCE = "berth"
 """Label app.kubernetes.io/instance of every part."""
+LINUX: Mapping[str, str] = {"kubernetes.io/os": "linux"}
+"""Which nodes an agent of every node runs on: there may be others in a cluster."""
+ONE_REPLICA = f"{pods.PREFIX}one-replica-reason"
+"""Annotation that says why a second replica would be wrong; policies ask for two in production."""
 NOBODY: Sequence[str] = ()
 _LINE = 120
 _NO_WAIT = {"pulumi.com/skipAwait": "true"}
@@ -333,6 +338,15 @@ NODE_PORT: Check[int] = checks.whole_number(30000, 32767)
 ResourcesArgs = declared.ResourcesArgs
 EgressArgs = declared.EgressArgs
 TolerationArgs = declared.TolerationArgs
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names as objects and files may have them; those that would be the same are numbered."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in names]
+    return [
+        name if name not in plain[:i] else f"{name}-{plain[:i].count(name) + 1}"
+        for i, name in enumerate(plain)
+    ]
 
 
 def checksum(text: str) -> str:

@@ -30,6 +30,10 @@ TOKEN = "token"  # noqa: S105 - a file's name
 # Of the volume: the log of the newest two hours and a compaction need room beside the blocks.
 _SHARE_OF_BLOCKS = Decimal("0.8")
 _STARTUP_SECONDS = 600
+_WHY_ONE = (
+    "two would keep different samples and send every alert twice; the dead-man's switch tells of its "
+    "absence, and remote write keeps samples elsewhere"
+)
 
 
 class RemoteWriteArgs(TypedDict):
@@ -230,7 +234,9 @@ class Prometheus(part.Part):
         )
         return apps.StatefulSet(
             f"{self._prefix}-stateful-set",
-            metadata=self._metadata(annotations=pods.awaited(2 * _STARTUP_SECONDS)),
+            metadata=self._metadata(
+                annotations={**pods.awaited(2 * _STARTUP_SECONDS), part.ONE_REPLICA: _WHY_ONE}
+            ),
             spec=apps.StatefulSetSpecArgs(
                 replicas=1,
                 service_name=self.object,
@@ -285,7 +291,7 @@ def _read(given: Arguments, namespace: pulumi.Input[str]) -> _Settings:
             *(_way_to(one) for one in given.groups("targets", TargetArgs)),
             *([part.reach([network.app_in(namespace, alertmanager)], 9093)] if alertmanager else []),
             # Kubelets are at their nodes' addresses, which nobody knows before.
-            *([part.reach(network.everywhere_but_metadata(), 10250)] if reads_nodes else []),
+            *([part.reach(network.private(), 10250)] if reads_nodes else []),
             part.api_servers(given.maybe("api_server_cidrs", checks.list_of(checks.cidr, at_least=1))),
             *([names, *ways] if ways else []),
         ],
@@ -357,7 +363,11 @@ def _config(
 
 def _rule_files(groups: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """A file for each group, so that a difference shows which."""
-    return {f"{group['name']}.yml": part.text_of({"groups": [dict(group)]}) for group in groups}
+    names = part.file_names([str(group["name"]) for group in groups])
+    return {
+        f"{name}.yml": part.text_of({"groups": [dict(group)]})
+        for name, group in zip(names, groups, strict=True)
+    }
 
 
 def _flags(given: Arguments, storage: pulumi.Input[str]) -> list[pulumi.Input[str]]:

@@ -1,7 +1,7 @@
 """What Prometheus asks, how often, and which labels it puts on every series. Pure: no Pulumi, no cluster.
 
-`scrape_configs` gives the jobs of `facts` in Prometheus' own shape; what the kubelets say is cut to what is
-used, since they tell about every container of the cluster.
+`scrape_configs` gives the jobs of `facts` in Prometheus' own shape; what the kubelets say is cut to what the
+catalogue has of them, since they tell about every container of the cluster.
 """
 
 from __future__ import annotations
@@ -10,36 +10,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from berth_catalogue.exporters import exporters
+
 from berth_components.monitoring import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Json = dict[str, Any]
-CADVISOR_NAMES = (
-    "container_cpu_usage_seconds_total",
-    "container_cpu_cfs_periods_total",
-    "container_cpu_cfs_throttled_periods_total",
-    "container_memory_working_set_bytes",
-    "container_oom_events_total",
-    "container_spec_memory_limit_bytes",
-    "container_fs_usage_bytes",
-    "container_network_receive_bytes_total",
-    "container_network_transmit_bytes_total",
-    "container_start_time_seconds",
-)
-"""What is kept of the kubelets' cAdvisor, of our namespaces' containers."""
-KUBELET_NAMES = (
-    "kubelet_volume_stats_available_bytes",
-    "kubelet_volume_stats_capacity_bytes",
-    "kubelet_volume_stats_used_bytes",
-    "kubelet_running_pods",
-    "kubelet_certificate_manager_client_expiration_renew_errors",
-    "kubelet_certificate_manager_client_ttl_seconds",
-    "kubelet_server_expiration_renew_errors",
-    "kubelet_certificate_manager_server_ttl_seconds",
-)
-"""What is kept of the kubelets themselves."""
 PORTS = {
     facts.GATEWAY: 9000,
     facts.ENGINE: 9000,
@@ -163,9 +141,13 @@ def server_relabelling(where: Where) -> list[Json]:
     ]
 
 
+def kept(job: str) -> list[str]:
+    """Of what the kubelets tell, what is kept: all that the catalogue has of the job, and so may be named."""
+    return sorted(name for one in exporters().values() if one.job == job for name in one.metrics)
+
+
 def _kubelet(job: str, parts: facts.Parts, where: Where) -> Json:
-    kept = CADVISOR_NAMES if job == facts.CADVISOR else KUBELET_NAMES
-    rules = [{"source_labels": ["__name__"], "regex": "|".join(kept), "action": "keep"}]
+    rules = [{"source_labels": ["__name__"], "regex": "|".join(kept(job)), "action": "keep"}]
     if job == facts.CADVISOR:
         rules.append({"source_labels": ["namespace"], "regex": "|".join(where.namespaces), "action": "keep"})
     return _job(

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from berth_policy.kubernetes import Object, Pod
 from berth_policy.rule import IN_PRODUCTION, Finding, Rule
 from berth_policy.scaling import is_behind_service, replicated, scaler_of, scalers
-from berth_policy.subject import Stack, survey
+from berth_policy.subject import Stack, mapping, survey
 from berth_policy.units import number
 
 LEAST = 2
+REASON = "berth.dev/one-replica-reason"
+_WORDS = 5
 
 
 def check(stack: Stack) -> Iterator[Finding]:
@@ -30,6 +32,8 @@ def _least(one: Object) -> Iterator[Finding]:
 
 
 def _replicas(one: Object) -> Iterator[Finding]:
+    if len(str(mapping(one.metadata.get("annotations")).get(REASON, "")).split()) >= _WORDS:
+        return
     replicas = number(one.spec.get("replicas"), 1)
     if replicas < LEAST:
         found = f"{one.path}spec.replicas is {replicas:g}"
@@ -41,7 +45,10 @@ RULE = Rule(
     group="workloads",
     title="Production runs at least two replicas of everything that serves.",
     why="With one replica, the loss of a node or an eviction is an outage.",
-    fix="Set replicas, or minReplicas of the autoscaler, to at least 2.",
+    fix=(
+        "Set replicas, or minReplicas of the autoscaler, to at least 2; where a second one would be wrong, "
+        f"say why in the annotation {REASON}."
+    ),
     levels=IN_PRODUCTION,
     types=("kubernetes:apps/", "kubernetes:autoscaling/", "kubernetes:core/"),
     check_stack=check,
