@@ -8,6 +8,7 @@ from berth_components.monitoring.objectives import (
     PER_TOKEN_BUCKETS,
     QUEUE_WAIT_BUCKETS,
     Baseline,
+    ObjectiveError,
     Objectives,
 )
 from pydantic import Field, model_validator
@@ -112,6 +113,12 @@ class ObjectivesSettings(Settings):
             if NOT_WATCHED[name] in self.model_fields_set:
                 context = {"allowed": f"{name} or notWatched, not both", "remedy": "remove one of the two"}
                 raise PydanticCustomError("berth", "{allowed}", context)
+        try:
+            self.objectives()
+        except ObjectiveError as error:
+            said, _, allowed = str(error).partition("; allowed: ")
+            context = {"allowed": allowed, "remedy": said}
+            raise PydanticCustomError("berth", "{allowed}", context) from None
         return self
 
     def objectives(self) -> Objectives:

@@ -1,12 +1,14 @@
 """Who is told of alerts, in a stack; `berth_components.monitoring.routes` says what each kind means."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from berth_components.monitoring.routes import Receiver, ReceiverError
+from berth_components import checks
+from berth_components.arguments import Refusal
+from berth_components.monitoring.routes import NOBODY, Receiver, ReceiverError
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from berth_stacks.fields import Flag, Name, Settings, Text
+from berth_stacks.fields import Allowed, Flag, Settings, Text
 
 Severity = Literal["page", "ticket", "info"]
 
@@ -42,8 +44,7 @@ class ReceiverSettings(Settings):
         try:
             self.receiver("receiver")
         except ReceiverError as error:
-            said = str(error).partition(": ")[2]
-            context = {"allowed": said.partition("; allowed: ")[2], "remedy": said.partition(";")[0]}
+            context = {"allowed": f"with {error.key}: {error.allowed}", "remedy": ""}
             raise PydanticCustomError("berth", "{allowed}", context) from None
         return self
 
@@ -53,5 +54,12 @@ class ReceiverSettings(Settings):
         return Receiver(name=name, severities=tuple(self.severities), owners=tuple(self.owners), **given)
 
 
-Receivers = dict[Annotated[str, Name], ReceiverSettings]
+def _name(value: Any) -> str:
+    if checks.dns_label(value) == NOBODY:
+        raise Refusal(f"another name than '{NOBODY}', which is who is told of nothing")
+    return str(value)
+
+
+_PATTERN = (("pattern", f"^({checks.DNS_LABEL.pattern})$"),)
+Receivers = dict[Annotated[str, Allowed(_name, _PATTERN)], ReceiverSettings]
 """Receivers by name."""

@@ -11,8 +11,8 @@ from berth_components.monitoring.objectives import Baseline, ObjectiveError, Obj
 from berth_components.monitoring.rules import rule_groups, unwatched
 from berth_components.monitoring.rules_slo import PAIRS
 from berth_stacks.objectives_settings import ObjectivesSettings
-from berth_stacks.receivers_settings import ReceiverSettings
-from pydantic import ValidationError
+from berth_stacks.receivers_settings import Receivers, ReceiverSettings
+from pydantic import TypeAdapter, ValidationError
 
 SMALL = Server(site="local", namespace="berth-local", model="smollm2", name="smollm2", engine="llama.cpp")
 NOTHING = Parts(jobs=frozenset())
@@ -66,6 +66,18 @@ def test_settings_refuse_with_the_same_words() -> None:
         ObjectivesSettings.model_validate({"availability": 0.9, "notWatched": ["availability"]})
     with pytest.raises(ValidationError, match="one of availability, errorRatio"):
         ObjectivesSettings.model_validate({"notWatched": ["everything"]})
+    with pytest.raises(ValidationError, match="at most first_token_p99_seconds"):
+        ObjectivesSettings.model_validate({"firstTokenP95Seconds": 4})
+    for wrong, said in (
+        ({"filters": {"pii": 0.1}}, "filter/stage/decision"),
+        ({"answerTokens": {"many": 0.1}}, "bounds as scraped"),
+        ({"refusals": 2.0}, "from 0 to 1"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            ObjectivesSettings.model_validate({"baseline": wrong})
+    for name in ("Bad Name", "nobody"):
+        with pytest.raises(ValidationError, match=r"another name|lower-case"):
+            TypeAdapter(Receivers).validate_python({name: {"kind": "webhook"}})
     with pytest.raises(ValidationError, match="needs it"):
         ReceiverSettings.model_validate({"kind": "slack"})
     assert ReceiverSettings.model_validate({"kind": "webhook"}).receiver("hook").secret

@@ -128,5 +128,5 @@ def test_a_receiver_that_makes_no_sense_is_refused(given: dict[str, Any], said: 
 
 
 def test_a_name_is_there_once() -> None:
-    with pytest.raises(ReceiverError, match="there are two"):
+    with pytest.raises(ReceiverError, match="is there twice"):
         alertmanager_config([RECEIVERS[0], RECEIVERS[0]])

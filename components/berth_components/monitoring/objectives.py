@@ -15,6 +15,7 @@ What nobody publishes has no default, and is not watched until it is stated; `ru
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ AVAILABILITY, ERRORS, INTER_TOKEN, QUEUE_WAIT = "availability", "error_ratio", "
 FIRST_TOKEN_P95, FIRST_TOKEN_P99, SAFETY = "first_token_p95", "first_token_p99", "safety"
 SLOS = (AVAILABILITY, ERRORS, FIRST_TOKEN_P95, FIRST_TOKEN_P99, INTER_TOKEN, QUEUE_WAIT, SAFETY)
 """Every objective that has an error budget: values of the label `slo`."""
+
+
+_LE = re.compile(r"[0-9]+\.[0-9]+|\+Inf")
+_DECISION = re.compile(r"[a-z0-9-]+/(input|output)/(allow|flag|redact|block|error)")
 
 
 class ObjectiveError(ValueError):
@@ -85,6 +90,28 @@ class Baseline:
     perplexity: Mapping[str, float] = field(default_factory=dict)
     refusals: float | None = None
     filters: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check keys and shares.
+
+        Raises:
+            ObjectiveError: one cannot be meant.
+        """
+        for name in ("answer_tokens", "perplexity"):
+            for le in getattr(self, name):
+                if not _LE.fullmatch(le):
+                    raise ObjectiveError(
+                        f"baseline {name} has {le!r}; allowed: bounds as scraped, such as 16.0 or +Inf"
+                    )
+        for key in self.filters:
+            if not _DECISION.fullmatch(key):
+                raise ObjectiveError(
+                    f"baseline filters has {key!r}; allowed: filter/stage/decision, such as pii/output/flag"
+                )
+        shares = [*self.answer_tokens.values(), *self.perplexity.values(), *self.filters.values()]
+        for one in [*shares, *([] if self.refusals is None else [self.refusals])]:
+            if not 0 <= one <= 1:
+                raise ObjectiveError(f"baseline has a share of {one:g}; allowed: a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,17 @@ _FOLLOWS_FROM_UNAVAILABLE = (
 
 
 class ReceiverError(ValueError):
-    """A receiver that cannot be meant; names it, the value, and what is allowed."""
+    """A receiver that cannot be meant; names it, the value, and what is allowed.
+
+    Attributes:
+        key: what of it.
+        allowed: what would be accepted.
+    """
+
+    def __init__(self, receiver: str, key: str, given: str, allowed: str) -> None:
+        super().__init__(f"receiver {receiver!r}: {key} {given}; allowed: {allowed}")
+        self.key = key
+        self.allowed = allowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +117,7 @@ class Receiver:
         return self.kind != "email" or bool(self.username)
 
     def _refuse(self, key: str, value: str, allowed: str) -> None:
-        raise ReceiverError(f"receiver {self.name!r}: {key} is {value!r}; allowed: {allowed}")
+        raise ReceiverError(self.name, key, f"is {value!r}", allowed)
 
 
 def alertmanager_config(
@@ -126,7 +136,7 @@ def alertmanager_config(
     names = [one.name for one in receivers]
     for name in names:
         if names.count(name) > 1:
-            raise ReceiverError(f"receiver {name!r}: there are two; allowed: each name once")
+            raise ReceiverError(name, "name", "is there twice", "each name once")
 
     def after(seconds: float) -> str:
         return duration(max(1, seconds * pending_scale))
