@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from berth import deployer
+from berth.deployer import RunRequest, load_config
 from berth.judges import manifests_of
 
 if TYPE_CHECKING:
@@ -25,6 +28,28 @@ STACKS = sorted(
 WITHOUT_SCHEMA = {"NodeClass"}
 
 
+# Other tests of this cluster deploy stacks into the namespaces' real names.
+DRY = "-dry"
+
+
+def _moved(body: Json) -> Json:
+    """An object in a namespace that nothing runs in."""
+    found = copy.deepcopy(body)
+    if found["metadata"].get("namespace", "kube-system") != "kube-system":
+        found["metadata"]["namespace"] += DRY
+    return found
+
+
+def _judged(ground: Cluster, report: Json) -> list[str]:
+    wanted = [_moved(one.body) for one in manifests_of(report) if one.kind not in WITHOUT_SCHEMA]
+    said = ground.kubectl(
+        "apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-o", "name",
+        "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}),
+    )  # fmt: skip
+    assert len(said.split()) == len(wanted)
+    return said.split()
+
+
 def test_every_stack_is_planned(previews: dict[str, Json]) -> None:
     assert sorted(previews) == STACKS
     assert len(STACKS) >= 6
@@ -37,7 +62,10 @@ def test_every_stack_is_planned(previews: dict[str, Json]) -> None:
 def ground(cluster: Cluster, previews: dict[str, Json]) -> Iterator[Cluster]:
     """The cluster with the namespaces that the stacks would make, and the CRDs that they need."""
     names = {
-        one.name for report in previews.values() for one in manifests_of(report) if one.kind == "Namespace"
+        one.name + DRY
+        for report in previews.values()
+        for one in manifests_of(report)
+        if one.kind == "Namespace"
     }
     wanted = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in sorted(names)]
     cluster.kubectl(
@@ -55,9 +83,27 @@ def ground(cluster: Cluster, previews: dict[str, Json]) -> Iterator[Cluster]:
 @pytest.mark.cluster
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_api_server_takes_every_object(ground: Cluster, previews: dict[str, Json], stack: str) -> None:
-    wanted = [one.body for one in manifests_of(previews[stack]) if one.kind not in WITHOUT_SCHEMA]
-    said = ground.kubectl(
-        "apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-o", "name",
-        "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}),
-    )  # fmt: skip
-    assert len(said.split()) == len(wanted)
+    assert _judged(ground, previews[stack])
+
+
+@pytest.mark.cluster
+async def test_the_operators_own_definitions_take_its_monitors_and_rules(ground: Cluster) -> None:
+    config, secret = load_config(ROOT, "onprem")
+    operator = {"namespace": "monitoring", "labels": {"release": "prometheus"}}
+    report = await deployer.preview(
+        RunRequest(
+            program=ROOT / "stacks",
+            project="berth",
+            stack="onprem",
+            root=ROOT,
+            config={**config, "berth:monitoring": json.dumps({"mode": "operator", "operator": operator})},
+            secret_keys=secret,
+            offline=True,
+        )
+    )
+    assert report.ok, report.diagnostics
+    said = _judged(ground, report.to_json())
+    monitors = {one.partition("/")[2] for one in said if one.startswith("podmonitor.")}
+    assert monitors == {"berth-gateway", "berth-engine", "berth-metrics-adapter", "berth-collector"}
+    assert len([one for one in said if one.startswith("prometheusrule.")]) >= 5
+    assert not [one for one in said if one.startswith("statefulset.") and "prometheus" in one]

@@ -2,7 +2,7 @@
 
 One replica on a volume of its own, since two would keep different samples and every alert twice; what must
 outlive the cluster goes on by remote write. A changed configuration or rule replaces the pod at once
-(docs/decisions/0021).
+(docs/decisions/0029).
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from berth.cli.reports import Teller, context_option, diff_option, finish, json_
 from berth.cli.stackfile import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from berth.deployer import Report, RunRequest
 
@@ -127,6 +128,8 @@ def up(
     for proof in proofs:
         if "error" not in proof and not as_json:
             click.echo(_proof_text(proof, stack))
+    if report.ok and not as_json:
+        click.echo(watched_text(report.outputs), nl=False)
     if failed := [str(proof["error"]) for proof in proofs if "error" in proof]:
         raise UserError("everything was deployed, but " + "; ".join(failed), exit_code=1)
 
@@ -158,6 +161,28 @@ def _prove(
         "tokens": answer.tokens,
         "seconds": answer.seconds,
     }
+
+
+def watched_text(outputs: Mapping[str, Any]) -> str:
+    """Where what watches a stack is, by site, and what it leaves out; "" where nobody watches."""
+    found = outputs.get("monitoring")
+    return "".join(
+        f"\n{site} is watched:\n" + "".join(f"{line}\n" for line in _watched(known))
+        for site, known in sorted(found.items() if isinstance(found, dict) else ())
+    )
+
+
+def _watched(known: Mapping[str, Any]) -> Iterator[str]:
+    for part in ("prometheus", "alertmanager", "grafana"):
+        if one := known.get(part):
+            forward = f"kubectl -n {known['namespace']} port-forward svc/{one['service']} {int(one['port'])}"
+            yield f"  {part.capitalize() + ':':14}{one.get('url') or forward}"
+    reasons: dict[str, list[str]] = {}
+    for job, why in known.get("absent", {}).items():
+        reasons.setdefault(str(why), []).append(str(job))
+    for why, jobs in sorted(reasons.items()):
+        line = f"  not here: {', '.join(sorted(jobs))}: {why}"
+        yield textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _proof_text(proof: Mapping[str, Any], stack: str) -> str:
