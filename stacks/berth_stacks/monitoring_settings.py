@@ -1,11 +1,13 @@
 """Settings of monitoring: which parts there are, how long they keep things, who is told."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from berth_components import checks
 from pydantic import Field
 
 from berth_stacks.containers import Egress, Resources
 from berth_stacks.fields import (
+    Allowed,
     Cidr,
     Flag,
     Labels,
@@ -23,6 +25,12 @@ from berth_stacks.receivers_settings import Receivers
 
 _PORT = limits(30000, 32767)
 _HOUR = 3600
+
+
+def _address(value: Any) -> str:
+    return checks.text(
+        r"https?://[^\s\"{}]+", "an address such as https://git.example.com/berth/docs/runbooks"
+    )(value)
 
 
 class RemoteWrite(Settings):
@@ -181,5 +189,8 @@ class Monitoring(Settings):
     held back. Less than 1 only where somebody is watching. Default: 1."""
     owner: Text = "platform"
     """The label `owner` of every alert: whose they are. Default: platform."""
+    runbooks: Annotated[Text, Allowed(_address)] | None = None
+    """Where the pages of docs/runbooks are shown, such as https://git.example.com/berth/docs/runbooks: alerts
+    and dashboards lead there. Default: their path in the repository."""
     objectives: dict[Name, ObjectivesSettings] = Field(default_factory=dict)
     """What counts as well, by model. Default: as the objectives' own, for every model."""

@@ -183,7 +183,7 @@ def _args(
         ],
         "operator": _group(monitoring.operator) or None,
         "scrape_seconds": monitoring.scrape_seconds,
-        "rule_groups": rule_groups(known, objectives(stack), there, owner=monitoring.owner),
+        "rule_groups": _rules(stack, known, there),
         "logged": [
             {key: getattr(one, key) for key in ("namespace", "name", "site", "model", "variant")}
             for one in known
@@ -217,11 +217,17 @@ def _args(
     return {key: value for key, value in args.items() if value is not None}
 
 
+def _rules(stack: Stack, known: list[facts.Server], there: facts.Parts) -> list[dict[str, Any]]:
+    monitoring = stack.monitoring
+    pages = {"runbooks": monitoring.runbooks} if monitoring.runbooks else {}
+    return rule_groups(known, objectives(stack), there, owner=monitoring.owner, **pages)
+
+
 def _dashboards(stack: Stack, known: list[facts.Server], there: facts.Parts) -> dict[str, str]:
     # Grafana's SDK takes a while to import, and is not needed where there is no Grafana.
     from berth_components.monitoring.dashboards import dashboards  # noqa: PLC0415
 
-    made = dashboards(known, objectives(stack), there)
+    made = dashboards(known, objectives(stack), there, runbooks=stack.monitoring.runbooks or "")
     return {file: json.dumps(one, sort_keys=True, separators=(",", ":")) for file, one in made.items()}
 
 

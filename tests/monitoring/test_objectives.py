@@ -70,7 +70,7 @@ def test_settings_refuse_with_the_same_words() -> None:
         ObjectivesSettings.model_validate({"firstTokenP95Seconds": 4})
     for wrong, said in (
         ({"filters": {"pii": 0.1}}, "filter/stage/decision"),
-        ({"answerTokens": {"many": 0.1}}, "bounds as scraped"),
+        ({"answerTokens": {"many": 0.1}}, "bounds of buckets"),
         ({"refusals": 2.0}, "from 0 to 1"),
     ):
         with pytest.raises(ValidationError, match=said):
@@ -108,7 +108,7 @@ def test_a_target_that_no_failure_could_miss_is_listed() -> None:
 
 
 def test_a_release_can_be_the_baseline() -> None:
-    known = Baseline(answer_tokens={"16.0": 0.25, "+Inf": 1}, refusals=0.02, filters={"pii/output/flag": 0.1})
+    known = Baseline(answer_tokens={"16": 0.25, "+Inf": 1}, refusals=0.02, filters={"pii/output/flag": 0.1})
     server = dataclasses.replace(SMALL, filtered=True, refusals=True)
     groups = rule_groups([server], {"smollm2": Objectives(baseline=known)}, NOTHING)
     rules = [rule for group in groups for rule in group["rules"]]

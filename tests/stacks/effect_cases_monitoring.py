@@ -88,6 +88,7 @@ CASES: dict[str, tuple[object, Json]] = {
     "receivers.team.username": ("c", {"receivers": {"team": _EMAIL}}),
     "alertDelay": (0.5, {}),
     "owner": ("research", {}),
+    "runbooks": ("https://git.example.com/docs/runbooks", {}),
     "objectives.chat.owner": ("research", {}),
     "objectives.chat.notWatched": (["availability"], {}),
     "objectives.chat.windowDays": (28, {}),

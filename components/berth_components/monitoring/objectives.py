@@ -37,7 +37,7 @@ SLOS = (AVAILABILITY, ERRORS, FIRST_TOKEN_P95, FIRST_TOKEN_P99, INTER_TOKEN, QUE
 """Every objective that has an error budget: values of the label `slo`."""
 
 
-_LE = re.compile(r"[0-9]+\.[0-9]+|\+Inf")
+_LE = re.compile(r"[0-9]+(\.[0-9]+)?|\+Inf")
 _DECISION = re.compile(r"[a-z0-9-]+/(input|output)/(allow|flag|redact|block|error)")
 
 
@@ -80,7 +80,7 @@ class Baseline:
     """Behaviour of a release, to compare with instead of the past days.
 
     Attributes:
-        answer_tokens: share of answers up to each bound of llm_token_count, by the bound ("1", …, "+Inf").
+        answer_tokens: share of answers up to each bound of llm_token_count, by the bound ("16", …, "+Inf").
         perplexity: the same of berth_perplexity.
         refusals: share of answers that refuse; None where it was not measured.
         filters: share of texts by "filter/stage/decision".
@@ -101,7 +101,7 @@ class Baseline:
             for le in getattr(self, name):
                 if not _LE.fullmatch(le):
                     raise ObjectiveError(
-                        f"baseline {name} has {le!r}; allowed: bounds as scraped, such as 16.0 or +Inf"
+                        f"baseline {name} has {le!r}; allowed: bounds of buckets, such as 16 or +Inf"
                     )
         for key in self.filters:
             if not _DECISION.fullmatch(key):

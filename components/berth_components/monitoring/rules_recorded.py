@@ -106,13 +106,18 @@ def behaviour(server: Server, objectives: Objectives) -> list[Record]:
     return records
 
 
+def _as_scraped(le: str) -> str:
+    """A bound as the gateway's own series have it: 16 is 16.0."""
+    return le if le == "+Inf" else repr(float(le))
+
+
 def _distribution(server: Server, objectives: Objectives, name: str, metric: str) -> list[Record]:
     own, total = recorded_of(server), recorded_of(server, 'le="+Inf"')
     hour, days = f"server:{name}_bucket:increase1h", f"{objectives.baseline_days}d"
     if objectives.baseline is not None:
         release: Mapping[str, float] = getattr(objectives.baseline, name)
         baseline = [
-            Record(f"server:{name}:share_baseline", f"vector({value})", {"le": le})
+            Record(f"server:{name}:share_baseline", f"vector({value})", {"le": _as_scraped(le)})
             for le, value in release.items()
         ]
         # A release was measured beforehand: its shares are taken as they are.
