@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,19 @@ def test_what_is_killed_on_the_way_is_finished_or_removed(own: Cluster) -> None:
     for one in names:
         own.remove_node(one, force=True)
     assert [trace for one in names for trace in traces(own, one)] == []
+
+
+def test_images_that_were_half_laid_ready_when_killed_are_laid_anew(own: Cluster) -> None:
+    shutil.rmtree(own.paths.warm_images, ignore_errors=True)
+    laying = subprocess.Popen([sys.executable, "-c", ADD, own.name], start_new_session=True)
+    assert wait_until((own.paths.units / "images.head").exists, seconds=120, pause=0.01)
+    os.kill(laying.pid, signal.SIGKILL)
+    laying.wait()
+    own.lay_images_ready()
+    assert not list(own.paths.units.glob("images.*"))
+    assert len(list(own.paths.warm_images.iterdir())) == 1
+    (name,) = own.add_nodes()
+    assert [one.ready for one in own.nodes() if one.name == name] == [True]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,17 @@ def test_the_public_surface() -> None:
     methods = {name for name, _ in inspect.getmembers(Cluster) if not name.startswith("_")}
     assert methods == {
         *("delete", "ensure_addon", "has_image", "images", "import_image", "kubeconfig", "kubectl"),
-        *("add_nodes", "kubectl_command", "list", "log_files", "logs", "node_address", "nodes", "processes"),
+        *(
+            "add_nodes",
+            "kubectl_command",
+            "lay_images_ready",
+            "list",
+            "log_files",
+            "logs",
+            "node_address",
+            "nodes",
+            "processes",
+        ),
         *("remove_image", "remove_node", "server", "simulate_gpus", "start", "status", "stop"),
     }
     assert all(hasattr(room, name) for name in room.__all__)

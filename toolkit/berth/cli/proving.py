@@ -138,6 +138,7 @@ def simulated_base_gpu(status: Status) -> Iterator[NodeProvider]:
     remembered.write_text(str(before))
     cluster.simulate_gpus(before + 1)
     try:
+        cluster.lay_images_ready()
         yield _LocalNodes(cluster)
     finally:
         cluster.simulate_gpus(before)

@@ -303,6 +303,17 @@ class Cluster:
             wanted = [Worker(index, pool, simulated_gpus) for index in workers.free_indices(parts, count)]
             return [one.name for one in workers.add(parts, wanted, progress, wait=wait)]
 
+    def lay_images_ready(self, progress: Progress = SILENT) -> None:
+        """Make what further nodes get their images from, so that the next `add_nodes` need not.
+
+        Raises:
+            ClusterNotRunningError, ImageError: the cluster does not run, or the images cannot be copied.
+        """
+        with locked(self.paths.lock, f"laying images of the cluster {self.name!r} ready"):
+            parts = self._parts()
+            self._require_running(parts)
+            workers.lay_ready(parts, progress)
+
     def remove_node(
         self, name: str, *, seconds: float = 120.0, force: bool = False, progress: Progress = SILENT
     ) -> None:

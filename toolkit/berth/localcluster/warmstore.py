@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import node
+from . import node, units
 from .commands import environment
 from .errors import ImageError
 from .images import Store
@@ -49,6 +49,8 @@ def ensure(parts: Parts) -> Path:
     if folder.exists():
         return folder
     parts.paths.warm_images.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Of a process that was killed here: its containerd would still run, on a folder that goes now.
+    units.stop(parts.paths.units / f"{UNIT}.sh")
     remove_remains(parts.paths.warm_images)
     scratch = parts.paths.warm_images / f"{SCRATCH_PREFIX}{key}"
     _fill(parts, scratch, first, names)

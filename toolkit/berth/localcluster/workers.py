@@ -22,6 +22,7 @@ from .parts import Parts, wait_for
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
+    from pathlib import Path
 
     from .addresses import Node
     from .progress import Progress
@@ -58,8 +59,7 @@ def add(parts: Parts, wanted: Sequence[Worker], progress: Progress, *, wait: boo
         ClusterStartError: one did not come up.
     """
     names = ", ".join(parts.plan.node(worker.index, parts.name).name for worker in wanted)
-    with progress.step("laying images ready", 15):
-        ready = warmstore.ensure(parts)
+    ready = lay_ready(parts, progress)
     with progress.step(f"starting {names}", 4) as step:
         config = dataclasses.replace(parts.config, workers=(*parts.config.workers, *wanted))
         config.write(parts.paths)
@@ -82,6 +82,12 @@ def add(parts: Parts, wanted: Sequence[Worker], progress: Progress, *, wait: boo
 
             wait_for(parts, step.update, "kubelet", not_ready, parts.node_unit(one))
     return nodes
+
+
+def lay_ready(parts: Parts, progress: Progress) -> Path:
+    """Lay the first node's images ready; a set of images once."""
+    with progress.step("laying images ready", 15):
+        return warmstore.ensure(parts)
 
 
 def free_indices(parts: Parts, count: int) -> list[int]:
