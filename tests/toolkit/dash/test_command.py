@@ -68,7 +68,7 @@ def test_a_silent_source_is_a_failure(stand_in: StandIn, root: Path) -> None:
         (("--prometheus", "http://127.0.0.1:1", "--json"), 2, "--json goes with --check"),
         (("nosuchstack",), 2, "nosuchstack"),
         (("--port", "70000", "local"), 2, "--port"),
-        (("aws-prod", "--site", "moon"), 2, "aws-prod"),
+        (("aws-prod", "--site", "moon"), 2, "--site moon: the stack serves models at"),
     ],
 )
 def test_what_cannot_be_shown_is_said(words: tuple[str, ...], code: int, says: str, root: Path) -> None:

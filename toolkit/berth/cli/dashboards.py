@@ -39,6 +39,7 @@ def board_of(
 
     Raises:
         UserError: there is no such Prometheus, or it scrapes no model server.
+        PrometheusError: of `berth.operations`: it cannot be asked.
     """
     from berth_components.monitoring.dashboards import dashboards
 
@@ -52,6 +53,8 @@ def board_of(
     if prometheus is None:
         raise UserError("name a stack or a Prometheus")
     with prometheus:
+        # One that cannot be asked is said once, here, and not by every panel.
+        prometheus.instant("vector(1)", time.time())
         servers, objectives, parts = told or _seen(prometheus)
         documents = dashboards(servers, objectives, parts, runbooks=RUNBOOKS)
         yield Board(read_pages(documents), prometheus, scrape_seconds=parts.scrape_seconds, name=stack or "")
