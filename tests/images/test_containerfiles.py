@@ -117,7 +117,7 @@ def test_packages_come_from_the_same_locks_by_hash(file: Containerfile, spec: Im
 
 
 def test_our_packages_and_the_weights_are_the_same(
-    file: Containerfile, spec: ImageSpec, catalogue: ImageCatalogue
+    file: Containerfile, spec: ImageSpec, catalogue: ImageCatalogue, root: Path
 ) -> None:
     (build,) = file.stages[:-1]
     copies = [tuple(shlex.split(text)) for text in build.all("COPY")]
@@ -125,7 +125,9 @@ def test_our_packages_and_the_weights_are_the_same(
     site = catalogue.site
     assert ours == [(package, f"{site}/{package.rsplit('/', 1)[-1]}") for package in spec.packages]
     taken = [tuple(shlex.split(text)) for text in file.final.all("COPY")]
-    expected = [(f"--from={build.name}", site, site)] if spec.packages else []
+    # Ours, or others' from a lock.
+    locked = (root / f"images/locks/{spec.role}.txt").read_text().strip()
+    expected = [(f"--from={build.name}", site, site)] if spec.packages or locked else []
     if spec.debian is not None:
         expected += [(f"--from={build.name}", f"/debian/{one}", f"/{one}") for one in spec.debian.keep]
     if spec.weights is not None:
