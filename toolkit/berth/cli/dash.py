@@ -132,4 +132,6 @@ def _table(board: Board, findings: list[Finding]) -> str:
         if found:
             lines += ["", f"{len(found)} panels {words}:"]
             lines += [f"  {one.page}: {one.panel}\n    {one.reason}" for one in found]
+        if found and state == State.EMPTY:
+            lines.append("  An idle stack has no latencies: put load on it (./berth load STACK), look again.")
     return "\n".join(lines)
