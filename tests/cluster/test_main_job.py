@@ -188,7 +188,8 @@ def test_every_panel_with_a_local_source_shows_data(berth: Berth, deployed: dict
     assert deployed["ok"]
     if "monitoring" not in deployed["outputs"] or not deployed["outputs"]["monitoring"]:
         pytest.skip("the stack local has no monitoring (berth:monitoring.mode is none)")
-    deadline = time.monotonic() + 240
+    # Rules on behaviour are evaluated every five minutes.
+    deadline = time.monotonic() + 420
     while True:
         done = berth.run("dash", "local", "--check", "--json")
         assert done.returncode in {0, 1}, done.stderr
