@@ -1,7 +1,7 @@
 """What monitoring costs, on the local cluster: `python bench/monitoring_cost.py [--seconds 60]`.
 
 Needs a running stack `local` (`./berth up local`). Sends requests one after another, and over that time asks
-Prometheus itself: processor time and memory of Prometheus and Alertmanager, and of every container of
+Prometheus itself: processor time and memory of Prometheus and Alertmanager, and of every pod of
 monitoring as the kubelet counts it; series by scrape job, and those that one more replica adds; samples a
 second; and how many bytes of metrics are fetched for each request. Last, one line of JSON.
 """
@@ -24,7 +24,8 @@ from berth.localcluster import Cluster
 from berth.operations import ask
 
 ROOT = Path(__file__).resolve().parents[1]
-WATCHING = 'namespace=~"berth-monitoring|berth-node-agents",container!="",container!="POD"'
+# Whole pods: the local cluster's containerd tells the kubelet of no container in them.
+WATCHING = 'namespace=~"berth-monitoring|berth-node-agents",container="",pod!=""'
 
 
 def said(*words: str) -> str:
@@ -104,19 +105,21 @@ def main() -> None:
         "memory_bytes": prometheus.by(
             'sum by (job) (process_resident_memory_bytes{job=~"prometheus|alertmanager"})', "job"
         ),
-        "container_processor_share": prometheus.by(
-            f"sum by (container) (rate(container_cpu_usage_seconds_total{{{WATCHING}}}[{window}]))",
-            "container",
+        "pod_processor_share": prometheus.by(
+            f"sum by (pod) (rate(container_cpu_usage_seconds_total{{{WATCHING}}}[{window}]))",
+            "pod",
         ),
-        "container_memory_bytes": prometheus.by(
-            f"sum by (container) (container_memory_working_set_bytes{{{WATCHING}}})", "container"
+        "pod_memory_bytes": prometheus.by(
+            f"sum by (pod) (container_memory_working_set_bytes{{{WATCHING}}})", "pod"
         ),
         "series": prometheus.by('sum by (job) (scrape_samples_post_metric_relabeling{job!=""})', "job"),
         "series_per_replica": prometheus.one(
             'sum(avg by (job) (scrape_samples_post_metric_relabeling{job=~"berth-gateway|berth-engine"}))'
         ),
         "head_series": prometheus.one("prometheus_tsdb_head_series"),
-        "samples_per_second": prometheus.one(f"rate(prometheus_tsdb_head_samples_appended_total[{window}])"),
+        "samples_per_second": prometheus.one(
+            f"sum(rate(prometheus_tsdb_head_samples_appended_total[{window}]))"
+        ),
         "scrape_bytes": sizes,
         "bytes_per_request": round(fetched * seconds / given.requests),
     }
