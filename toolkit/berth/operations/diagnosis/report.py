@@ -45,7 +45,7 @@ def _finding(one: Finding) -> Iterator[str]:
     # What follows goes away with its cause: there is nothing to do about it.
     for step in () if one.follows else one.remedy:
         yield from _wrapped(f"{_INDENT}> ", step, f"{_INDENT}  ")
-    if one.runbook and not one.follows:
+    if one.runbook and not one.follows and not any(one.runbook in step for step in one.remedy):
         yield from _wrapped(f"{_INDENT}> ", f"runbook: {one.runbook}", f"{_INDENT}  ")
 
 
