@@ -138,7 +138,8 @@ def _kubernetes(found: Permissions) -> Iterator[str]:
         together.setdefault((rule.namespace, rule.verbs, rule.names), []).extend(what)
     for (namespace, verbs, names), what in sorted(together.items()):
         where = f"in {namespace}" if namespace else "in the whole cluster"
-        named = (f"named {', '.join(names)}",) if names else ()
+        # Each name a word of its own, so that many of them wrap.
+        named = (f"named {names[0]}", *names[1:]) if names else ()
         yield f"  {where}: {', '.join(verbs)}"
         yield from _wrapped("     ", (*what, *named))
 
