@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,18 +136,25 @@ def asked(watched: Watched, clients: int, tokens: int) -> Iterator[None]:
     key, opener = watched.key(), build_opener(ProxyHandler({}))
     outputs = json.loads(watched.berth("outputs", "local", "--json"))
     url = outputs.get("outputs", outputs)["endpoints"][f"local/{MODEL}"]
-    body = {"inputs": "Tell me of harbours.", "parameters": {"max_new_tokens": tokens, "ignore_eos": True}}
+    body = {"inputs": "Tell me of harbours.", "parameters": {"max_new_tokens": tokens}}
     request = Request(  # noqa: S310 - our own stack's
         url + "/generate",
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {key}"},
     )
 
+    refused: list[str] = []
+
     def ask() -> None:
         while not over.is_set():
             try:
                 with opener.open(request, timeout=120) as answer:
                     answer.read()
+            except HTTPError as error:
+                if error.code in {400, 401, 404, 422}:
+                    refused.append(f"{error.code} {error.read()[:200]!r}")
+                    return
+                over.wait(0.5)
             except (URLError, OSError):
                 over.wait(0.5)
 
@@ -160,6 +167,8 @@ def asked(watched: Watched, clients: int, tokens: int) -> Iterator[None]:
         over.set()
         for thread in threads:
             thread.join(130)
+        if refused:
+            print(f"the bench's own requests were refused: {refused[0]}", flush=True)
 
 
 SERVER = {"model": MODEL, "namespace": NAMESPACE}
