@@ -147,19 +147,19 @@ def prepare_ground(
 NO_ADDRESS = "no-cluster-yet.invalid"
 
 
-def present_ground(console: Console) -> Ground:
+def present_ground(console: Console, settings: Container[str]) -> Ground:
     """Say what cluster and images there are; make none."""
     from berth.localcluster import Cluster
 
     cluster = Cluster(cluster_name())
-    return _as_it_is(cluster, cluster.status(), console)
+    return _as_it_is(cluster, cluster.status(), console, settings)
 
 
-def _as_it_is(cluster: Cluster, status: Status, console: Console) -> Ground:
+def _as_it_is(cluster: Cluster, status: Status, console: Console, settings: Container[str]) -> Ground:
     import berth_images
 
     images = {role: image.reference for role, image in berth_images.find().items()}
-    for role in berth_images.cluster_roles():
+    for role in berth_images.roles_for(settings):
         if role not in images:
             console.line("images", f"{role} is not built yet: its tag is not known")
             images[role] = f"berth.local/{role}:not-built-yet"
@@ -169,7 +169,7 @@ def _as_it_is(cluster: Cluster, status: Status, console: Console) -> Ground:
     return Ground(cluster.kubeconfig, status.node_address or NO_ADDRESS, images, running)
 
 
-def existing_ground(console: Console) -> Ground | None:
+def existing_ground(console: Console, settings: Container[str]) -> Ground | None:
     """Start the cluster that was made, and give it as ground; None where none was made."""
     from berth.localcluster import Cluster
 
@@ -180,4 +180,4 @@ def existing_ground(console: Console) -> Ground | None:
     if status.state != "running":
         cluster.start(ClusterProgress(console, "cluster"))
         status = cluster.status()
-    return _as_it_is(cluster, status, console)
+    return _as_it_is(cluster, status, console, settings)

@@ -125,9 +125,9 @@ def prepare(
             settings=stack.settings,
         )
     elif need is Need.EXISTING:
-        ground = local.existing_ground(console)
+        ground = local.existing_ground(console, stack.settings)
     else:
-        ground = local.present_ground(console)
+        ground = local.present_ground(console, stack.settings)
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
     overlay = _local_overlay(stack, ground)
