@@ -144,8 +144,7 @@ def _read(
             pins, wrong_pins = _pins(directory, settings)
             problems = [*wrong_pins, *broken_rules(settings, name, pins, has_api_keys=keys is not None)]
             problems += _unused(settings, layers)
-            # A router is made of models, so of wrong ones no more can be said.
-            problems += [] if problems else router_problems(settings, name)
+            problems += router_problems(settings, name)
             problems += monitoring_problems(settings, alerting.keys(), beside.keys())
             if not problems:
                 findings = (

@@ -13,6 +13,7 @@ from berth_stacks.component_rules import camel, camel_words
 from berth_stacks.errors import Path, Problem, nearest
 from berth_stacks.fields import Settings
 from berth_stacks.router_settings import Router, RouterRoute
+from berth_stacks.rules import unknown_names
 from berth_stacks.settings import Stack
 
 _ALL = "all"
@@ -69,7 +70,9 @@ def named_keys(router: Router) -> list[str]:
 
 
 def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
-    """Every rule that the settings of routers break."""
+    """Every rule that the settings of routers break; of models that nobody knows no more can be said."""
+    if not stack.routers or any(unknown_names(stack)):
+        return
     images = build.references(stack)
     for key, router in stack.routers.items():
         path: Path = (_GROUP, key)

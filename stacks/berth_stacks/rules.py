@@ -31,9 +31,9 @@ def broken_rules(
     """Every rule that the settings of a stack break."""
     yield from _keys(stack)
     yield from _api_keys(stack, has_api_keys=has_api_keys)
-    known = [problem for key, model in stack.models.items() for problem in _catalogue(key, model)]
-    yield from known
-    if known:
+    unknown = [*unknown_names(stack)]
+    yield from unknown
+    if unknown:
         return  # what is served by what is not known, so nothing more can be said about it
     placement = [*pool_problems(stack, name, pins), *sagemaker_problems(stack), *_identities(stack)]
     yield from placement
@@ -100,13 +100,15 @@ def _api_keys(stack: Stack, *, has_api_keys: bool) -> Iterator[Problem]:
         yield Problem(("apiKeysSecret",), "is given beside apiKeys", "one of the two")
 
 
-def _catalogue(key: str, model: Model) -> Iterator[Problem]:
-    for path, word, words in (
-        (("models", key, "model"), model.model, sorted(models())),
-        (("models", key, "engine", "name"), model.engine.name, sorted(engines())),
-    ):
-        if word not in words:
-            yield Problem(path, f"is {word!r}", "one of " + ", ".join(words), nearest(word, words))
+def unknown_names(stack: Stack) -> Iterator[Problem]:
+    """Models and engines that the catalogue does not have."""
+    for key, model in stack.models.items():
+        for path, word, words in (
+            (("models", key, "model"), model.model, sorted(models())),
+            (("models", key, "engine", "name"), model.engine.name, sorted(engines())),
+        ):
+            if word not in words:
+                yield Problem(path, f"is {word!r}", "one of " + ", ".join(words), nearest(word, words))
 
 
 def _weights(stack: Stack) -> Iterator[Problem]:

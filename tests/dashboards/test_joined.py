@@ -16,7 +16,7 @@ from berth_components.monitoring.dashboards import PAGES, Dashboard, Panel, dash
 from berth_components.monitoring.facts import JOBS, Parts, Server
 from berth_components.monitoring.objectives import Objectives
 from berth_components.monitoring.rules import rule_groups
-from berth_components.monitoring.scraping import CADVISOR_NAMES, KUBELET_NAMES
+from berth_components.monitoring.scraping import kept
 from berth_images.programs import programs
 from berth_serving.metric_table import TABLE
 
@@ -194,10 +194,17 @@ def test_a_load_pushes_what_its_file_says() -> None:
 
 def test_what_is_thrown_away_on_the_way_is_named_nowhere() -> None:
     """Of the kubelets' thousands of series Prometheus keeps some; what is asked for is among them."""
-    kept = {facts.CADVISOR: CADVISOR_NAMES, facts.KUBELET: KUBELET_NAMES}
-    for one in exporters().values():
-        if one.job in kept:
-            assert set(one.metrics) <= set(kept[one.job])
+    for job in (facts.CADVISOR, facts.KUBELET):
+        named = {
+            name: one
+            for file in exporters().values()
+            if file.job == job
+            for name, one in file.metrics.items()
+        }
+        assert named
+        assert named.keys() <= set(kept(job))
+        # They are kept by their whole names, and a histogram's series have suffixes.
+        assert {one.type for one in named.values()} <= {"counter", "gauge"}
 
 
 def test_the_checks_own_errors() -> None:
