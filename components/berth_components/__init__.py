@@ -39,6 +39,7 @@ from berth_components.model_server_args import (
     WeightsArgs,
     WeightsFileArgs,
 )
+from berth_components.monitoring.monitoring import Monitoring, MonitoringArgs
 from berth_components.namespace import RestrictedNamespace, RestrictedNamespaceArgs
 from berth_components.node_pools import NodePool, NodePoolArgs, PoolSpec, TaintArgs, read_pool
 from berth_components.own_node_pool import OwnNodePool, OwnNodePoolArgs
@@ -78,6 +79,8 @@ __all__ = [
     "ModelArgs",
     "ModelServer",
     "ModelServerArgs",
+    "Monitoring",
+    "MonitoringArgs",
     "NodePool",
     "NodePoolArgs",
     "OwnNodePool",

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 OFFERED = [
     *("Autoscaler", "ClusterAutoscaler", "DevicePlugin", "EksCluster", "EksNodePool", "EksWorkloadIdentity"),
     *("ExistingCluster", "GkeCluster", "GkeNodePool", "GkeWorkloadIdentity", "KedaAutoscaler"),
-    *("MetricsAdapter", "ModelServer", "OwnNodePool", "RestrictedNamespace", "SageMakerEndpoint"),
+    *("MetricsAdapter", "ModelServer", "OwnNodePool", "RestrictedNamespace", "Router"),
+    "SageMakerEndpoint",
 ]
 SECRETS, RESOURCES, OUTPUTS = "secrets", "resourceReferences", "outputValues"
 

@@ -427,7 +427,8 @@ def test_pins_as_settings_of_a_stack(start_registry: Start, image: BuiltImage) -
 def test_the_public_names() -> None:
     assert sorted(berth_images.__all__) == [
         "BuiltImage", "Credentials", "ImagesError", "Pinned", "Progress", "bill_of_materials", "build",
-        "build_all", "cluster_roles", "find", "pin", "prepare", "push", "roles", "stack_settings",
+        "build_all", "cluster_roles", "find", "pin", "prepare", "push", "roles", "roles_for",
+        "stack_settings",
     ]  # fmt: skip
     for name in berth_images.__all__:
         assert getattr(berth_images, name) is not None
