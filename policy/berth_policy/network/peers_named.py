@@ -1,12 +1,13 @@
 """Network policies say whom they let in and out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from berth_policy.kubernetes import objects
 from berth_policy.reading import has
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at, sequence, survey
 
+_EVERYBODYS = ("app.kubernetes.io/", "helm.sh/", "kubernetes.io/")
 _WAYS = (("ingress", "from"), ("egress", "to"))
 
 
@@ -28,9 +29,27 @@ def check(resource: Resource) -> Iterator[Finding]:
 
 def _peer(place: tuple[str, object]) -> Iterator[Finding]:
     path, peer = place
-    chosen = has(peer, "namespaceSelector")
-    if chosen and not _selects(peer, "namespaceSelector") and not _selects(peer, "podSelector"):
+    if not has(peer, "namespaceSelector"):
+        return
+    namespace, pods = _selects(peer, "namespaceSelector"), _selects(peer, "podSelector")
+    if not namespace and not pods:
         yield Finding(f"{path} selects every pod of every namespace", "a namespace or pods, by labels")
+    elif not namespace and ("spec.ingress" in path or not _is_particular(peer)):
+        # Whoever may make a pod somewhere gives it the labels. To go to pods by a label of one's own is
+        # another thing: so a controller finds what it serves.
+        yield Finding(
+            f"{path} lets pods of every namespace in, by labels that anybody gives", "a namespace, too"
+        )
+    elif has(peer, "podSelector") and not pods:
+        whole = "pods by labels, or no podSelector where a whole namespace is meant"
+        yield Finding(f"{path} selects pods, and then every one", whole)
+
+
+def _is_particular(peer: object) -> bool:
+    """Whether pods are chosen by a label that not every program carries."""
+    labels = at(peer, "podSelector", "matchLabels")
+    keys = [str(key) for key in labels] if isinstance(labels, Mapping) else []
+    return any("/" in key and not key.startswith(_EVERYBODYS) for key in keys)
 
 
 def _selects(peer: object, key: str) -> bool:

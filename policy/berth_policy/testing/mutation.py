@@ -14,6 +14,9 @@ JSON = "$json"
 EVERYWHERE = {"4": "0.0.0.0/0", "6": "::/0"}
 _ANY_WORD = "*"
 _FACTOR = 10
+_DOCUMENT = 8192
+"""Characters of the longest text that is mutated inside: longer ones are a program's, such as a dashboard,
+whose thousands of leaves say how something is drawn."""
 _OPPOSITES: Mapping[str, str] = {
     "true": "false", "false": "true", "True": "False", "False": "True",
     "enabled": "disabled", "disabled": "enabled", "ENABLED": "DISABLED", "DISABLED": "ENABLED",
@@ -69,7 +72,8 @@ def mutate(resource: Given) -> Iterator[Mutant]:
 
     A leaf is removed; a boolean, or a word that has an opposite, is flipped; an address range, a number, a
     list or a name is widened; a text, list or mapping is emptied. Mappings and lists are removed and emptied
-    as a whole, too. Documents of JSON in a text, such as those of IAM, are mutated inside. Values that are
+    as a whole, too. Documents of JSON in a text, such as those of IAM, are mutated inside
+    where they are not long. Values that are
     unknown, and the envelopes of secrets, are only removed.
     """
     for path, value in _places(resource.inputs, ()):
@@ -92,7 +96,7 @@ def _places(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _document(value: Any) -> Any:
     """What a text holds, if it is a document of JSON."""
-    if not isinstance(value, str) or value[:1] not in {"{", "["}:
+    if not isinstance(value, str) or value[:1] not in {"{", "["} or len(value) > _DOCUMENT:
         return None
     try:
         return json.loads(value)

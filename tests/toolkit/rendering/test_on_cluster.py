@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 Objects = dict[tuple[str, str, str], dict[str, Any]]
 OPERATOR = Path(__file__).parent / "crds" / "external-secrets.io_externalsecrets.yaml"
-SPACES = ("berth-local", "berth-metrics")
+SPACES = ("berth-local", "berth-metrics", "berth-monitoring", "berth-node-agents")
+ROLES = ("berth-metrics-adapter", "berth-prometheus")
 NODE_PORT = 30971  # so that a local stack of another test does not have it
 # What the API server and each tool write of their own into an object's metadata.
 SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
@@ -41,7 +42,7 @@ def gone(cluster: Cluster) -> bool:
     """Say whether nothing of the stack is left."""
     words = ("get", "namespaces,clusterroles,clusterrolebindings,apiservices", "-o", "name")
     left = cluster.kubectl(*words)
-    return not any(name in left for name in (*SPACES, "external.metrics.k8s.io"))
+    return not any(name in left for name in (*SPACES, *ROLES, "external.metrics.k8s.io"))
 
 
 def stripped(live: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,10 @@ def request_local(root: Path, cluster: Cluster) -> Iterator[RunRequest]:
     config, _ = load_config(root, "local")
     models = json.loads(config["berth:models"])
     models["smollm2"]["service"]["nodePort"] = NODE_PORT
-    roles = ("engine-llama-cpp", "metrics-adapter", "model-server", "weights-smollm2")
+    roles = (
+        *("engine-llama-cpp", "metrics-adapter", "model-server", "weights-smollm2"),
+        *("prometheus", "alertmanager", "node-exporter"),
+    )
     connection = {"kubeconfig": str(cluster.kubeconfig), "nodeAddress": cluster.node_address}
     more = {
         "berth:models": models,
@@ -102,7 +106,7 @@ def request_local(root: Path, cluster: Cluster) -> Iterator[RunRequest]:
     # Without waiting, as `down` would: whoever comes next does.
     cluster.kubectl("delete", "namespace", *SPACES, "--ignore-not-found", "--wait=false")
     cluster.kubectl("delete", "secret,lease", "berth.local", "-n", "berth-system", "--ignore-not-found")
-    cluster.kubectl("delete", "clusterrole,clusterrolebinding", "berth-metrics-adapter", "--ignore-not-found")
+    cluster.kubectl("delete", "clusterrole,clusterrolebinding", *ROLES, "--ignore-not-found")
     cluster.kubectl("delete", "apiservice", "v1beta1.external.metrics.k8s.io", "--ignore-not-found")
     name = "berth-metrics-adapter-authentication-reader"
     cluster.kubectl("delete", "rolebinding", name, "-n", "kube-system", "--ignore-not-found")
