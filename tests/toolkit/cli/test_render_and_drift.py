@@ -37,19 +37,26 @@ def test_a_stack_is_rendered_without_anything_and_again_without_a_change(tmp_pat
     assert {str(path.relative_to(out)) for path in out.iterdir()} == {*said["files"], ".berth-render"}
     assert said["secrets"] == [
         {
+            "namespace": "berth-monitoring",
+            "name": "berth-grafana-password",
+            "type": "Opaque",
+            "keys": ["admin-password"],
+            "remoteKey": "",
+        },
+        {
             "namespace": "berth-onprem",
             "name": "smollm2-api-keys",
             "type": "Opaque",
             "keys": [],
             "remoteKey": "",
-        }
+        },
     ]
     assert any(finding.startswith("berth:apiKeys has no keys") for finding in said["findings"])
-    assert len(said["placeholderImages"]) == 4
+    assert len(said["placeholderImages"]) == 7
     assert said["leftOut"] == []
     again = berth(tmp_path, "render", "onprem", "--out", out)
     assert again.returncode == 0, again.stderr
-    assert "25 files, 0 changed" in " ".join(again.stdout.split())
+    assert f"{len(said['files'])} files, 0 changed" in " ".join(again.stdout.split())
     assert "open: berth:apiKeys has no keys of clients" in again.stdout
     assert max(map(len, again.stdout.splitlines())) <= max(80, len(str(out)) + 30)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.dashboards_parts.watched import Watched
     from tests.toolkit.dash.conftest import StandIn
 
+PATIENCE = 240.0
 COMMAND = (sys.executable, "-m", "berth.cli", "dash")
 
 
@@ -27,11 +29,21 @@ def run(*words: str, root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def settled(watched: Watched, root: Path) -> subprocess.CompletedProcess[str]:
+    """The check, once nothing is silent: rates need two readings, and a busy machine takes its time."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        done = run("--prometheus", watched.url, "--check", "--json", root=root)
+        if done.returncode == 0 or time.monotonic() > deadline:
+            return done
+        time.sleep(2)
+
+
 def test_a_check_tells_of_every_panel(watched: Watched, root: Path) -> None:
-    done = run("--prometheus", watched.url, "--check", "--json", root=root)
+    done = settled(watched, root)
     told = json.loads(done.stdout)
     states = [one["state"] for one in told["panels"]]
-    assert set(states) <= {"data", "waits", "no source"}
+    assert [one for one in told["panels"] if one["state"] not in {"data", "waits", "no source"}] == []
     assert states.count("data") > 80
     assert done.returncode == 0
     assert all(one["reason"] for one in told["panels"] if one["state"] != "data")
@@ -40,12 +52,12 @@ def test_a_check_tells_of_every_panel(watched: Watched, root: Path) -> None:
 
 
 def test_a_check_is_read_in_eighty_columns(watched: Watched, root: Path) -> None:
+    settled(watched, root)
     done = run("--prometheus", watched.url, "--check", root=root)
-    assert done.returncode == 0
+    assert "need a source that is not deployed" in done.stdout
     lines = done.stdout.splitlines()
     assert lines[0].split()[:3] == ["dashboard", "data", "empty"]
     assert max(len(line) for line in lines[:9]) <= 80
-    assert "need a source that is not deployed" in done.stdout
 
 
 def test_a_silent_source_is_a_failure(stand_in: StandIn, root: Path) -> None:

@@ -40,7 +40,7 @@ EXPECTED = {
         "--no-enable-prefix-caching",
     ),
     "a looser security context": (
-        "kubernetes:apps/v1:Deployment",
+        "kubernetes:apps/v1:(Deployment|StatefulSet|DaemonSet)",
         CONTAINER + r"\.securityContext\.readOnlyRootFilesystem",
         True,
         False,
@@ -59,8 +59,8 @@ def which(entry: dict[str, Any], change: dict[str, Any]) -> str:
     if re.fullmatch(PROBE, change["path"]) and change["kind"] == "delete":
         return "a removed probe"
     for name, (type_, path, before, after) in EXPECTED.items():
-        told = (entry["type"], change["before"], change["after"])
-        if told == (type_, before, after) and re.fullmatch(path, change["path"]):
+        of_it = re.fullmatch(type_, entry["type"]) and (change["before"], change["after"]) == (before, after)
+        if of_it and re.fullmatch(path, change["path"]):
             return name
     return f"unexpected: {entry['urn']} {change['path']}"
 
