@@ -27,7 +27,10 @@ ROLES = ("berth-metrics-adapter", "berth-prometheus")
 NODE_PORT = 30971  # so that a local stack of another test does not have it
 # What the API server and each tool write of their own into an object's metadata.
 SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
-TOOLS = ("berth.dev/", "meta.helm.sh/", "argocd.argoproj.io/", "deployment.kubernetes.io/", "pulumi.com/")
+TOOLS = (
+    *("berth.dev/", "meta.helm.sh/", "argocd.argoproj.io/", "deployment.kubernetes.io/", "pulumi.com/"),
+    *("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"),
+)
 LABELS = ("applyset.kubernetes.io/part-of", "app.kubernetes.io/managed-by")
 
 
@@ -59,7 +62,7 @@ def stripped(live: dict[str, Any]) -> dict[str, Any]:
     result = {key: value for key, value in live.items() if key not in {"status", "secrets"}}
     result["metadata"] = metadata
     spec = dict(result.get("spec") or {})
-    for assigned in ("clusterIP", "clusterIPs", "finalizers", "caBundle"):
+    for assigned in ("clusterIP", "clusterIPs", "finalizers", "caBundle", "volumeName"):
         spec.pop(assigned, None)
     return {**result, "spec": spec} if spec else result
 
