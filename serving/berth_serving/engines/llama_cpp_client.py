@@ -38,6 +38,8 @@ _PREPARING = 8
 # Prompts up to this long are prefilled within a batch or two; longer ones report progress meanwhile.
 _LONG_PROMPT = 1024
 # temperature first, as Hugging Face's sampling does; the order decides what top_p sees.
+# Without a temperature the likeliest token is taken: found at once, not weighed against a whole vocabulary.
+_GREEDY = ["penalties", "top_k"]
 _SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "typ_p", "min_p"]
 
 _REASONS = MappingProxyType({"limit": "length", "eos": "eos_token", "word": "stop_sequence"})
@@ -235,9 +237,9 @@ def _payload(request: EngineRequest, context: int) -> dict[str, Any]:
         "prompt": prompt,
         "n_predict": request.max_new_tokens,
         "stream": True,
-        "samplers": _SAMPLERS,
+        "samplers": _SAMPLERS if request.temperature else _GREEDY,
         "temperature": request.temperature,
-        "top_k": request.top_k,
+        "top_k": request.top_k if request.temperature else 1,
         "top_p": request.top_p,
         "min_p": request.min_p,
         "typical_p": request.typical_p,
