@@ -370,11 +370,7 @@ class MetricsAdapter(pulumi.ComponentResource):
         return policy.PodDisruptionBudget(
             f"{self._prefix}-disruption",
             metadata=self._metadata(),
-            spec=policy.PodDisruptionBudgetSpecArgs(
-                max_unavailable=1,
-                unhealthy_pod_eviction_policy="AlwaysAllow",
-                selector=meta.LabelSelectorArgs(match_labels=_SELECTOR),
-            ),
+            spec=pods.disruption_budget(_SELECTOR),
             opts=self._child([created]),
         )
 

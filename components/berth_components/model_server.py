@@ -329,16 +329,10 @@ class ModelServer(pulumi.ComponentResource):
         )
 
     def _disruption_budget(self) -> policy.PodDisruptionBudget:
-        # Counted in unavailable pods, so that it allows one eviction at any number of replicas, one included.
         return policy.PodDisruptionBudget(
             f"{self._prefix}-disruption",
             metadata=self._metadata(),
-            spec=policy.PodDisruptionBudgetSpecArgs(
-                max_unavailable=1,
-                # A pod that is broken anyway must not stop a node's upgrade.
-                unhealthy_pod_eviction_policy="AlwaysAllow",
-                selector=meta.LabelSelectorArgs(match_labels=self._selector),
-            ),
+            spec=pods.disruption_budget(self._selector),
             opts=self._child(),
         )
 

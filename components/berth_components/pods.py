@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.policy import v1 as policy
 
 from berth_components.arguments import combine, filled
 
@@ -53,6 +54,21 @@ def restricted_container() -> core.SecurityContextArgs:
         allow_privilege_escalation=False,
         read_only_root_filesystem=True,
         capabilities=core.CapabilitiesArgs(drop=["ALL"]),
+    )
+
+
+def disruption_budget(
+    selector: Mapping[str, pulumi.Input[str]],
+) -> policy.PodDisruptionBudgetSpecArgs:
+    """One pod at a time may be evicted.
+
+    Counted in unavailable pods, so that it allows one eviction at any number of replicas, one included.
+    """
+    return policy.PodDisruptionBudgetSpecArgs(
+        max_unavailable=1,
+        # A pod that is broken anyway must not stop a node's upgrade.
+        unhealthy_pod_eviction_policy="AlwaysAllow",
+        selector=meta.LabelSelectorArgs(match_labels=selector),
     )
 
 

@@ -211,11 +211,7 @@ class Router(pulumi.ComponentResource):
         return policy.PodDisruptionBudget(
             f"{self._prefix}-disruption",
             metadata=self._metadata(),
-            spec=policy.PodDisruptionBudgetSpecArgs(
-                max_unavailable=1,
-                unhealthy_pod_eviction_policy="AlwaysAllow",
-                selector=meta.LabelSelectorArgs(match_labels=self._selector),
-            ),
+            spec=pods.disruption_budget(self._selector),
             opts=self._child(),
         )
 

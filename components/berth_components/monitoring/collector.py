@@ -126,8 +126,8 @@ class Collector(part.Part):
         )
         service = self._service({"otlp-grpc": GRPC_PORT, "otlp-http": HTTP_PORT})
         self._disruption_budget()
-        self.service = pulumi.Output.all(service.urn, stateful_set.urn).apply(lambda _: self.object)
-        self.endpoint = pulumi.Output.format("http://{0}.{1}.svc:{2}", self.object, namespace, str(HTTP_PORT))
+        self.service = self._served(service, stateful_set)
+        self.endpoint = self._url(HTTP_PORT)
         self.register_outputs({"service": self.service, "endpoint": self.endpoint})
 
     def _token(self, token: pulumi.Input[str]) -> core.Secret:

@@ -118,7 +118,7 @@ class Grafana(part.Part):
         )
         service = self._service({"http": PORT})
         self._disruption_budget()
-        self.service = pulumi.Output.all(service.urn, stateful_set.urn).apply(lambda _: self.object)
+        self.service = self._served(service, stateful_set)
         self.register_outputs({"service": self.service})
 
     def _dashboard(self, file: str, text: str) -> core.ConfigMap:

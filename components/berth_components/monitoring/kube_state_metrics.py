@@ -117,5 +117,5 @@ class KubeStateMetrics(part.Part):
         )
         service = self._service({"http": PORT})
         self._disruption_budget()
-        self.service = pulumi.Output.all(service.urn, deployment.urn).apply(lambda _: self.object)
+        self.service = self._served(service, deployment)
         self.register_outputs({"service": self.service})

@@ -142,13 +142,17 @@ class Part(pulumi.ComponentResource):
         return policy.PodDisruptionBudget(
             f"{self._prefix}-disruption",
             metadata=self._metadata(),
-            spec=policy.PodDisruptionBudgetSpecArgs(
-                max_unavailable=1,
-                unhealthy_pod_eviction_policy="AlwaysAllow",
-                selector=meta.LabelSelectorArgs(match_labels=self._selector),
-            ),
+            spec=pods.disruption_budget(self._selector),
             opts=self._child(),
         )
+
+    def _served(self, service: core.Service, workload: pulumi.Resource) -> pulumi.Output[str]:
+        """Name of the Service, known once what is behind it is declared."""
+        return pulumi.Output.all(service.urn, workload.urn).apply(lambda _: self.object)
+
+    def _url(self, port: int) -> pulumi.Output[str]:
+        """Where others in the cluster ask it."""
+        return pulumi.Output.format("http://{0}.{1}.svc:{2}", self.object, self._namespace, str(port))
 
     def _claim(
         self, size: pulumi.Input[str], storage_class: pulumi.Input[str] | None

@@ -161,8 +161,8 @@ class Prometheus(part.Part):
         stateful_set = self._stateful_set(before)
         service = self._service({"http": PORT}, settings.node_port)
         self._disruption_budget()
-        self.service = pulumi.Output.all(service.urn, stateful_set.urn).apply(lambda _: self.object)
-        self.url = pulumi.Output.format("http://{0}.{1}.svc:{2}", self.object, namespace, str(PORT))
+        self.service = self._served(service, stateful_set)
+        self.url = self._url(PORT)
         self.register_outputs({"service": self.service, "url": self.url})
 
     def _permissions(self) -> list[pulumi.Resource]:
