@@ -1,10 +1,9 @@
 """`python3 -m berth_agents.metrics_adapter`: exit 0 after SIGTERM, 2 for wrong settings, 1 otherwise."""
 
-import asyncio
 import logging
 import sys
 
-from berth_agents import logs
+from berth_agents import logs, process
 from berth_agents.errors import SettingsError
 from berth_agents.kube import ClusterAccess
 from berth_agents.metrics_adapter.adapter import serve
@@ -22,17 +21,8 @@ def main() -> int:
         log.error("Wrong settings", extra={"error": str(error)})  # noqa: TRY400 - its message is all there is to say
         return 2
     logs.configure(settings.log_level)
-    try:
-        asyncio.run(serve(settings, access))
-    except OSError as error:
-        log.error(  # noqa: TRY400 - as above
-            "Cannot listen", extra={"host": settings.host, "port": settings.port, "error": str(error)}
-        )
-        return 1
-    except Exception:
-        log.exception("The adapter ends: a part of it failed")
-        return 1
-    return 0
+    last_words = "The adapter ends: a part of it failed"
+    return process.run(serve(settings, access), log, settings.host, settings.port, last_words)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +24,7 @@ from berth_agents.metrics_adapter.secret import CertificateSecret
 from berth_agents.metrics_adapter.settings import Settings
 from berth_agents.metrics_adapter.signal import QueueSignal
 from berth_agents.metrics_adapter.tls import ServingTls
+from berth_agents.process import stop_event
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +186,7 @@ async def serve(settings: Settings, access: ClusterAccess) -> None:
     Raises:
         OSError: the port cannot be listened on.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     # A fresh connection for each reading: gateways close idle ones at times of their own choosing.
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
     async with (

@@ -3,11 +3,10 @@
 `begin` writes what Envoy needs to start and ends.
 """
 
-import asyncio
 import logging
 import sys
 
-from berth_agents import logs
+from berth_agents import logs, process
 from berth_agents.errors import SettingsError
 from berth_agents.kube import ClusterAccess
 from berth_agents.router import files
@@ -31,17 +30,8 @@ def main(words: list[str]) -> int:
     except SettingsError as error:
         log.error("Wrong settings", extra={"error": str(error)})  # noqa: TRY400 - its message is all there is to say
         return 2
-    try:
-        asyncio.run(serve(settings, access))
-    except OSError as error:
-        log.error(  # noqa: TRY400 - as above
-            "Cannot listen", extra={"host": settings.host, "port": settings.port, "error": str(error)}
-        )
-        return 1
-    except Exception:
-        log.exception("The controller ends: a part of it failed")
-        return 1
-    return 0
+    last_words = "The controller ends: a part of it failed"
+    return process.run(serve(settings, access), log, settings.host, settings.port, last_words)
 
 
 def _begins(words: list[str]) -> bool:

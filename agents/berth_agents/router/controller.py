@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from aiohttp import web
 from berth_agents.backoff import Backoff
 from berth_agents.errors import AgentError
 from berth_agents.kube import ClusterAccess, Json, KubeClient
+from berth_agents.process import stop_event
 from berth_agents.reflector import Reflector
 from berth_agents.router import overlay
 from berth_agents.router.delivery import Delivery
@@ -205,10 +205,7 @@ async def serve(settings: Settings, access: ClusterAccess) -> None:
     Raises:
         OSError: the port cannot be listened on.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     async with KubeClient(access) as client, Envoy(settings.folder) as envoy:
         # One before this, in the same pod, may have asked it to say good-bye.
         with contextlib.suppress(EnvoySilent):
