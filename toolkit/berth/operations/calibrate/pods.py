@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from berth.operations.errors import ClusterReadError
 from berth.operations.kube import KubeReader
 from berth.operations.kubeconfig import read_access
+from berth.operations.quantities import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ _GPU_MEMORY = "berth_gpu_memory_used_bytes"
 _WORKING_SET = "container_memory_working_set_bytes"
 _INSTANCE = "node.kubernetes.io/instance-type"
 _GIB = 2**30
-_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,5 @@ async def _metrics_server_memory(reader: KubeReader, namespace: str, pod: Json) 
     except ClusterReadError:
         return None
     used = [one["usage"]["memory"] for one in found.get("containers") or [] if one["name"] == ENGINE]
-    return _bytes(used[0]) / _GIB if used else None
-
-
-def _bytes(quantity: str) -> float:
-    number = quantity.rstrip("KMGTik")
-    return float(number) * _UNITS.get(quantity[len(number) :], 1)
+    held = amount(used[0]) if used else None
+    return None if held is None else held / _GIB

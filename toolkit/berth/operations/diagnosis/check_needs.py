@@ -17,6 +17,7 @@ from berth.operations.diagnosis.pods import (
     secret_names,
     templates,
 )
+from berth.operations.quantities import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 KEYS = "api-keys"
 _QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), (?P<what>.*)")
 _QUOTA_FULL = 1.0
-_UNITS = {
-    "": 1,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
 
 
 def check(seen: Snapshot) -> Iterator[Finding]:
@@ -228,7 +217,7 @@ def _quota(quota: Json) -> Iterator[Finding]:
     full = [
         f"{name}: {used.get(name, '0')} of {limit}"
         for name, limit in sorted(hard.items())
-        if (top := _amount(limit)) > 0 and _amount(used.get(name, "0")) / top >= _QUOTA_FULL
+        if (top := amount(limit)) and (amount(used.get(name, "0")) or 0) / top >= _QUOTA_FULL
     ]
     if full:
         yield Finding(
@@ -240,8 +229,3 @@ def _quota(quota: Json) -> Iterator[Finding]:
             evidence=tuple(full),
             remedy=("raise it before the autoscaler needs another replica",),
         )
-
-
-def _amount(quantity: object) -> float:
-    match = re.fullmatch(r"([\d.]+)([a-zA-Z]*)", str(quantity))
-    return float(match[1]) * _UNITS.get(match[2], 1.0) if match else 0.0

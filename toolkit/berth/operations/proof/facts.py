@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Self
-
-_FACTORS = {
-    "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40,
-}  # fmt: skip
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?)([A-Za-z]{0,2})")
 
 
 class NotKnown(Exception):  # noqa: N818 - a state of the plan, not a mistake
@@ -127,13 +120,6 @@ def known(value: Any, of: str, what: str) -> Any:
     if value is UNKNOWN:
         raise NotKnown(f"{of}: {what} is not known yet")
     return value
-
-
-def amount(quantity: object) -> float | None:
-    """A quantity as Kubernetes writes it, such as 500m or 2Gi, as a number; None where it is none."""
-    found = _QUANTITY.fullmatch(str(quantity).strip())
-    factor = _FACTORS.get(found[2]) if found else None
-    return None if found is None or factor is None else float(found[1]) * factor
 
 
 def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, Any], of: str) -> bool:

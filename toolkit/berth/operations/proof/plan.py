@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .facts import Facts, NotKnown, Resource, amount, selects
+from berth.operations.quantities import amount
+
+from .facts import Facts, NotKnown, Resource, selects
 from .pools import Pool, read_pools
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ from berth_catalogue.accelerators import accelerators
 from berth_catalogue.errors import CatalogueError
 from berth_catalogue.machines import Machine, machine
 
-from .facts import UNKNOWN, NotKnown, Resource, amount
+from berth.operations.quantities import amount
+
+from .facts import UNKNOWN, NotKnown, Resource
 
 EKS, GKE, KARPENTER = "aws:eks/nodeGroup:NodeGroup", "gcp:container/nodePool:NodePool", "NodePool"
 TAG = "aws:autoscaling/tag:Tag"

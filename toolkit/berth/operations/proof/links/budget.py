@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from berth.operations.proof.facts import Figure, amount
+from berth.operations.proof.facts import Figure
 from berth.operations.proof.verdicts import Finding
+from berth.operations.quantities import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from berth.operations.proof.facts import NotKnown, Resource, amount, at, selects
+from berth.operations.proof.facts import NotKnown, Resource, at, selects
 from berth.operations.proof.plan import EXTERNAL_API, Subject
 from berth.operations.proof.verdicts import Finding
+from berth.operations.quantities import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from berth.operations.proof.facts import NotKnown, Resource, amount, selects
+from berth.operations.proof.facts import NotKnown, Resource, selects
 from berth.operations.proof.pools import TEMPLATE, Pool, sized
 from berth.operations.proof.verdicts import Finding
+from berth.operations.quantities import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
