@@ -233,13 +233,14 @@ class LlamaCppEngine:
 
 def _payload(request: EngineRequest, context: int) -> dict[str, Any]:
     prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
+    samplers, top_k = (_SAMPLERS, request.top_k) if request.temperature else (_GREEDY, 1)
     payload: dict[str, Any] = {
         "prompt": prompt,
         "n_predict": request.max_new_tokens,
         "stream": True,
-        "samplers": _SAMPLERS if request.temperature else _GREEDY,
+        "samplers": samplers,
         "temperature": request.temperature,
-        "top_k": request.top_k if request.temperature else 1,
+        "top_k": top_k,
         "top_p": request.top_p,
         "min_p": request.min_p,
         "typical_p": request.typical_p,
