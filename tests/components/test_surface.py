@@ -27,6 +27,7 @@ PUBLIC = [
         "MetricsAdapter",
         "MetricsAdapterArgs",
     ),
+    *("Monitoring", "MonitoringArgs"),
     *("ModelArgs", "ModelServer", "ModelServerArgs", "PlacementArgs", "ProbesArgs", "ResourcesArgs"),
     *("RestrictedNamespace", "RestrictedNamespaceArgs", "RolloutArgs", "ScaleDownArgs", "ScaleUpArgs"),
     *("ServiceArgs", "TerminationArgs", "TokensArgs", "TolerationArgs", "WeightsArgs"),

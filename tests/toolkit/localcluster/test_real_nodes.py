@@ -34,7 +34,8 @@ ADD = (
 
 
 @pytest.fixture(autouse=True)
-def _only_the_first_node_afterwards(own: Cluster) -> Iterator[None]:
+def _only_the_first_node(own: Cluster) -> Iterator[None]:
+    own.simulate_gpus(0)
     yield
     for found in own.nodes()[1:]:
         own.remove_node(found.name, force=True)
