@@ -2,8 +2,9 @@
 
 Wants `./berth up local`. With --fresh it calibrates first, else it takes stacks/measurements. Then loads of
 half, 1.2 and 1.8 times of what one replica carries by the plan, each of which starts from one replica:
-predicted replicas and tokens per second with their range, and what the autoscaler and the clients saw in the
-second half. Exit code 1 where something lies outside of what was predicted. Last, one line of JSON.
+predicted replicas (from those that carry it without reserve to those that are needed with it) and tokens per
+second, and what the autoscaler and the clients saw in the second half. Exit code 1 where something lies
+outside of what was predicted. Last, one line of JSON.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def compared(about: Asked, measured: Measurement, factor: float, seconds: int) -
         first_token_seconds=None,
         utilisation=UTILISATION,
     )
-    predicted = service(replace(about, load=load), [measured]).replicas
-    if predicted is None:
+    found = service(replace(about, load=load), [measured])
+    predicted, fewest = found.replicas, found.fewest
+    if predicted is None or fewest is None:
         sys.exit("nothing is predicted: is it measured for this engine and these cores?")
     words = ("--route", "/v1/chat/completions", "--max-new-tokens", str(tokens), "--arrivals", "constant")
     seen = berth("load", "local", "--rate", f"{rate:.4f}", "--duration", str(seconds), *words)
@@ -63,7 +65,7 @@ def compared(about: Asked, measured: Measurement, factor: float, seconds: int) -
     return {
         "factor": factor,
         "requests_per_second": round(rate, 3),
-        "predicted_replicas": [predicted.low, predicted.expected, predicted.high],
+        "predicted_replicas": [fewest.low, predicted.expected, predicted.high],
         "ready_replicas": [ready[0], ready[len(ready) // 2], ready[-1]],
         "planned_tokens_per_second": round(rate * tokens, 1),
         "tokens_per_second": round(seen["tokens"]["per_second"], 1),

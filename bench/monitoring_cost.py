@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from berth.cli.paths import cluster_name
 from berth.localcluster import Cluster
 from berth.operations import ask
 
@@ -91,7 +92,7 @@ def main() -> None:
     scrapes = prometheus.by(
         f'sum by (job) (count_over_time(up{{job=~"berth-.*"}}[{window}])) / {seconds}', "job"
     )
-    sizes = bodies(Cluster(os.environ.get("BERTH_CLUSTER", "local")))
+    sizes = bodies(Cluster(cluster_name()))
     fetched = sum(scrapes.get(job, 0.0) * size for job, size in sizes.items())
     found = {
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -30,11 +30,14 @@ class Service:
     Attributes:
         section: for the page.
         replicas: that the load needs; None where nothing was measured, or no load is planned.
+        fewest: that carry it at all, each busy all the time, as an autoscaler that follows the queue may have
+            them; None as above.
         tokens_per_second: that the load generates; None where no load is planned.
     """
 
     section: Section
     replicas: Range | None
+    fewest: Range | None = None
     tokens_per_second: float | None
 
 
@@ -58,12 +61,12 @@ def service(asked: Asked, measurements: Iterable[Measurement]) -> Service:
         )
         return Service(section=_section(asked, (check,)), replicas=None, tokens_per_second=tokens)
     measured, point = found
-    replicas = _needed(load, point)
+    replicas, fewest = _needed(load, point, load.utilisation), _needed(load, point, 1.0)
     checks = [_replicas(asked, load, replicas, measured)]
     if load.first_token_seconds is not None:
         checks.append(_first_token(asked, load.first_token_seconds, point, measured))
-    section = _section(asked, tuple(checks), _figures(asked, load, point, replicas, measured))
-    return Service(section=section, replicas=replicas, tokens_per_second=tokens)
+    section = _section(asked, tuple(checks), _figures(asked, load, point, measured))
+    return Service(section=section, replicas=replicas, fewest=fewest, tokens_per_second=tokens)
 
 
 def _measured(asked: Asked, measurements: Iterable[Measurement]) -> tuple[Measurement, Point] | str:
@@ -102,9 +105,9 @@ def _is_same(one: Measurement, asked: Asked) -> bool:
     )
 
 
-def _needed(load: Load, point: Point) -> Range:
+def _needed(load: Load, point: Point, utilisation: float) -> Range:
     def count(tokens_per_second: float) -> float:
-        each = tokens_per_second / load.output_tokens * load.utilisation
+        each = tokens_per_second / load.output_tokens * utilisation
         return float(ceil(load.requests_per_second / each))
 
     rate = point.tokens_per_second
@@ -136,9 +139,7 @@ def _first_token(asked: Asked, most: float, point: Point, measured: Measurement)
     )
 
 
-def _figures(
-    asked: Asked, load: Load, point: Point, replicas: Range, measured: Measurement
-) -> tuple[Figure, ...]:
+def _figures(asked: Asked, load: Load, point: Point, measured: Measurement) -> tuple[Figure, ...]:
     by = {"slots": float(asked.slots), "measured": _cited(measured)}
     needs: dict[str, float | str] = {
         "requests/s": load.requests_per_second,
@@ -146,11 +147,13 @@ def _figures(
         "tokens/s": point.tokens_per_second.expected,
         "utilisation": load.utilisation,
     }
+    full = {**needs, "utilisation": 1.0}
     formula = "requests/s / (tokens/s / output tokens * utilisation), rounded up"
     return (
         _figure("a replica's throughput", "tokens/s", point.tokens_per_second, "measured, at slots", by),
         _figure("first token, 95 %", "s", point.first_token_p95, "measured, at slots", by),
-        _figure("replicas needed", "replicas", replicas, formula, needs),
+        _figure("replicas needed", "replicas", _needed(load, point, load.utilisation), formula, needs),
+        _figure("replicas, no reserve", "replicas", _needed(load, point, 1.0), formula, full),
     )
 
 

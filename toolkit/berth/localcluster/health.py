@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _DNS_PORT = 53
 _DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 _TYPE_A, _CLASS_IN = 1, 1
+_LEFT_SO = dt.timedelta(seconds=15)
+"""Several times what kubelet takes to ask a container and to report it."""
 
 
 def node_problem(api: Api, node: Node, since: dt.datetime | None) -> str | None:
@@ -57,19 +59,30 @@ def said_problem(found: dict[str, Any], since: dt.datetime | None) -> str | None
 def dns_pod_problem(api: Api, since: dt.datetime | None) -> str | None:
     """Why the API server does not hold CoreDNS for ready, None when it does.
 
-    After a node's restart the API server still tells what was true before it, and takes a pod that answers
-    already out of its Service once more when kubelet reports: what started before ``since`` does not count.
+    After a node's restart the API server still tells what was true before it, also of a container that runs
+    anew, and takes a pod that answers already out of its Service once more when kubelet reports. So what
+    started or became ready before ``since`` does not count, unless kubelet has left it at that for a while.
     """
     pods: list[dict[str, Any]] = (api.get(_DNS_PODS) or {}).get("items", [])
     for pod in pods:
         status = pod.get("status", {})
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        became_ready = [
+            dt.datetime.fromisoformat(condition["lastTransitionTime"])
+            for condition in status.get("conditions", [])
+            if condition["type"] == "Ready" and condition["status"] == "True"
+        ]
         started = [
             dt.datetime.fromisoformat(running["startedAt"])
             for container in status.get("containerStatuses", [])
             if (running := container["state"].get("running"))
         ]
-        if ready and started and (since is None or min(started) >= since.replace(microsecond=0)):
+        if not became_ready or not started:
+            continue
+        if since is None:
+            return None
+        anew = since.replace(microsecond=0)
+        left_so = dt.datetime.now(dt.UTC) - min(started) > _LEFT_SO
+        if min(started) >= anew and (min(became_ready) >= anew or left_so):
             return None
     return "CoreDNS is not ready yet"
 
