@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from berth.localcluster import units
-from berth.localcluster.processes import Identity, arguments, namespace, wait_until
+from berth.localcluster.faults import signal_all
+from berth.localcluster.processes import Identity, arguments, descendants, namespace, wait_until
 from berth.localcluster.units import Program, Unit
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="process namespaces need root")
@@ -118,6 +119,26 @@ def test_one_kill_ends_the_whole_unit(unit: Unit, victim: str) -> None:
     os.kill(pid, signal.SIGKILL)
     assert wait_until(lambda: unit.head() is None and not units.members({inside}), 5)
     assert unit.ensure()
+
+
+def _states(unit: Unit) -> set[str]:
+    """States of all processes of a unit, its head's own left out: T is stopped."""
+    head = unit.head()
+    assert head is not None
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in descendants(head.pid)]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+
+@needs_root
+def test_a_unit_is_frozen_whole_and_goes_on(unit: Unit) -> None:
+    head = unit.head()
+    assert head is not None
+    signal_all(head, signal.SIGSTOP)
+    assert wait_until(lambda: _states(unit) == {"T"}, 10)
+    before = unit.processes()
+    signal_all(head, signal.SIGCONT)
+    assert wait_until(lambda: "T" not in _states(unit), 10)
+    assert unit.processes() == before
 
 
 @needs_root

@@ -34,6 +34,7 @@ class StandInServer:
     most_running: int = 0
     release: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
+    backend: str = ""
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     _runner: web.AppRunner | None = None
 
@@ -150,7 +151,8 @@ class StandInServer:
         refusal = await self._admit(request)
         if refusal is not None:
             return refusal
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        by = {"x-berth-backend": self.backend} if self.backend else {}
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **by})
         await response.prepare(request)
         if self.mode == "incomplete stream":
             events = events[:1]

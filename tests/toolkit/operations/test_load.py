@@ -42,6 +42,14 @@ async def test_every_route_is_counted_whole(server: Any, key: str, route: str) -
     assert found["latency_seconds"]["p50"] >= 0.02
 
 
+async def test_who_answered_behind_a_router_is_counted(server: Any, key: str) -> None:
+    server.backend = "home"
+    report = await run(LoadSettings(endpoint=server.url, key=key, rate=50, duration_seconds=0.4, seed=1))
+    found = report.to_json()["requests"]
+    assert found["by_backend"] == {"home": found["sent"]}
+    assert f"Answers    from home: {found['sent']} (100%)" in render(report)
+
+
 @pytest.mark.parametrize(
     "mode",
     [

@@ -46,11 +46,12 @@ def test_one_outlier_in_two_hundred_moves_the_maximum_not_the_99th() -> None:
 def test_the_tally_adds_up() -> None:
     tally = Tally()
     tally.sent, tally.unsent = 5, 2
-    tally.add(Outcome(status=200, latency=2.0, first_token=0.5, gaps=[0.1, 0.2], tokens=3))
+    tally.add(Outcome(status=200, latency=2.0, first_token=0.5, gaps=[0.1, 0.2], tokens=3, backend="home"))
     tally.add(Outcome(status=200, error="incomplete stream", latency=9.0, first_token=0.4, tokens=1))
     tally.add(Outcome(status=429, error="status 429", latency=0.01))
     tally.add(Outcome(error="connect", latency=0.02))
     assert (tally.scheduled, tally.ok, tally.failed, tally.outstanding) == (7, 1, 3, 1)
+    assert tally.by_backend == {"home": 1}
     assert tally.by_status == {"200": 2, "429": 1, "none": 1}
     assert tally.errors == {"incomplete stream": 1, "status 429": 1, "connect": 1}
     assert tally.tokens == 4

@@ -29,6 +29,7 @@ from .errors import (
     NotRootError,
     UnsupportedMachineError,
 )
+from .faults import NodeFaults
 from .gobuild import build_tool, log_file
 from .packages import Packages, fetch_packages, install_tools, missing_tools
 from .paths import cache_folder
@@ -58,6 +59,7 @@ __all__ = [
     "MissingToolError",
     "NoSpaceError",
     "NodeBusyError",
+    "NodeFaults",
     "NodeInfo",
     "NotPossibleHereError",
     "NotRootError",

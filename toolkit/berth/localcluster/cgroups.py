@@ -12,18 +12,19 @@ from .errors import CleanupError, UnsupportedMachineError
 from .processes import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
-_UNIFIED = 2
+UNIFIED = 2
+"""The version that has one hierarchy."""
 _NEEDED = ("cpu", "cpuset", "memory", "pids")
 
 
 def version(root: Path = ROOT) -> int:
     """2 where this machine has the unified hierarchy alone, else 1."""
-    return _UNIFIED if (root / "cgroup.controllers").exists() else 1
+    return UNIFIED if (root / "cgroup.controllers").exists() else 1
 
 
 def hierarchies(root: Path = ROOT) -> list[Path]:
     """The root folder of every hierarchy that pods are put in."""
-    if version(root) == _UNIFIED:
+    if version(root) == UNIFIED:
         return [root]
     # A link such as cpu -> cpu,cpuacct names a hierarchy twice.
     return sorted(
@@ -33,7 +34,7 @@ def hierarchies(root: Path = ROOT) -> list[Path]:
 
 def missing_controllers(root: Path = ROOT) -> list[str]:
     """What kubelet needs and this machine does not have."""
-    if version(root) == _UNIFIED:
+    if version(root) == UNIFIED:
         has = set((root / "cgroup.controllers").read_text().split())
     else:
         has = {name for entry in hierarchies(root) for name in entry.name.split(",")}
@@ -59,7 +60,7 @@ def ensure(name: str, root: Path = ROOT) -> None:
 def _ensure(name: str, root: Path) -> None:
     for hierarchy in hierarchies(root):
         group = hierarchy / name
-        if version(root) == _UNIFIED:
+        if version(root) == UNIFIED:
             _enable(hierarchy)
             group.mkdir(exist_ok=True)
             _enable(group)

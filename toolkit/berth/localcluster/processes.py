@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PROC = Path("/proc")
-_STATE_FIELD, _START_FIELD = 0, 19  # of /proc/PID/stat, after the name in parentheses
+_STATE_FIELD, _PARENT_FIELD, _START_FIELD = 0, 1, 19  # of /proc/PID/stat, after the name in parentheses
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,27 @@ class Identity:
 
     def kill(self) -> None:
         """End the process at once, if it still runs."""
+        if not self.send(signal.SIGKILL):
+            return
+        # It may be a child of ours when a test starts clusters; reap it then.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+
+    def send(self, number: signal.Signals) -> bool:
+        """Send it a signal, if it still runs; say whether there was a process of that number."""
         try:
             # The descriptor pins the process, so the check and the signal mean the same one.
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
-            return
+            return False
         try:
             if self.alive:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                signal.pidfd_send_signal(descriptor, number)
         except ProcessLookupError:
-            return
+            return False
         finally:
             os.close(descriptor)
-        # It may be a child of ours when a test starts clusters; reap it then.
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
+        return True
 
     def to_json(self) -> str:
         """The text that `from_json` reads."""
@@ -88,6 +94,22 @@ def all_pids() -> Iterator[int]:
     for entry in _PROC.iterdir():
         if entry.name.isdecimal():
             yield int(entry.name)
+
+
+def descendants(pid: int) -> list[int]:
+    """All that ``pid`` started, and what that started, and so on; without ``pid`` itself."""
+    children: dict[int, list[int]] = {}
+    for one in all_pids():
+        try:
+            stat = (_PROC / str(one) / "stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parent = int(stat.rpartition(")")[2].split()[_PARENT_FIELD])
+        children.setdefault(parent, []).append(one)
+    found = list(children.get(pid, ()))
+    for one in found:
+        found += children.get(one, ())
+    return found
 
 
 def arguments(pid: int) -> list[str]:

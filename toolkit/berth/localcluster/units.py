@@ -101,7 +101,7 @@ class Unit:
     @property
     def record(self) -> Path:
         """Who the head is."""
-        return self.folder / f"{self.name}.head"
+        return self.script.with_suffix(".head")
 
     def log(self, program: str) -> Path:
         """The log file of one of its programs."""
@@ -160,16 +160,7 @@ class Unit:
 
     def head(self) -> Identity | None:
         """The unit's head, None when the unit does not run."""
-        with contextlib.suppress(FileNotFoundError):
-            recorded = Identity.from_json(self.record.read_text())
-            if recorded is not None and recorded.alive:
-                return recorded
-        # A start that was interrupted before it could record.
-        for found in _running(self.script):
-            if processes.arguments(found.pid)[:1] == ["unshare"]:
-                write_private(self.record, found.to_json().encode())
-                return found
-        return None
+        return head_of(self.script)
 
     def process_namespace(self) -> int | None:
         """The number of the unit's process namespace, None when it does not run."""
@@ -204,6 +195,21 @@ class Unit:
     def stop(self) -> None:
         """End every process of the unit at once; see `stop`."""
         stop(self.script)
+
+
+def head_of(script: Path) -> Identity | None:
+    """The head of the unit that runs ``script``, None when it does not run."""
+    record = script.with_suffix(".head")
+    with contextlib.suppress(FileNotFoundError):
+        recorded = Identity.from_json(record.read_text())
+        if recorded is not None and recorded.alive:
+            return recorded
+    # A start that was interrupted before it could record.
+    for found in _running(script):
+        if processes.arguments(found.pid)[:1] == ["unshare"]:
+            write_private(record, found.to_json().encode())
+            return found
+    return None
 
 
 def stop(script: Path) -> None:

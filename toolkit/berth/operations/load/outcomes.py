@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 QUANTILES = (50, 90, 95, 99)
 REFUSED = 429
 """Too Many Requests: the right answer to overload."""
+BACKEND_HEADER = "x-berth-backend"
+"""By which a router says which of its backends answered."""
 
 
 @dataclass(slots=True)
@@ -23,6 +25,7 @@ class Outcome:
         tokens: generated.
         stalled: whether its client stopped reading for a while; its times are its own doing.
         prompt_tokens: of the prompt with its template; 0 where the endpoint does not say.
+        backend: who answered behind a router, as `BACKEND_HEADER` says; "" where nobody says it.
     """
 
     status: int | None = None
@@ -33,6 +36,7 @@ class Outcome:
     tokens: int = 0
     stalled: bool = False
     prompt_tokens: int = 0
+    backend: str = ""
 
     @property
     def ok(self) -> bool:
@@ -94,6 +98,7 @@ class Tally:
         self.stalled_errors: Counter[str] = Counter()
         self.tokens = 0
         self.by_status: Counter[str] = Counter()
+        self.by_backend: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.latency = Distribution()
         self.first_token = Distribution()
@@ -116,6 +121,8 @@ class Tally:
         Nor are those of clients that stalled; that a server cuts such a client off is no failure of its.
         """
         self.by_status[str(outcome.status) if outcome.status else "none"] += 1
+        if outcome.backend:
+            self.by_backend[outcome.backend] += 1
         self.tokens += outcome.tokens
         if outcome.result == "stalled":
             self.stalled += 1

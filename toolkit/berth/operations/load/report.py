@@ -87,6 +87,7 @@ class LoadReport:
                 "stalled_errors": dict(sorted(tally.stalled_errors.items())),
                 "ok_per_second": tally.ok / self.elapsed,
                 "by_status": dict(sorted(tally.by_status.items())),
+                "by_backend": dict(sorted(tally.by_backend.items())),
                 "errors": dict(sorted(tally.errors.items())),
             },
             "latency_seconds": tally.latency.to_json(),
@@ -195,6 +196,12 @@ def _requests(report: LoadReport) -> list[str]:
         f"Requests   {tally.scheduled} due, {tally.sent} sent, {whole}, {tally.failed} not",
         f"Tokens     {tally.tokens}, {tally.tokens / report.elapsed:.1f}/s",
     ]
+    if tally.by_backend:
+        answers = tally.by_backend.total()
+        shares = ", ".join(
+            f"{backend}: {count} ({count / answers:.0%})" for backend, count in tally.by_backend.most_common()
+        )
+        lines.append(f"Answers    from {shares}")
     if tally.errors:
         found = ", ".join(f"{kind}: {count}" for kind, count in tally.errors.most_common())
         lines.append(f"Not whole  {found}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from berth.operations.load.outcomes import Outcome
+from berth.operations.load.outcomes import BACKEND_HEADER, Outcome
 from berth.operations.load.settings import LoadSettings
 
 Json = dict[str, Any]
@@ -77,6 +77,7 @@ class Requester:
         body = body_of(self._route, prompt, self._max_new_tokens)
         async with self._client.stream("POST", self._url, json=body, extensions=self._extensions) as response:
             outcome.status = response.status_code
+            outcome.backend = response.headers.get(BACKEND_HEADER, "")
             if response.status_code != _OK:
                 await response.aread()
                 raise BadAnswer(f"status {response.status_code}")
