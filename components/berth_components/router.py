@@ -156,12 +156,13 @@ class Router(pulumi.ComponentResource):
         settings, access = self._settings, self._settings.access
 
         def ways_in(
-            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str]
+            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str], prometheus: str | None
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
+            asking = [network.app_in(prometheus, "prometheus")] if prometheus else []
             # A rule without peers would let everybody in, so there is none where nobody is named.
             peers = [
                 (PORT, [*network.ranges(cidrs), *network.namespaces(clients)]),
-                (METRICS_PORT, network.namespaces(readers)),
+                (METRICS_PORT, [*network.namespaces(readers), *asking]),
             ]
             return [
                 networking.NetworkPolicyIngressRuleArgs(from_=allowed, ports=[network.port(port)])
@@ -201,7 +202,9 @@ class Router(pulumi.ComponentResource):
             spec=networking.NetworkPolicySpecArgs(
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
-                ingress=combine(ways_in, access.cidrs, access.namespaces, access.metrics_namespaces),
+                ingress=combine(
+                    ways_in, access.cidrs, access.namespaces, access.metrics_namespaces, access.prometheus
+                ),
                 egress=out,
             ),
             opts=self._child(),

@@ -108,7 +108,9 @@ class RouterAccessArgs(TypedDict):
     client_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces of clients in the cluster, a Gateway's or Ingress controller's proxies among them."""
     metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
-    """Namespaces that read metrics: Prometheus'."""
+    """Namespaces that read metrics."""
+    prometheus_namespace: NotRequired[pulumi.Input[str]]
+    """Where the Prometheus is that reads metrics, as for model servers. Default: none."""
     public_reason: NotRequired[pulumi.Input[str]]
     """Why the whole internet may come in. Without it 0.0.0.0/0 and ::/0 are refused."""
     api_server_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]

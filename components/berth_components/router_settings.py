@@ -52,6 +52,7 @@ class Access:
     cidrs: pulumi.Input[Sequence[str]]
     namespaces: pulumi.Input[Sequence[str]]
     metrics_namespaces: pulumi.Input[Sequence[str]]
+    prometheus: pulumi.Input[str] | None
     public_reason: pulumi.Input[str] | None
     api_servers: pulumi.Input[Sequence[str]] | None
 
@@ -213,6 +214,7 @@ def _access(given: Arguments, entrance: Entrance) -> Access:
         ),
         namespaces=namespaces,
         metrics_namespaces=group.read("metrics_namespaces", names, _NOBODY),
+        prometheus=group.maybe("prometheus_namespace", checks.dns_label),
         public_reason=reason,
         api_servers=group.maybe("api_server_cidrs", checks.list_of(checks.cidr, at_least=1)),
     )

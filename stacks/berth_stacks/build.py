@@ -311,7 +311,7 @@ def server_args(
         "access": {
             **_clients(stack, at),
             "metrics_namespaces": [*_adapter_namespace(stack), *stack.metrics_namespaces],
-            **_asked_by(stack),
+            **asked_by(stack),
         },
         "placement": {
             **_group(model.placement),
@@ -432,13 +432,13 @@ def adapter_args(stack: Stack, images: Mapping[str, str]) -> MetricsAdapterArgs:
     if adapter.mode != "owned" and adapter.replicas is not None:
         args["replicas"] = adapter.replicas
     if adapter.mode == "owned":
-        args |= _asked_by(stack)
+        args |= asked_by(stack)
     if adapter.api_server_cidrs:
         args["api_server_cidrs"] = adapter.api_server_cidrs
     return cast("MetricsAdapterArgs", args)
 
 
-def _asked_by(stack: Stack) -> dict[str, str]:
+def asked_by(stack: Stack) -> dict[str, str]:
     """Which Prometheus reads metrics."""
     namespace = monitoring_parts.asking_namespace(stack)
     return {"prometheus_namespace": namespace} if namespace else {}

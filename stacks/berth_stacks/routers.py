@@ -42,6 +42,7 @@ def router_args(
             "client_namespaces": stack.clients.namespaces,
             "public_reason": stack.clients.public_reason,
             "metrics_namespaces": stack.metrics_namespaces,
+            **build.asked_by(stack),
             "api_server_cidrs": stack.metrics_adapter.api_server_cidrs or None,
         },
         "replicas": router.replicas,

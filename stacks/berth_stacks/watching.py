@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 UNPINNED_PASSWORD = "unpinned-password-of-nobody"  # noqa: S105 - stands in previews for one that nobody has set
 _PORTS = {"prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+_ROUTED = {
+    facts.ROUTER: "there is no router in this cluster (berth:routers)",
+    facts.HYBRID: "there is no router in this cluster that divides requests between sites (its key hybrid)",
+}
 _WHY_NOT_HERE = {
     facts.GRAFANA: "it is in no Debian package, and there is no registry here; ./berth dash draws its pages",
     facts.KUBE_STATE: "it is in no Debian package, and there is no registry here",
@@ -87,13 +91,13 @@ def parts(stack: Stack, site: str) -> facts.Parts:
     monitoring = stack.monitoring
     there = monitoring_parts.of_site(stack, stack.sites[site])
     adapter = stack.metrics_adapter.mode == "owned" and monitoring.mode != "none"
-    jobs = jobs_of(there, adapter=adapter, bundled=monitoring.mode == "bundled")
+    jobs = jobs_of(there, adapter=adapter, bundled=monitoring.mode == "bundled", **_routed(stack, site))
     if monitoring.mode == "none":
         jobs = frozenset()
     prometheus = monitoring.prometheus
     return facts.Parts(
         jobs=jobs,
-        absent={job: _absent(stack, site, job) for job in facts.JOBS if job not in jobs},
+        absent={job: _ROUTED.get(job) or _absent(stack, site, job) for job in facts.JOBS if job not in jobs},
         scrape_seconds=monitoring.scrape_seconds,
         evaluation_seconds=monitoring.scrape_seconds,
         remote_write=bool(prometheus and prometheus.remote_write),
@@ -104,6 +108,13 @@ def parts(stack: Stack, site: str) -> facts.Parts:
 def objectives(stack: Stack) -> dict[str, Objectives]:
     """What counts as well, by model."""
     return {key: one.objectives() for key, one in stack.monitoring.objectives.items()}
+
+
+def _routed(stack: Stack, site: str) -> dict[str, bool]:
+    """Which routers the cluster of a site has."""
+    home = pools.home(stack.sites[site], site)
+    here = [one for one in stack.routers.values() if pools.home(stack.sites[one.site], one.site) == home]
+    return {"routers": bool(here), "hybrid": any(getattr(one, "hybrid", None) for one in here)}
 
 
 def _absent(stack: Stack, site: str, job: str) -> str:
@@ -167,6 +178,7 @@ def _args(
     gpu_pools = _gpu_pools(places, keys)
     args: dict[str, Any] = {
         "site": first,
+        **_routed(stack, first),
         "mode": monitoring.mode,
         "parts": monitoring_parts.of_site(stack, stack.sites[first]),
         "images": images,
@@ -302,7 +314,8 @@ def _facts(stack: Stack, key: str, there: tuple[str, ...], made: Monitoring) -> 
             if app in there
         },
         "jobs": sorted(known.jobs),
-        "absent": dict(known.absent),
+        # A stack without routers lacks nothing.
+        "absent": {job: why for job, why in known.absent.items() if job not in _ROUTED},
     }
 
 

@@ -30,9 +30,10 @@ def test_there_is_a_page_for_each_question() -> None:
         f"{name}.json"
         for name in (
             *("fleet", "environment", "model-server", "gpu-nodes"),
-            *("autoscaling", "cost", "safety", "rollout"),
+            *("autoscaling", "cost", "safety", "rollout", "sites"),
         )
     ]
+    assert "sites.json" not in made(Parts(jobs=frozenset({"prometheus"}))), "there is no router"
 
 
 @pytest.mark.parametrize(("page", "panel"), PANELS, ids=IDS)

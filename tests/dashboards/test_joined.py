@@ -126,7 +126,13 @@ def test_every_metric_of_the_five_groups_has_a_panel() -> None:
     assert {row.name for row in TABLE} - bare == set()
 
 
-@pytest.mark.parametrize("job", [facts.GATEWAY, facts.NODE, facts.DCGM, facts.KUBE_STATE, facts.CADVISOR])
+@pytest.mark.parametrize(
+    "job",
+    [
+        *(facts.GATEWAY, facts.NODE, facts.DCGM, facts.KUBE_STATE, facts.CADVISOR),
+        *(facts.ROUTER, facts.HYBRID),
+    ],
+)
 def test_without_an_exporter_its_panels_fail(job: str, everything: dict[str, frozenset[str]]) -> None:
     left = exported(frozenset(JOBS) - {job})
     gone = {name for name in exported() if name not in left}
@@ -205,6 +211,8 @@ def test_what_is_thrown_away_on_the_way_is_named_nowhere() -> None:
         assert named.keys() <= set(kept(job))
         # They are kept by their whole names, and a histogram's series have suffixes.
         assert {one.type for one in named.values()} <= {"counter", "gauge"}
+    assert "envoy_http_downstream_rq_time_bucket" in kept(facts.ROUTER)
+    assert "envoy_http_downstream_rq_time" not in kept(facts.ROUTER)
 
 
 def test_the_checks_own_errors() -> None:

@@ -45,7 +45,7 @@ STATED = Objectives(
     least_answers=50,
 )
 EVERYTHING = Parts(jobs=frozenset(JOBS), evaluation_seconds=60, remote_write=True)
-_RECORDED = re.compile(r"server:[a-z0-9_]+:[a-z0-9_]+")
+_RECORDED = re.compile(r"(?:server|router):[a-z0-9_]+:[a-z0-9_]+")
 
 
 def groups() -> list[dict[str, Any]]:

@@ -9,12 +9,13 @@ from berth_components.monitoring.alerts_monitoring import WATCHDOG
 
 from tests.monitoring.alert_cases import KUBE, MACHINES, SERVING, adapter
 from tests.monitoring.alert_cases_more import BUDGETS, BUSINESS, MONITORING
-from tests.monitoring.promtool import Case, gateway, groups, rule_key, run
+from tests.monitoring.alert_cases_router import ROUTERS, hybrid
+from tests.monitoring.promtool import Case, gateway, groups, rule_key, run, series
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = [*SERVING, *KUBE, *MACHINES, *BUDGETS, *BUSINESS, *MONITORING]
+CASES = [*SERVING, *KUBE, *MACHINES, *BUDGETS, *BUSINESS, *MONITORING, *ROUTERS]
 
 
 def test_each_alert_has_one_case() -> None:
@@ -67,6 +68,19 @@ def test_a_budget_that_no_longer_burns_and_few_failures_wake_nobody(tmp_path: Pa
     cases = [
         Case("AvailabilityBudgetBurn", "page", {**over, **burning}, over, 170, labels),
         Case("AvailabilityBudgetBurn", "page", enough, few, 176, labels),
+    ]
+    done = run(cases, tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_router_and_what_divides_its_requests_can_be_gone_in_two_ways(tmp_path: Path) -> None:
+    there = {series("up", job=job, site="home"): "1x20" for job in ("berth-router", "berth-hybrid")}
+    there |= {hybrid("written_timestamp_seconds"): "0+60x20"}
+    down = {key: "0x20" for key in there if key.startswith("up")}
+    cases = [
+        Case(name, "page", gone, there, 12)
+        for name in ("RouterDown", "HybridWeightsStale")
+        for gone in ({}, down)
     ]
     done = run(cases, tmp_path)
     assert done.returncode == 0, done.stdout

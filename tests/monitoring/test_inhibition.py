@@ -20,11 +20,22 @@ if TYPE_CHECKING:
 HERE = {"site": "aws", "namespace": "berth-prod", "model": "chat", "variant": "main"}
 THERE = {**HERE, "site": "gcp"}
 NODE = {"site": "aws", "node": "n1"}
+FRONT = {"site": "aws", "namespace": "berth-prod", "router": "front"}
 PAIRS: dict[str, tuple[dict[str, str], dict[str, str], dict[str, str]]] = {
     "a site that is down silences everything at it": (
         {"alertname": "SiteDown", "severity": "page", "site": "aws"},
         {"alertname": "NodeDiskFull", "severity": "page", **NODE},
         {"alertname": "NodeDiskFull", "severity": "page", **NODE, "site": "gcp"},
+    ),
+    "what a router says is told though its own site is down": (
+        {"alertname": "SiteDown", "severity": "page", "site": "aws"},
+        {"alertname": "NodeDiskFull", "severity": "page", **NODE},
+        {"alertname": "RouterBackendDown", "severity": "ticket", **FRONT},
+    ),
+    "a router that has nobody to ask says no more": (
+        {"alertname": "RouterNoBackend", "severity": "page", **FRONT},
+        {"alertname": "RouterErrors", "severity": "page", **FRONT},
+        {"alertname": "RouterErrors", "severity": "page", **FRONT, "router": "other"},
     ),
     "a model that does not answer silences its budgets": (
         {"alertname": "ModelUnavailable", "severity": "page", **HERE},
@@ -95,4 +106,5 @@ def test_what_follows_is_silenced_and_the_rest_is_not(asked: str, what: str) -> 
 
 
 def test_every_inhibition_has_a_case() -> None:
-    assert len(alertmanager_config([])["inhibit_rules"]) == len(PAIRS)
+    # The one of sites that are down has two.
+    assert len(alertmanager_config([])["inhibit_rules"]) == len(PAIRS) - 1

@@ -10,7 +10,7 @@ from berth_agents.metrics_adapter.metrics import AdapterMetrics
 from berth_catalogue.engines import engines
 from berth_catalogue.exporters import exporters
 from berth_components.monitoring import objectives
-from berth_components.monitoring.facts import ADAPTER, COLLECTOR, GRAFANA, JOBS, Parts
+from berth_components.monitoring.facts import ADAPTER, COLLECTOR, GRAFANA, HYBRID, JOBS, ROUTER, Parts
 from berth_components.monitoring.rules import rule_groups, unwatched
 from berth_serving.metric_table import BY_NAME, HISTOGRAM, TABLE
 from berth_serving.metrics import OUTCOMES
@@ -18,7 +18,7 @@ from berth_serving.metrics import OUTCOMES
 from tests.monitoring.promtool import CHAT, EVERYTHING, STATED, groups
 
 SCRAPED = {"up"}
-SERVER = {"site", "namespace", "model", "variant", "pod", "job", "instance"}
+SERVER = {"site", "namespace", "model", "variant", "router", "pod", "job", "instance"}
 EVERYWHERE = {"site", "job", "instance", "node"}
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -73,8 +73,11 @@ def exported() -> dict[str, set[str]]:
         else:
             found[row.name] = own
     for exporter in exporters().values():
+        beside = SERVER if exporter.job in {ROUTER, HYBRID} else set()
         for metric in exporter.metrics.values():
-            found[metric.name] = {*metric.labels, *EVERYWHERE}
+            labels = {*metric.labels, *EVERYWHERE, *beside}
+            ends = ("_bucket", "_sum", "_count") if metric.type == HISTOGRAM else ("",)
+            found |= {metric.name + end: labels | {"le"} for end in ends}
     adapter = AdapterMetrics(lambda: (0, 0), list, lambda: None).render()
     for name in re.findall(r"^# TYPE (\S+)", adapter, flags=re.MULTILINE):
         found[name] = {"metric", "outcome", "state", "namespace", "pod", *EVERYWHERE}

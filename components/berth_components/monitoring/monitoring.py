@@ -99,6 +99,10 @@ class MonitoringArgs(TypedDict):
     """Where the metrics adapter is. Default: there is none."""
     adapter: NotRequired[pulumi.Input[str]]
     """The same, known when it exists. Default: at once."""
+    routers: NotRequired[bool]
+    """Whether there are routers beside the model servers. Default: no."""
+    hybrid: NotRequired[bool]
+    """Whether one of them divides its requests between sites, by a `HybridController`. Default: no."""
     logged: NotRequired[Sequence[ServerLogsArgs]]
     """Model servers whose logs carry a model and a variant. Default: none."""
     scrape_seconds: NotRequired[int]
@@ -133,9 +137,12 @@ class MonitoringArgs(TypedDict):
     """Secrets that exist in its namespaces, for the registry."""
 
 
-def jobs_of(parts: Sequence[str], *, adapter: bool, bundled: bool) -> frozenset[str]:
+def jobs_of(
+    parts: Sequence[str], *, adapter: bool, bundled: bool, routers: bool = False, hybrid: bool = False
+) -> frozenset[str]:
     """The scrape jobs that there are with some parts."""
-    found = {facts.GATEWAY, facts.ENGINE, *((facts.ADAPTER,) if adapter else ())}
+    beside = {facts.ADAPTER: adapter, facts.ROUTER: routers, facts.HYBRID: hybrid}
+    found = {facts.GATEWAY, facts.ENGINE, *(job for job, there in beside.items() if there)}
     if not bundled:
         # Its own Prometheus asks the kubelets, under names of its own.
         found |= {job for one in parts for job in _JOBS[one] if one in OF_OPERATOR}
@@ -171,7 +178,13 @@ class Monitoring(pulumi.ComponentResource):
         where = _where(given)
         seconds = given.plain("scrape_seconds", checks.whole_number(1, 300, "seconds"), 15)
         known = facts.Parts(
-            jobs=jobs_of(parts, adapter=bool(where.adapter), bundled=bundled),
+            jobs=jobs_of(
+                parts,
+                adapter=bool(where.adapter),
+                bundled=bundled,
+                routers=given.plain("routers", checks.boolean, False),
+                hybrid=given.plain("hybrid", checks.boolean, False),
+            ),
             scrape_seconds=seconds,
             evaluation_seconds=seconds,
         )
@@ -310,12 +323,13 @@ class Monitoring(pulumi.ComponentResource):
         ]
         exporters = [
             {
-                "namespace": where.of(job),
+                "namespace": namespace,
                 "labels": {"app.kubernetes.io/name": scraping.APPS[job]},
                 "port": scraping.PORTS[job],
             }
             for job in facts.JOBS
             if job in known.jobs and job in scraping.APPS
+            for namespace in where.of(job)
         ]
         args = {
             **self._part("prometheus"),

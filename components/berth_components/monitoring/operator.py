@@ -19,7 +19,9 @@ from berth_components.monitoring import facts, part
 from berth_components.monitoring.scraping import APPS, PORTS, QUEUE_LABEL, Where, scrape_configs
 
 API = "monitoring.coreos.com/v1"
-JOBS = frozenset({facts.GATEWAY, facts.ENGINE, facts.ADAPTER, facts.DCGM, facts.COLLECTOR})
+JOBS = frozenset(
+    {facts.GATEWAY, facts.ENGINE, facts.ADAPTER, facts.ROUTER, facts.HYBRID, facts.DCGM, facts.COLLECTOR}
+)
 """What there are monitors for."""
 DASHBOARD_LABEL = "grafana_dashboard"
 """What the Grafana chart's sidecar looks for."""
@@ -117,7 +119,9 @@ def _monitor(config: Mapping[str, Any], where: Where) -> dict[str, Any]:
     job = config["job_name"]
     of_servers = job in {facts.GATEWAY, facts.ENGINE}
     labels = {QUEUE_LABEL: "true"} if of_servers else {"app.kubernetes.io/name": APPS[job]}
-    namespaces = sorted(where.sites) if of_servers else [where.of(job)]
+    namespaces = sorted(where.sites) if of_servers else where.of(job)
+    # The kubelets' are no pods, so only Envoy's series are cut here.
+    cut = [_camel(one) for one in config.get("metric_relabel_configs", ())]
     return {
         "selector": {"matchLabels": labels},
         "namespaceSelector": {"matchNames": namespaces},
@@ -132,6 +136,8 @@ def _monitor(config: Mapping[str, Any], where: Where) -> dict[str, Any]:
                     {"targetLabel": "job", "replacement": job},
                     *(_camel(one) for one in config["relabel_configs"]),
                 ],
+                **({"honorLabels": True} if config.get("honor_labels") else {}),
+                **({"metricRelabelings": cut} if cut else {}),
             }
         ],
     }

@@ -208,8 +208,14 @@ def _inhibitions() -> list[dict[str, Any]]:
     return [
         {
             "source_matchers": ['alertname="SiteDown"'],
-            "target_matchers": ['alertname!="SiteDown"', 'severity=~"page|ticket|info"'],
+            # A router at this site may pass requests on to others: what it says is told all the same.
+            "target_matchers": ['alertname!~"SiteDown|Router.+|Hybrid.+"', 'severity=~"page|ticket|info"'],
             "equal": ["site"],
+        },
+        {
+            "source_matchers": ['alertname="RouterNoBackend"'],
+            "target_matchers": ['alertname=~"RouterBackendDown|RouterErrors|RouterRetries"'],
+            "equal": ["site", "namespace", "router"],
         },
         {
             "source_matchers": ['alertname="ModelUnavailable"'],

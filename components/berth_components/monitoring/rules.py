@@ -16,6 +16,7 @@ from berth_components.monitoring import (
     alerts_business,
     alerts_monitoring,
     alerts_nodes,
+    alerts_router,
     alerts_serving,
     rules_recorded,
     rules_slo,
@@ -67,7 +68,10 @@ def rule_groups(
         ]
         return {"name": name, "interval": f"{seconds}s", "rules": rules}
 
-    groups = [group("berth.serving", rules_recorded.serving())]
+    groups = [
+        group("berth.serving", rules_recorded.serving()),
+        group("berth.routers", alerts_router.records()),
+    ]
     for server in servers:
         stated, about = _of(objectives, server), server.labels
         # Names of groups are keys of a ConfigMap, too.
@@ -131,6 +135,8 @@ def _about_all(servers: Sequence[Server], parts: Parts) -> Iterable[Alert | Unwa
         alerts_serving.site_alerts(servers),
         alerts_serving.gateway_alerts(),
         alerts_serving.cluster_alerts(servers),
+        alerts_router.router_alerts(),
+        alerts_router.hybrid_alerts(),
         alerts_nodes.gpu_alerts() if any(one.gpus for one in servers) else (),
         alerts_nodes.node_alerts(),
         alerts_nodes.kubelet_alerts(),

@@ -1,7 +1,7 @@
 """What Prometheus asks, how often, and which labels it puts on every series. Pure: no Pulumi, no cluster.
 
-`scrape_configs` gives the jobs of `facts` in Prometheus' own shape; what the kubelets say is cut to what the
-catalogue has of them, since they tell about every container of the cluster.
+`scrape_configs` gives the jobs of `facts` in Prometheus' own shape; what the kubelets and Envoy say is cut to
+what the catalogue has of them, since they tell about every container of the cluster, and a thousand things.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ PORTS = {
     facts.GATEWAY: 9000,
     facts.ENGINE: 9000,
     facts.ADAPTER: 9001,
+    facts.ROUTER: 9000,
+    facts.HYBRID: 9000,
     facts.CADVISOR: 10250,
     facts.KUBELET: 10250,
     facts.NODE: 9100,
@@ -35,6 +37,8 @@ PORTS = {
 """Where each job's targets answer."""
 APPS = {
     facts.ADAPTER: "metrics-adapter",
+    facts.ROUTER: "router",
+    facts.HYBRID: "hybrid-controller",
     facts.NODE: "node-exporter",
     facts.DCGM: "dcgm-exporter",
     facts.KUBE_STATE: "kube-state-metrics",
@@ -50,7 +54,10 @@ QUEUE_LABEL = "berth.dev/queue-metrics"
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _META = "__meta_kubernetes_"
 _OF_NODES = frozenset({facts.NODE, facts.DCGM})
-_OF_PODS = frozenset({facts.ADAPTER})
+_OF_PODS = frozenset({facts.ADAPTER, facts.ROUTER, facts.HYBRID})
+BESIDE_SERVERS = frozenset({facts.ROUTER, facts.HYBRID})
+"""Jobs whose pods are in the namespaces of model servers."""
+_ENVOYS_OWN = {"envoy_cluster_name": "administration", "envoy_http_conn_manager_prefix": "admin|metrics"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +80,13 @@ class Where:
     sites: Mapping[str, str] = field(default_factory=dict)
     asked_by: str = ""
 
-    def of(self, job: str) -> str:
-        """The namespace of a job's pods."""
+    def of(self, job: str) -> list[str]:
+        """The namespaces of a job's pods."""
+        if job in BESIDE_SERVERS:
+            return sorted(self.sites)
         if job in _OF_NODES:
-            return self.agents
-        return self.adapter if job == facts.ADAPTER else self.monitoring
+            return [self.agents]
+        return [self.adapter if job == facts.ADAPTER else self.monitoring]
 
     @property
     def namespaces(self) -> list[str]:
@@ -125,15 +134,7 @@ def server_relabelling(where: Where) -> list[Json]:
         _keep(f"{_META}pod_container_port_name", "metrics"),
         # A pod that is over answers no more, and is no outage.
         _drop(f"{_META}pod_phase", "Succeeded|Failed"),
-        *(
-            {
-                "source_labels": [f"{_META}namespace"],
-                "regex": re.escape(namespace),
-                "target_label": "site",
-                "replacement": site,
-            }
-            for namespace, site in sorted(where.sites.items())
-        ),
+        *_site_of_namespace(where),
         _copy(f"{label}berth_dev_model", "model"),
         _copy(f"{label}berth_dev_variant", "variant"),
         _copy(f"{_META}namespace", "namespace"),
@@ -141,9 +142,30 @@ def server_relabelling(where: Where) -> list[Json]:
     ]
 
 
+def _site_of_namespace(where: Where) -> list[Json]:
+    return [
+        {
+            "source_labels": [f"{_META}namespace"],
+            "regex": re.escape(namespace),
+            "target_label": "site",
+            "replacement": site,
+        }
+        for namespace, site in sorted(where.sites.items())
+    ]
+
+
 def kept(job: str) -> list[str]:
-    """Of what the kubelets tell, what is kept: all that the catalogue has of the job, and so may be named."""
-    return sorted(name for one in exporters().values() if one.job == job for name in one.metrics)
+    """Of what the kubelets and Envoy tell, what is kept: all that the catalogue has of the job.
+
+    Only that may be named. A histogram is its three series.
+    """
+    return sorted(
+        f"{name}{end}"
+        for one in exporters().values()
+        if one.job == job
+        for name, metric in one.metrics.items()
+        for end in (("_bucket", "_count", "_sum") if metric.type == "histogram" else ("",))
+    )
 
 
 def _kubelet(job: str, parts: facts.Parts, where: Where) -> Json:
@@ -168,8 +190,14 @@ def _pods(job: str, parts: facts.Parts, where: Where) -> Json:
     rules = [
         _keep(f"{_META}pod_label_app_kubernetes_io_name", APPS[job]),
         _keep(f"{_META}pod_container_port_number", str(PORTS[job])),
-        _fixed("site", where.site),
+        *(_site_of_namespace(where) if job in BESIDE_SERVERS else [_fixed("site", where.site)]),
     ]
+    if job in BESIDE_SERVERS:
+        rules += [
+            # A pod that is over answers no more, and is no outage.
+            _drop(f"{_META}pod_phase", "Succeeded|Failed"),
+            _copy(f"{_META}pod_label_app_kubernetes_io_instance", "router"),
+        ]
     if job in _OF_NODES:
         rules.append(_copy(f"{_META}pod_node_name", "node"))
     if job in _OF_PODS:
@@ -177,11 +205,21 @@ def _pods(job: str, parts: facts.Parts, where: Where) -> Json:
     return _job(
         job,
         parts,
-        kubernetes_sd_configs=_discovered("pod", where.of(job)),
-        # What the exporter of Kubernetes' state says of pods and namespaces is theirs, not its own.
-        honor_labels=job == facts.KUBE_STATE,
+        kubernetes_sd_configs=_discovered("pod", *where.of(job)),
+        # What the exporter of Kubernetes' state says of pods and namespaces is theirs, not its own; what the
+        # controller of a hybrid router says of sites is about those.
+        honor_labels=job in {facts.KUBE_STATE, facts.HYBRID},
         relabel_configs=rules,
+        **({"metric_relabel_configs": _of_envoy()} if job == facts.ROUTER else {}),
     )
+
+
+def _of_envoy() -> list[Json]:
+    """Cuts what Envoy tells, and what is about its own administration."""
+    return [
+        {"source_labels": ["__name__"], "regex": "|".join(kept(facts.ROUTER)), "action": "keep"},
+        *(_drop(label, regex) for label, regex in _ENVOYS_OWN.items()),
+    ]
 
 
 _JOBS = {

@@ -132,7 +132,7 @@ def page() -> str:
             *_others(uses),
             "## What rules record",
             "",
-            "By site, namespace, model and variant, unless it says otherwise.",
+            "By site, namespace, model and variant, `router:` ones by site, namespace and router.",
             "",
             *_recorded(uses),
             "## What cannot be measured",

@@ -32,6 +32,7 @@ VARIABLES: dict[str, str] = {
     "site": "label_values(berth_server_info, site)",
     "model": 'label_values(berth_server_info{site=~"$site"}, model)',
     "variant": 'label_values(berth_server_info{site=~"$site",model=~"$model"}, variant)',
+    "router": "label_values(envoy_server_live, router)",
 }
 """Where the values of each variable come from."""
 
@@ -58,7 +59,7 @@ def dashboards(
     *,
     runbooks: str = "",
 ) -> dict[str, dict[str, Any]]:
-    """Return every dashboard's JSON by the name of its file.
+    """Return every dashboard's JSON by the name of its file; without a router there is no page of sites.
 
     Args:
         servers: what is served.
@@ -70,7 +71,11 @@ def dashboards(
     groups = rule_groups(servers, objectives, parts, runbooks=runbooks) if runbooks else []
     alerts = _alerts(groups)
     limits = _limits(objectives.values())
-    return {f"{page.name}.json": _page(page, servers, parts, limits, alerts) for page in PAGES}
+    return {
+        f"{page.name}.json": _page(page, servers, parts, limits, alerts)
+        for page in PAGES
+        if not page.source or parts.has(page.source)
+    }
 
 
 def _page(

@@ -108,7 +108,8 @@ class Dashboard:
         title: for people.
         text: which questions it answers.
         sections: what is on it.
-        variables: of `site`, `model`, `variant`: those that its queries use.
+        variables: of `site`, `model`, `variant`, `router`: those that its queries use.
+        source: a scrape job without which the page is not made; "" makes it everywhere.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Dashboard:
     text: str
     sections: tuple[Section, ...]
     variables: tuple[str, ...] = ("site", "model", "variant")
+    source: str = ""
 
     @property
     def panels(self) -> tuple[Panel, ...]:
