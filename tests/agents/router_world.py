@@ -64,6 +64,11 @@ class Gateway:
         return Host("127.0.0.1", self.port)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/ready":  # Envoy's own question
+            return web.Response(status=503 if self.mode == "full" else 200)
+        return await self._served(request)
+
+    async def _served(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
         self.seen.append(request.headers)
         match self.mode:

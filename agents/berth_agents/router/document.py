@@ -95,12 +95,15 @@ class Backend:
     """Gateways of one model server: a Service of the cluster, or hosts elsewhere.
 
     Attributes:
-        health_path: asked every second of hosts elsewhere, whose health no Kubernetes tells.
+        asked: whether each address is asked for its health all the time. Always worth it for hosts elsewhere,
+            of which no Kubernetes tells; of a Service where a dead node must be noticed within seconds.
+        health_path: what is asked for.
     """
 
     service: Service | None
     hosts: tuple[Host, ...]
     tls: Tls | None
+    asked: bool
     health_path: str
 
 
@@ -143,11 +146,17 @@ class Route:
 
 @dataclass(frozen=True)
 class Retries:
-    """How often, and how many at most: a share of the requests in flight, and a few where few are."""
+    """How often, and how many at most: a share of the requests in flight, and a few where few are.
+
+    Attributes:
+        resets: also what was sent and had no answer yet when its connection broke. Between sites a lost one
+            then fails nothing that it had not begun to answer; what it had begun to compute is paid twice.
+    """
 
     attempts: int
     budget_percent: float
     least: int
+    resets: bool
 
 
 @dataclass(frozen=True)
@@ -282,13 +291,14 @@ def _backend(section: Section) -> Backend:
     service = _service(section.section("service")) if section.has("service") else None
     hosts = section.items("hosts", lambda item, where: _host(Section(item, where)))
     tls = _tls(section.section("tls")) if section.has("tls") else None
+    asked = section.flag("asked", default=bool(hosts))
     health = section.text("healthPath", "/ready")
     if not health.startswith("/"):
         raise section.refuse("healthPath", health, "a path")
     section.end()
     if (service is None) == (not hosts):
         raise DocumentError(f"{section.where} needs either service or hosts")
-    return Backend(service, hosts, tls, health)
+    return Backend(service, hosts, tls, asked, health)
 
 
 def _service(section: Section) -> Service:
@@ -386,6 +396,7 @@ def _retries(section: Section) -> Retries:
         attempts=section.whole("attempts", 0, 5, 2),
         budget_percent=section.number("budgetPercent", 0, 100, 20),
         least=section.whole("least", 0, 100, 3),
+        resets=section.flag("resets", default=False),
     )
     section.end()
     return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,16 @@ Json = dict[str, Any]
 CDS, RDS, SDS = "cds.json", "rds.json", "sds.json"
 VARIANT_HEADER = "x-berth-variant"
 """Tells clients, in every answer, which variant served them."""
+BACKEND_HEADER = "x-berth-backend"
+"""The same of the backend, which differs from the variant's first where another one took over."""
 # The gateway keeps an idle connection for 75 s; who closes first never meets a connection that just closed.
 _IDLE_SECONDS = 60
 _NO_LIMIT = 1_000_000
+_BACKEND = "backend"
+# Two checks without an answer are 3 s at most; then the address is out.
+_ASK_SECONDS, _ANSWER_SECONDS = 0.5, 1
+_BROKEN_SECONDS = 3
+_TCP_USER_TIMEOUT = 18  # of Linux; `socket` has it on Linux only
 _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 
 Endpoints = Mapping[str, Iterable[Host]]
@@ -102,7 +110,7 @@ def routes(document: Document) -> Json:
         "name": ROUTES,
         "virtual_hosts": [host],
         # Ours is what was decided here; a client's word on it is not passed on.
-        "request_headers_to_remove": [VARIANT_HEADER],
+        "request_headers_to_remove": [VARIANT_HEADER, BACKEND_HEADER],
     }
 
 
@@ -114,10 +122,9 @@ def _route(document: Document, route: Route) -> Json:
             "name": cluster_of(document, variant),
             "weight": weight,
             "response_headers_to_add": [
-                {
-                    "header": {"key": VARIANT_HEADER, "value": variant},
-                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                }
+                _header(VARIANT_HEADER, variant),
+                # Of the address that answered, so it is right after a retry elsewhere, too.
+                _header(BACKEND_HEADER, f"%UPSTREAM_METADATA({METADATA}:{_BACKEND})%"),
             ],
         }
         for variant, weight in route.weights.items()
@@ -132,6 +139,10 @@ def _route(document: Document, route: Route) -> Json:
         action["weighted_clusters"]["use_hash_policy"] = True
         action["hash_policy"] = [_hash_policy(route)]
     return {"name": route.name, "match": _match(route), "route": action}
+
+
+def _header(name: str, value: str) -> Json:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _hash_policy(route: Route) -> Json:
@@ -167,9 +178,13 @@ def _match(route: Route) -> Json:
 
 
 def _retry_policy(document: Document) -> Json:
-    """Again only where nothing was begun: no connection, refused, or 503 instead of an answer."""
+    """Again only where nothing was begun: no connection, refused, or 503 instead of an answer.
+
+    With `resets` also where an answer was not begun.
+    """
+    reset = "reset" if document.retries.resets else "reset-before-request"
     policy: Json = {
-        "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-status-codes",
+        "retry_on": f"connect-failure,refused-stream,{reset},retriable-status-codes",
         "retriable_status_codes": [503],
         "num_retries": document.retries.attempts,
         "retry_host_predicate": [
@@ -245,9 +260,7 @@ def _backend(document: Document, name: str, backend: Backend, folder: Path, *, m
             }
         },
         # Tells a node that died with a connection open from one that computes in silence.
-        "upstream_connection_options": {
-            "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 10, "keepalive_probes": 3}
-        },
+        "upstream_connection_options": _keepalive(30, 10),
     }
     if backend.service is not None:
         cluster["type"] = "EDS"
@@ -257,7 +270,11 @@ def _backend(document: Document, name: str, backend: Backend, folder: Path, *, m
         cluster["dns_refresh_rate"] = "5s"
         cluster["respect_dns_ttl"] = True
         cluster["load_assignment"] = _assignment(name, backend.hosts)
+    if backend.asked:
         cluster["health_checks"] = [_health_check(backend)]
+        # What Kubernetes no longer names is drained, however healthy it still is.
+        cluster["ignore_health_on_host_removal"] = True
+        cluster.update(_soon_broken())
     if backend.tls is not None:
         cluster["transport_socket"] = _tls(backend)
     return cluster
@@ -265,7 +282,10 @@ def _backend(document: Document, name: str, backend: Backend, folder: Path, *, m
 
 def _assignment(name: str, hosts: Iterable[Host]) -> Json:
     listed = [
-        {"endpoint": {"address": {"socket_address": {"address": host.address, "port_value": host.port}}}}
+        {
+            "endpoint": {"address": {"socket_address": {"address": host.address, "port_value": host.port}}},
+            "metadata": {"filter_metadata": {METADATA: {_BACKEND: name}}},
+        }
         for host in hosts
     ]
     return {
@@ -275,15 +295,46 @@ def _assignment(name: str, hosts: Iterable[Host]) -> Json:
     }
 
 
-def _health_check(backend: Backend) -> Json:
-    host = backend.tls.server_name if backend.tls else backend.hosts[0].address
+def _keepalive(after: int, interval: int) -> Json:
+    return {"tcp_keepalive": {"keepalive_time": after, "keepalive_interval": interval, "keepalive_probes": 3}}
+
+
+def _soon_broken() -> Json:
+    """Nobody waits for a dead node: a connection on which nothing is acknowledged breaks after 3 s.
+
+    Envoy closes no HTTP connection because a health check failed, and should not: who is slow would lose what
+    it computes. A kernel that answers keeps the connection, however long its process is silent.
+    """
+    option = {
+        "description": "TCP_USER_TIMEOUT, in ms",
+        "level": str(socket.IPPROTO_TCP),
+        "name": str(_TCP_USER_TIMEOUT),
+        "int_value": str(1000 * _BROKEN_SECONDS),
+        "state": "STATE_PREBIND",
+    }
     return {
-        "timeout": "1s",
-        "interval": "1s",
+        "upstream_connection_options": _keepalive(1, 1),
+        "upstream_bind_config": {"socket_options": [option]},
+    }
+
+
+def _health_check(backend: Backend) -> Json:
+    if backend.tls is not None:
+        host = backend.tls.server_name
+    else:
+        host = backend.hosts[0].address if backend.hosts else "gateway"
+    return {
+        "timeout": seconds(_ANSWER_SECONDS),
+        "interval": seconds(_ASK_SECONDS),
         "no_traffic_interval": "1s",
         "unhealthy_threshold": 2,
         "healthy_threshold": 2,
-        "http_health_check": {"path": backend.health_path, "host": host},
+        "http_health_check": {
+            "path": backend.health_path,
+            "host": host,
+            # A gateway that drains says 503 and lives: its streams go on. Its requests are tried elsewhere.
+            "expected_statuses": [{"start": 200, "end": 300}, {"start": 503, "end": 504}],
+        },
     }
 
 
