@@ -28,11 +28,13 @@ MODULES = {
     "berth_components": (
         "Autoscaler",
         "ExistingCluster",
+        "HybridController",
         "KedaAutoscaler",
         "MetricsAdapter",
         "ModelServer",
         "RestrictedNamespace",
         "Router",
+        "SiteReporter",
     ),
     "berth_components.device_plugin": ("DevicePlugin",),
     "berth_components.own_node_pool": ("OwnNodePool",),

@@ -15,6 +15,13 @@ from berth_components.arguments import ArgumentError
 from berth_components.autoscaler import Autoscaler, AutoscalerArgs, ScaleDownArgs, ScaleUpArgs
 from berth_components.device_plugin import DevicePlugin, DevicePluginArgs
 from berth_components.existing_cluster import ExistingCluster, ExistingClusterArgs
+from berth_components.hybrid_controller import HybridController
+from berth_components.hybrid_controller_args import (
+    HybridAccessArgs,
+    HybridControllerArgs,
+    HybridPolicyArgs,
+    HybridSiteArgs,
+)
 from berth_components.keda_autoscaler import KedaAutoscaler, KedaAutoscalerArgs
 from berth_components.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
 from berth_components.model_server import ModelServer
@@ -58,6 +65,13 @@ from berth_components.router_args import (
     RouterTimeoutsArgs,
     RouterVariantArgs,
 )
+from berth_components.site_reporter import SiteReporter
+from berth_components.site_reporter_args import (
+    ReportedModelArgs,
+    SiteReporterAccessArgs,
+    SiteReporterArgs,
+    SiteReporterServiceArgs,
+)
 
 __all__ = [
     "AccessArgs",
@@ -72,6 +86,11 @@ __all__ = [
     "ExistingClusterArgs",
     "GatewayArgs",
     "GpuArgs",
+    "HybridAccessArgs",
+    "HybridController",
+    "HybridControllerArgs",
+    "HybridPolicyArgs",
+    "HybridSiteArgs",
     "KedaAutoscaler",
     "KedaAutoscalerArgs",
     "MetricsAdapter",
@@ -89,6 +108,7 @@ __all__ = [
     "PodTolerationArgs",
     "PoolSpec",
     "ProbesArgs",
+    "ReportedModelArgs",
     "ResourcesArgs",
     "RestrictedNamespace",
     "RestrictedNamespaceArgs",
@@ -110,6 +130,10 @@ __all__ = [
     "ScaleUpArgs",
     "ServiceAccountArgs",
     "ServiceArgs",
+    "SiteReporter",
+    "SiteReporterAccessArgs",
+    "SiteReporterArgs",
+    "SiteReporterServiceArgs",
     "TaintArgs",
     "TerminationArgs",
     "TokensArgs",

@@ -222,7 +222,7 @@ class ModelServer(pulumi.ComponentResource):
             cidrs: Sequence[str],
             clients: Sequence[str],
             routers: Sequence[str],
-            readers: Sequence[str],
+            readers: tuple[Sequence[str], Sequence[str]],
             prometheus: str | None,
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
             # A rule without peers would let everybody in, so there is none where nobody is named.
@@ -236,7 +236,14 @@ class ModelServer(pulumi.ComponentResource):
                         *(network.beside(pods.selector("router", name)) for name in routers),
                     ],
                 ),
-                ([METRICS_PORT], [*network.namespaces(readers), *_prometheus(prometheus)]),
+                (
+                    [METRICS_PORT],
+                    [
+                        *network.namespaces(readers[0]),
+                        *(network.beside(pods.selector("site-reporter", name)) for name in readers[1]),
+                        *_prometheus(prometheus),
+                    ],
+                ),
             ]
             return [
                 networking.NetworkPolicyIngressRuleArgs(
@@ -265,7 +272,7 @@ class ModelServer(pulumi.ComponentResource):
                     access.cidrs,
                     access.namespaces,
                     access.routers,
-                    access.metrics_namespaces,
+                    combine(lambda *both: both, access.metrics_namespaces, access.reporters),
                     access.prometheus,
                 ),
                 egress=filled(combine(ways_out, self._settings.weights.egress)),

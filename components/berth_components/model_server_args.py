@@ -322,6 +322,8 @@ class AccessArgs(TypedDict):
     """Namespaces of clients in the cluster."""
     routers: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Names of `Router`s of the namespace, whose pods may come in."""
+    reporters: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
+    """Names of `SiteReporter`s of the namespace, whose pods may read metrics."""
     metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Namespaces that read metrics: the metrics adapter's."""
     prometheus_namespace: NotRequired[pulumi.Input[str]]

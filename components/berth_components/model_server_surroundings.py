@@ -26,6 +26,7 @@ class Access:
     cidrs: pulumi.Input[Sequence[str]]
     namespaces: pulumi.Input[Sequence[str]]
     routers: pulumi.Input[Sequence[str]]
+    reporters: pulumi.Input[Sequence[str]]
     metrics_namespaces: pulumi.Input[Sequence[str]]
     prometheus: pulumi.Input[str] | None
     public_reason: pulumi.Input[str] | None
@@ -112,6 +113,7 @@ def read_access(given: Arguments) -> Access:
         ),
         namespaces=namespaces,
         routers=routers,
+        reporters=access.read("reporters", checks.list_of(checks.server_name), NOBODY),
         metrics_namespaces=access.read("metrics_namespaces", names, NOBODY),
         prometheus=access.maybe("prometheus_namespace", checks.dns_label),
         public_reason=reason,

@@ -20,6 +20,8 @@ class RouterHostArgs(TypedDict):
 class RouterBackendArgs(TypedDict):
     """The gateways of one model server: a Service of the namespace, or hosts elsewhere."""
 
+    name: NotRequired[str]
+    """One of the router's `backends`; nothing else is said beside it. Only among a variant's."""
     service: NotRequired[pulumi.Input[str]]
     """Name of a `ModelServer`; its ready pods are followed. Either this or hosts."""
     hosts: NotRequired[Sequence[RouterHostArgs]]
@@ -29,6 +31,9 @@ class RouterBackendArgs(TypedDict):
     ca_secret: NotRequired[pulumi.Input[str]]
     """A Secret that exists, whose entry ca.crt signed it. Default: the public authorities. Only with
     tls_server_name."""
+    asked: NotRequired[pulumi.Input[bool]]
+    """Whether each gateway is asked for its health every second, beside what Kubernetes says, so that nobody
+    waits for a lost node. Default: True of hosts, False of a Service."""
 
 
 class RouterVariantArgs(TypedDict):
@@ -139,6 +144,9 @@ class RouterRetriesArgs(TypedDict):
     """Further attempts, 0 to 5. Default: 2."""
     budget_percent: NotRequired[pulumi.Input[float]]
     """Share of the requests in flight that may be such attempts. Default: 20."""
+    resets: NotRequired[pulumi.Input[bool]]
+    """Whether a request is tried elsewhere, too, whose connection broke before the first byte of an answer;
+    it may be computed twice then. Default: False."""
 
 
 class RouterEjectionArgs(TypedDict):
@@ -179,6 +187,8 @@ class RouterArgs(TypedDict):
     """Who may come in."""
     name: NotRequired[pulumi.Input[str]]
     """Name of the objects. Default: the component's name."""
+    backends: NotRequired[Mapping[str, RouterBackendArgs]]
+    """Backends that several variants have, by name. Default: each variant has its own."""
     replicas: NotRequired[pulumi.Input[int]]
     """How many, 1 to 100. Default: 2."""
     entrance: NotRequired[RouterEntranceArgs]

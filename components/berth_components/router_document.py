@@ -25,12 +25,12 @@ _DAY = 86_400
 _ALL = 10_000
 _HEADER = "a header's name of letters, digits and '-'"
 _header = checks.text(r"[A-Za-z0-9]([-A-Za-z0-9]{0,62}[A-Za-z0-9])?", _HEADER)
-_name = checks.text(
+name_check = checks.text(
     r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?",
     "1 to 63 lower-case letters, digits and '-', beginning with a letter",
 )
 _words = checks.text(r"[\x21-\x7e]([\x20-\x7e]{0,254}[\x21-\x7e])?", "a string of printable ASCII")
-_host = checks.text(r"[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?", "a DNS name or an address")
+host_check = checks.text(r"[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?", "a DNS name or an address")
 
 Part = Mapping[str, Any]
 """A part of the document; values in it may be outputs."""
@@ -69,10 +69,14 @@ def backends(
     given: Arguments, namespace: pulumi.Input[str]
 ) -> tuple[dict[str, Part], dict[str, Part], list[pulumi.Input[str]], list[pulumi.Input[int]]]:
     """Backends, variants, the Secrets with CAs, and the ports of what is elsewhere."""
-    found: dict[str, Part] = {}
     variants: dict[str, Part] = {}
     secrets: list[pulumi.Input[str]] = []
     ports: list[pulumi.Input[int]] = []
+    shared = given.named("backends", declared.RouterBackendArgs)
+    found: dict[str, Part] = {}
+    for name, part in shared.items():
+        _named(given, "backends", name)
+        found[name] = _backend(part, namespace, secrets, ports)
     groups = given.named("variants", declared.RouterVariantArgs)
     if not groups:
         raise given.refuse("variants", "empty", "at least one variant")
@@ -83,10 +87,16 @@ def backends(
             raise variant.refuse("backends", "empty", "at least one backend")
         keys = []
         for number, part in enumerate(parts):
-            key = name if number == 0 else f"{name}-{number + 1}"
-            if key in found:
-                raise variant.refuse("backends", f"called {key}, as another one is", "a variant's other name")
-            found[key] = _backend(part, namespace, secrets, ports)
+            if "name" in part:
+                key = part.plain("name", checks.choice(*shared))
+                if key in keys:
+                    raise part.refuse("name", f"{key} again", "each backend once")
+            else:
+                key = name if number == 0 else f"{name}-{number + 1}"
+                if key in found:
+                    taken = f"called {key}, as another one is"
+                    raise variant.refuse("backends", taken, "a variant's other name")
+                found[key] = _backend(part, namespace, secrets, ports)
             keys.append(key)
         variants[name] = {"backends": keys}
     return found, variants, secrets, ports
@@ -101,11 +111,15 @@ def _backend(
     hosts = part.groups("hosts", declared.RouterHostArgs)
     if ("service" in part) == bool(hosts):
         raise part.refuse("service", "given beside hosts" if hosts else "missing", "either service or hosts")
+    if "name" in part:
+        raise part.refuse("name", "given", "only among a variant's backends")
     found: dict[str, Any] = {}
+    if "asked" in part:
+        found["asked"] = part.read("asked", checks.boolean)
     if hosts:
         found["hosts"] = [
             {
-                "address": host.read("address", _host),
+                "address": host.read("address", host_check),
                 "port": host.read("port", checks.whole_number(1, 65_535)),
             }
             for host in hosts
@@ -118,7 +132,7 @@ def _backend(
         if "ca_secret" in part:
             ca = f"{CA_FOLDER}/{len(secrets)}/ca.crt"
             secrets.append(part.read("ca_secret", checks.dns_label))
-        found["tls"] = {"serverName": part.read("tls_server_name", _host), "caFile": ca}
+        found["tls"] = {"serverName": part.read("tls_server_name", host_check), "caFile": ca}
     elif "ca_secret" in part:
         raise part.refuse("ca_secret", "given", "only with tls_server_name")
     return found
@@ -145,10 +159,10 @@ def routes(given: Arguments, variants: Mapping[str, Part]) -> tuple[list[Part], 
 
 
 def _route(group: Arguments, variants: Mapping[str, Part]) -> dict[str, Any]:
-    route: dict[str, Any] = {"name": group.plain("name", _name), "weights": _weights(group, variants)}
+    route: dict[str, Any] = {"name": group.plain("name", name_check), "weights": _weights(group, variants)}
     if match := _match(group):
         route["match"] = match
-    for key, check in (("sticky", _header), ("experiment", _name)):
+    for key, check in (("sticky", _header), ("experiment", name_check)):
         if key in group:
             route[key] = group.read(key, check)
     return route
@@ -234,7 +248,7 @@ def _bare(entry: str) -> str:
 
 
 def _named(given: Arguments, key: str, name: str) -> None:
-    given.checked(key, _name, name)
+    given.checked(key, name_check, name)
 
 
 def retries(given: Arguments) -> Part:
@@ -243,6 +257,7 @@ def retries(given: Arguments) -> Part:
     return {
         "attempts": group.read("attempts", checks.whole_number(0, 5), 2),
         "budgetPercent": group.read("budget_percent", checks.number(-1e-9, 100, "percent"), 20),
+        **({"resets": group.read("resets", checks.boolean)} if "resets" in group else {}),
     }
 
 

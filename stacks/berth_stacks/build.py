@@ -18,7 +18,7 @@ from berth_components import AutoscalerArgs, KedaAutoscalerArgs, MetricsAdapterA
 from berth_components.arguments import combine
 from berth_components.model_server_weights import MODELS_DIR
 
-from berth_stacks import monitoring_parts, pools
+from berth_stacks import afar, monitoring_parts, pools
 from berth_stacks.fields import Settings
 from berth_stacks.grounds import Pool
 from berth_stacks.pools import dns_of
@@ -122,12 +122,17 @@ class OnPool:
 
 @dataclass(frozen=True)
 class Placed:
-    """A model at a site."""
+    """A model at a site.
+
+    Attributes:
+        beyond: the router that reaches it from another site; "" where none does.
+    """
 
     site_key: str
     site: Site
     model_key: str
     model: Model
+    beyond: str = ""
 
     @property
     def name(self) -> str:
@@ -202,11 +207,16 @@ class Placed:
 def placed(stack: Stack) -> list[Placed]:
     """Every model at every site that it names, as far as the sites exist."""
     return [
-        Placed(site_key, stack.sites[site_key], key, model)
+        _place(stack, site_key, key, model)
         for key, model in stack.models.items()
         for site_key in model.sites
         if site_key in stack.sites
     ]
+
+
+def _place(stack: Stack, site_key: str, key: str, model: Model) -> Placed:
+    model, router = afar.entered(stack, site_key, key, model)
+    return Placed(site_key, stack.sites[site_key], key, model, router)
 
 
 def namespace(stack: Stack, site: Site, name: str) -> str:
@@ -312,6 +322,7 @@ def server_args(
             **_clients(stack, at),
             "metrics_namespaces": [*_adapter_namespace(stack), *stack.metrics_namespaces],
             **asked_by(stack),
+            "reporters": afar.reporters_of(stack, at.site_key, at.model_key),
         },
         "placement": {
             **_group(model.placement),
@@ -338,7 +349,8 @@ def server_args(
 
 def routed_by(router: Router) -> list[str]:
     """Keys of the models that a router serves, in the order of their first mention."""
-    named = [*router.weights, *(model for route in router.routes for model in route.weights)]
+    hybrid = [router.hybrid.model] if router.hybrid else []
+    named = [*hybrid, *router.weights, *(model for route in router.routes for model in route.weights)]
     return [*dict.fromkeys(named)]
 
 
@@ -358,6 +370,8 @@ def _routers(stack: Stack, at: Placed) -> list[str]:
 
 def _clients(stack: Stack, at: Placed) -> dict[str, Any]:
     """Who may come in: routers, if there are any, and clients where there is none or a Service for them."""
+    if beyond := afar.beyond_of(stack, at.beyond):
+        return {"client_cidrs": beyond.cidrs}
     if inside := only_through(stack, at):
         return {"routers": inside}
     routers = _routers(stack, at)

@@ -87,6 +87,8 @@ def _problem(error: ArgumentError, path: Path) -> Problem:
 
 
 def _server_path(argument: str, at: build.Placed) -> Path:
+    if at.beyond and (beyond := _beyond_path(argument, at)):
+        return beyond
     if argument in _ELSEWHERE:
         return _ELSEWHERE[argument]
     path = camel(argument)
@@ -99,6 +101,24 @@ def _server_path(argument: str, at: build.Placed) -> Path:
             own = i - len(at.site.tolerations)
             return ("models", at.model_key, "placement", "tolerations", own, *rest)
     return ("models", at.model_key, *path)
+
+
+def _beyond_path(argument: str, at: build.Placed) -> Path:
+    """Where an argument comes from that the router says from afar; () where it does not."""
+    beyond: Path = ("routers", at.beyond, "hybrid", "beyond")
+    known: dict[str, Path] = {"access.client_cidrs": ("cidrs",), "gateway.tls_secret": ("tls", "secret")}
+    path = camel(argument)
+    found: Path = known.get(argument, path if path[0] == "service" else ())
+    return (*beyond, *found) if found else ()
+
+
+def service_path(at: build.Placed) -> Path:
+    """Where the entrance of a model at a site is said."""
+    return (
+        ("routers", at.beyond, "hybrid", "beyond", "service")
+        if at.beyond
+        else ("models", at.model_key, "service")
+    )
 
 
 def _autoscaler_path(argument: str, at: build.Placed) -> Path:

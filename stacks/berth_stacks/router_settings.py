@@ -1,4 +1,4 @@
-"""The settings of routers: Envoy in front of several models of a site, which are variants of one.
+"""The settings of routers: Envoy in front of several models of a site, or of one model at several sites.
 
 Groups and keys are those of the component `Router`.
 """
@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from berth_stacks.fields import Flag, LabelKey, Name, Number, Settings, Text, Whole, limits, words
+from berth_stacks.hybrid_settings import Hybrid
 
 _DAY = 86_400
 _MILLION = 1_000_000
@@ -90,6 +91,10 @@ class RouterRetries(Settings):
     """Further attempts. Default: 2."""
     budget_percent: Percent | None = None
     """Share of the requests in flight that may be such attempts. Default: 20."""
+    resets: Flag | None = None
+    """Whether a request is tried elsewhere whose connection broke before the first byte of an answer; it may
+    be computed twice then. Default: false; with hybrid true, or a lost site would fail what it had not begun
+    to answer."""
 
 
 class RouterEjection(Settings):
@@ -114,13 +119,15 @@ class RouterTermination(Settings):
 
 
 class Router(Settings):
-    """Envoy in front of models of one site, each a variant."""
+    """Envoy in front of models of one site, each a variant, or of one model at several sites."""
 
     site: Text
     """Where it is: a key of `sites`, on a cluster."""
-    weights: dict[Name, Percent]
+    weights: dict[Name, Percent] = Field(default_factory=dict)
     """Percent of the requests by model, with at most two decimals; together 100. What grows is best named
-    last: then only its new users move."""
+    last: then only its new users move. Either this or hybrid."""
+    hybrid: Hybrid | None = None
+    """One model at several sites, whose shares follow the load. Either this or weights."""
     sticky: Text | None = None
     """key: a client's key stays with its model. Or the name of a header that names the user. Default: each
     request for itself."""

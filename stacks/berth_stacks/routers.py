@@ -8,35 +8,37 @@ from berth_components import ArgumentError, RouterArgs
 from berth_components.arguments import Arguments
 from berth_components.router_settings import read
 
-from berth_stacks import build, pools
+from berth_stacks import build, hybrid, pools
 from berth_stacks.component_rules import camel, camel_words
 from berth_stacks.errors import Path, Problem, nearest
 from berth_stacks.fields import Settings
+from berth_stacks.hybrid_checks import hybrid_path, hybrid_refusals
+from berth_stacks.hybrid_rules import ALL, hybrid_problems
 from berth_stacks.router_settings import Router, RouterRoute
 from berth_stacks.rules import unknown_names
 from berth_stacks.settings import Stack
 
-_ALL = "all"
 _GROUP = "routers"
 _OF_CLIENTS = {"client_cidrs", "client_namespaces", "public_reason"}
 
 
 def router_args(
-    stack: Stack, key: str, namespace: pulumi.Input[str], images: Mapping[str, str]
+    stack: Stack,
+    key: str,
+    namespace: pulumi.Input[str],
+    images: Mapping[str, str],
+    where: Mapping[str, hybrid.Reached] | None = None,
 ) -> dict[str, Any]:
-    """Args of a `Router`, without the keys of clients."""
+    """Args of a `Router`, without the keys of clients; `where` is how a hybrid one reaches sites beyond."""
     router = stack.routers[key]
     controller, envoy = build.ROUTER_ROLES
-    routes = [_route(route) for route in router.routes]
-    last = {"name": _ALL, "weights": router.weights, "sticky": router.sticky, "experiment": router.experiment}
     groups = ("entrance", "limit", "timeouts", "retries", "ejection", "termination")
     return {
         "name": key,
         "namespace": namespace,
         "image": images[controller],
         "envoy_image": images[envoy],
-        "variants": {model: {"backends": [{"service": model}]} for model in build.routed_by(router)},
-        "routes": [*routes, last],
+        **(hybrid.routed(router, where or {}) if router.hybrid else _of_models(router)),
         "access": {
             "client_cidrs": stack.clients.cidrs,
             "client_namespaces": stack.clients.namespaces,
@@ -49,11 +51,19 @@ def router_args(
         "access_log": router.access_log,
         "key_limits": {name: _group(limit) for name, limit in router.key_limits.items()},
         **{name: _group(getattr(router, name)) for name in groups if getattr(router, name) is not None},
-        "placement": {
-            "node_selector": stack.sites[router.site].node_selector,
-            "tolerations": [_group(one) for one in stack.sites[router.site].tolerations],
-        },
+        **({"retries": {"resets": True, **_group(router.retries)}} if router.hybrid else {}),
+        "placement": hybrid.placement(stack.sites[router.site]),
+        "dns": pools.dns_of(stack.sites[router.site]),
         "image_pull_secrets": stack.images.pull_secrets,
+    }
+
+
+def _of_models(router: Router) -> dict[str, Any]:
+    """Models of a site, each a variant."""
+    last = {"name": ALL, "weights": router.weights, "sticky": router.sticky, "experiment": router.experiment}
+    return {
+        "variants": {model: {"backends": [{"service": model}]} for model in build.routed_by(router)},
+        "routes": [*map(_route, router.routes), last],
     }
 
 
@@ -61,13 +71,15 @@ def _route(route: RouterRoute) -> dict[str, Any]:
     return {name: value for name, value in _group(route).items() if value not in ({}, [])}
 
 
-def _group(settings: Settings) -> dict[str, Any]:
-    return settings.model_dump(exclude_none=True)
+def _group(settings: Settings | None) -> dict[str, Any]:
+    return settings.model_dump(exclude_none=True) if settings else {}
 
 
 def named_keys(router: Router) -> list[str]:
     """Names of the API keys that a router's settings name."""
-    return sorted({*router.key_limits, *(name for route in router.routes for name in route.keys)})
+    routes = [name for route in router.routes for name in route.keys]
+    rules = [name for rule in router.hybrid.residency for name in rule.keys] if router.hybrid else []
+    return sorted({*router.key_limits, *routes, *rules})
 
 
 def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
@@ -75,15 +87,19 @@ def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
     if not stack.routers or any(unknown_names(stack)):
         return
     images = build.references(stack)
+    wrong = {problem.path[1] for problem in hybrid_problems(stack) if problem.path[0] == _GROUP}
     for key, router in stack.routers.items():
         path: Path = (_GROUP, key)
+        if key in wrong:
+            continue
         problems = [*_places(stack, key, router)]
         yield from problems
         if problems:
             continue
         yield from _ports(stack, path, router)
         site = stack.sites[router.site]
-        args = router_args(stack, key, build.namespace(stack, site, name), images)
+        where = {one: hybrid.reached(stack, router, one) for one in hybrid.sites_beyond(router)}
+        args = router_args(stack, key, build.namespace(stack, site, name), images, where)
         if named := named_keys(router):
             args["api_keys"] = {one: f"{one}-unpinned-key-of-nobody" for one in named}
         try:
@@ -95,8 +111,11 @@ def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
                 camel_words(error.allowed),
                 camel_words(error.remedy),
             )
+        if router.hybrid:
+            yield from hybrid_refusals(stack, key, name, images)
         if named and stack.api_keys_secret:
-            yield Problem((*path, "keyLimits" if router.key_limits else "routes"), "names API keys",
+            of_rules = ("hybrid", "residency") if router.hybrid else ("routes",)
+            yield Problem((*path, *(("keyLimits",) if router.key_limits else of_rules)), "names API keys",
                           "no name of a key with apiKeysSecret", "its keys are not known here")  # fmt: skip
         if stack.environment == "production" and router.replicas == 1:
             yield Problem(
@@ -106,6 +125,8 @@ def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
 
 def _path(path: Path, argument: str, router: Router) -> Path:
     words = camel(argument)
+    if router.hybrid and words[0] in {"routes", "backends"}:
+        return hybrid_path((*path, "hybrid"), argument, router)
     match words:
         case ("access", *_):
             inner = argument.partition(".")[2]
@@ -130,24 +151,21 @@ def _places(stack: Stack, key: str, router: Router) -> Iterator[Problem]:
     here = [name for name, model in stack.models.items() if router.site in model.sites]
     if key in here:
         yield Problem(path, "has the name of a model at its site", "another name", "both name a Service")
+    named: list[tuple[Path, str]] = (
+        [((*path, "hybrid", "model"), router.hybrid.model)] if router.hybrid else []
+    )
     for where, weights in [
         ((), router.weights),
         *((("routes", i), one.weights) for i, one in enumerate(router.routes)),
     ]:
-        for name in weights:
-            if name not in here:
-                allowed = f"one of the models at {router.site}: " + ", ".join(here)
-                yield Problem(
-                    (*path, *where, "weights", name), "is no model there", allowed, nearest(name, here)
-                )
-            elif (gateway := stack.models[name].gateway) and gateway.tls_secret:
-                reason = "it speaks plain HTTP to gateways; give the certificate to the entrance"
-                yield Problem(
-                    (*path, *where, "weights", name),
-                    "serves by HTTPS",
-                    "a model without gateway.tlsSecret",
-                    reason,
-                )
+        named += [((*path, *where, "weights", name), name) for name in weights]
+    for at, name in named:
+        if name not in here:
+            allowed = f"one of the models at {router.site}: " + ", ".join(here)
+            yield Problem(at, "is no model there", allowed, nearest(name, here))
+        elif (gateway := stack.models[name].gateway) and gateway.tls_secret:
+            reason = "it speaks plain HTTP to gateways here; give the certificate to the entrance"
+            yield Problem(at, "serves by HTTPS", "a model without gateway.tlsSecret", reason)
 
 
 def _ports(stack: Stack, path: Path, router: Router) -> Iterator[Problem]:

@@ -10,8 +10,9 @@ from berth_components import checks
 from berth_components.arguments import Refusal
 
 from berth_stacks import build, pools
-from berth_stacks.component_rules import component_problems
+from berth_stacks.component_rules import component_problems, service_path
 from berth_stacks.errors import Path, Problem, nearest
+from berth_stacks.hybrid_rules import hybrid_problems
 from berth_stacks.rules_pools import pool_problems
 from berth_stacks.rules_sagemaker import sagemaker_problems
 from berth_stacks.settings import Model, Site, Stack
@@ -35,7 +36,12 @@ def broken_rules(
     yield from unknown
     if unknown:
         return  # what is served by what is not known, so nothing more can be said about it
-    placement = [*pool_problems(stack, name, pins), *sagemaker_problems(stack), *_identities(stack)]
+    placement = [
+        *pool_problems(stack, name, pins),
+        *sagemaker_problems(stack),
+        *_identities(stack),
+        *hybrid_problems(stack),
+    ]
     yield from placement
     # Of a model whose engine does not suit, no more can be said; of a setting, once is enough.
     said = {problem.path for problem in placement}
@@ -237,7 +243,7 @@ def _node_ports(stack: Stack) -> Iterator[Problem]:
             continue
         owner = taken.setdefault((pools.home(at.site, at.site_key), service.node_port), at.title)
         if owner != at.title:
-            path = ("models", at.model_key, "service", "nodePort")
+            path = (*service_path(at), "nodePort")
             yield Problem(
                 path, f"is {service.node_port}", f"a port that {owner} does not have in that cluster"
             )

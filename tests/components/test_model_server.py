@@ -131,7 +131,7 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "tokens.max_total": (2048, {}),
     "access.client_cidrs": (["10.1.0.0/16"], {}),
     "access.client_namespaces": (["apps"], {}),
-    "access.routers": (["front"], {}),
+    **dict.fromkeys(("access.routers", "access.reporters"), (["front"], {})),
     "access.metrics_namespaces": (["monitoring"], {}),
     "access.prometheus_namespace": ("monitoring", {}),
     "access.public_reason": ("a public demonstration", {}),

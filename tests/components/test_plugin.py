@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 
 OFFERED = [
     *("Autoscaler", "ClusterAutoscaler", "DevicePlugin", "EksCluster", "EksNodePool", "EksWorkloadIdentity"),
-    *("ExistingCluster", "GkeCluster", "GkeNodePool", "GkeWorkloadIdentity", "KedaAutoscaler"),
-    *("MetricsAdapter", "ModelServer", "OwnNodePool", "RestrictedNamespace", "Router"),
-    "SageMakerEndpoint",
+    *("ExistingCluster", "GkeCluster", "GkeNodePool", "GkeWorkloadIdentity"),
+    *(
+        "HybridController",
+        "KedaAutoscaler",
+        "MetricsAdapter",
+        "ModelServer",
+        "OwnNodePool",
+        "RestrictedNamespace",
+        "Router",
+    ),
+    *("SageMakerEndpoint", "SiteReporter"),
 ]
 SECRETS, RESOURCES, OUTPUTS = "secrets", "resourceReferences", "outputValues"
 

@@ -32,6 +32,9 @@ PUBLIC = [
     *("RestrictedNamespace", "RestrictedNamespaceArgs", "RolloutArgs", "ScaleDownArgs", "ScaleUpArgs"),
     *("ServiceArgs", "TerminationArgs", "TokensArgs", "TolerationArgs", "WeightsArgs"),
     *("DevicePlugin", "DevicePluginArgs", "NodePool", "NodePoolArgs", "OwnNodePool", "OwnNodePoolArgs"),
+    *("HybridAccessArgs", "HybridController", "HybridControllerArgs", "HybridPolicyArgs", "HybridSiteArgs"),
+    *("ReportedModelArgs", "SiteReporter", "SiteReporterAccessArgs", "SiteReporterArgs"),
+    "SiteReporterServiceArgs",
     *("Router", "RouterAccessArgs", "RouterArgs", "RouterBackendArgs", "RouterEjectionArgs"),
     *("RouterEntranceArgs", "RouterHostArgs", "RouterLimitArgs", "RouterRetriesArgs", "RouterRouteArgs"),
     *("RouterTerminationArgs", "RouterTimeoutsArgs", "RouterVariantArgs"),
@@ -54,6 +57,13 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
         ["namespace", "daemonSet", "resourceKey"],
     ),
     "ExistingCluster": (["kubeconfig", "context?"], ["provider", "context"]),
+    "HybridController": (
+        [
+            *("namespace", "image", "router", "model", "sites", "policy", "token", "routes?", "access?"),
+            *("placement?", "dns?", "imagePullSecrets?"),
+        ],
+        ["name", "namespace", "weights"],
+    ),
     "KedaAutoscaler": (
         [
             *("namespace", "deployment", "server", "prometheus", "maxReplicas", "minReplicas?", "target?"),
@@ -97,9 +107,24 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
     "RestrictedNamespace": (["name?"], ["namespace"]),
     "Router": (
         [
-            *("namespace", "image", "envoyImage", "variants", "routes", "access", "name?", "replicas?"),
-            *("entrance?", "apiKeys?", "limit?", "keyLimits?", "timeouts?", "retries?", "ejection?"),
-            *("termination?", "accessLog?", "resources?", "placement?", "dns?", "imagePullSecrets?"),
+            *("namespace", "image", "envoyImage", "variants", "routes", "access", "name?", "backends?"),
+            *("replicas?", "entrance?", "apiKeys?", "limit?", "keyLimits?", "timeouts?", "retries?"),
+            *(
+                "ejection?",
+                "termination?",
+                "accessLog?",
+                "resources?",
+                "placement?",
+                "dns?",
+                "imagePullSecrets?",
+            ),
+        ],
+        ["name", "namespace", "service", "url", "nodePort", "address"],
+    ),
+    "SiteReporter": (
+        [
+            *("namespace", "image", "site", "models", "token", "access", "name?", "service?", "tlsSecret?"),
+            *("placement?", "imagePullSecrets?"),
         ],
         ["name", "namespace", "service", "url", "nodePort", "address"],
     ),
@@ -109,10 +134,12 @@ INHERITED = {"OwnNodePool"}
 TOKENS = {
     "Autoscaler": "berth:model:Autoscaler",
     "ExistingCluster": "berth:cluster:ExistingCluster",
+    "HybridController": "berth:hybrid:HybridController",
     "MetricsAdapter": "berth:metrics:MetricsAdapter",
     "ModelServer": "berth:model:ModelServer",
     "RestrictedNamespace": "berth:namespace:RestrictedNamespace",
     "Router": "berth:router:Router",
+    "SiteReporter": "berth:hybrid:SiteReporter",
 }
 
 

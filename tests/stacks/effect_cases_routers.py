@@ -44,6 +44,7 @@ CASES: list[Case] = cases_of(
         "timeouts.request": 600,
         "retries.attempts": 1,
         "retries.budgetPercent": 10,
+        "retries.resets": True,
         "ejection.failures": 3,
         "ejection.seconds": 30,
         "ejection.mostPercent": 20,

@@ -1,0 +1,36 @@
+"""A model at a site that a router at another site reaches: its entrance there is what the router says."""
+
+from berth_stacks.hybrid_settings import Beyond
+from berth_stacks.settings import Gateway, Model, Service, Stack
+
+
+def entered(stack: Stack, site: str, key: str, model: Model) -> tuple[Model, str]:
+    """A model as it is at a site, and the router that reaches it from another one, "" where none does."""
+    for name, router in stack.routers.items():
+        hybrid = router.hybrid
+        if hybrid and hybrid.beyond and hybrid.model == key and site in {*hybrid.sites} - {router.site}:
+            return _seen_from_afar(model, hybrid.beyond), name
+    return model, ""
+
+
+def _seen_from_afar(model: Model, beyond: Beyond) -> Model:
+    tls = beyond.tls
+    said = beyond.service.model_dump(exclude={"report_node_port"})
+    service = Service().model_copy(update={**said, "port": 443 if tls else None})
+    gateway = (model.gateway or Gateway()).model_copy(update={"tls_secret": tls.secret if tls else None})
+    return model.model_copy(update={"service": service, "gateway": gateway})
+
+
+def beyond_of(stack: Stack, router: str) -> Beyond | None:
+    """How a router reaches sites beyond, if there is one of the name."""
+    hybrid = stack.routers[router].hybrid if router else None
+    return hybrid.beyond if hybrid else None
+
+
+def reporters_of(stack: Stack, site: str, model: str) -> list[str]:
+    """Routers whose reporter counts a model at a site; the reporter is called as the router."""
+    return [
+        key
+        for key, one in stack.routers.items()
+        if one.hybrid and one.hybrid.model == model and site in one.hybrid.sites
+    ]
