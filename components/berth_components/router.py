@@ -161,12 +161,14 @@ class Router(pulumi.ComponentResource):
             asking = [network.app_in(prometheus, "prometheus")] if prometheus else []
             # A rule without peers would let everybody in, so there is none where nobody is named.
             peers = [
-                (PORT, [*network.ranges(cidrs), *network.namespaces(clients)]),
-                (METRICS_PORT, [*network.namespaces(readers), *asking]),
+                ((PORT,), [*network.ranges(cidrs), *network.namespaces(clients)]),
+                ((METRICS_PORT, CONTROLLER_PORT), [*network.namespaces(readers), *asking]),
             ]
             return [
-                networking.NetworkPolicyIngressRuleArgs(from_=allowed, ports=[network.port(port)])
-                for port, allowed in peers
+                networking.NetworkPolicyIngressRuleArgs(
+                    from_=allowed, ports=[network.port(port) for port in ports]
+                )
+                for ports, allowed in peers
                 if allowed
             ]
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 UNPINNED_PASSWORD = "unpinned-password-of-nobody"  # noqa: S105 - stands in previews for one that nobody has set
 _PORTS = {"prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+_NO_ROUTER = "there is no router in this cluster (berth:routers)"
 _ROUTED = {
-    facts.ROUTER: "there is no router in this cluster (berth:routers)",
+    facts.ROUTER: _NO_ROUTER,
+    facts.TELLER: _NO_ROUTER,
     facts.HYBRID: "there is no router in this cluster that divides requests between sites (its key hybrid)",
 }
 _WHY_NOT_HERE = {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import ssl
 import sys
@@ -18,6 +19,7 @@ import pytest
 from aiohttp import web
 from berth_agents.router import files
 from berth_agents.router.document import parse
+from berth_catalogue.exporters import exporters
 from berth_images.programs import envoy as envoy_program
 
 from tests.agents.router_world import PATIENCE, Gateway, document, free_port
@@ -137,6 +139,16 @@ class Pod:
         async with self.session.get(f"http://127.0.0.1:{self.probes}/ready") as response:
             return response.status, await response.text()
 
+    async def refused(self) -> dict[str, str]:
+        """What Prometheus is told: 1 for what it passes over."""
+        async with self.session.get(f"http://127.0.0.1:{self.probes}/metrics") as response:
+            assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+            text = await response.text()
+        kinds = re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE)
+        told = exporters()["router-controller"].metrics
+        assert kinds == [(name, one.type) for name, one in told.items()]
+        return dict(re.findall(r'^berth_router_refused\{what="(\w+)"\} ([01])$', text, flags=re.MULTILINE))
+
     def documents(self, **parts: Any) -> Json:
         return document(listener={"port": self.port, "metricsPort": free_port()}, **parts)
 
@@ -226,6 +238,7 @@ async def test_it_follows_document_and_endpoints(tmp_path: Path) -> None:
             return words in (await pod.probe())[1]
 
         await until(lambda: says("models/front does not exist"))
+        assert await pod.refused() == {"document": "1", "weights": "0"}
         pod.api.pods("one", a)
         pod.api.pods("two", c)
         pod.api.tell(**pod.documents(routes=[{"name": "all", "weights": {"main": 100}}]))
@@ -235,6 +248,7 @@ async def test_it_follows_document_and_endpoints(tmp_path: Path) -> None:
 
         await until(ready)
         assert await pod.variant() == "main"
+        assert await pod.refused() == {"document": "0", "weights": "0"}
         # Another pod, then the first one no longer ready.
         pod.api.pods("one", b)
         pod.api.pods("one", a, ready=False)
@@ -254,6 +268,7 @@ async def test_it_follows_document_and_endpoints(tmp_path: Path) -> None:
         # A wrong document is said, and the one before stays in force.
         pod.api.tell(text='{"version": 1, "routes": []}')
         await until(lambda: says("routes is empty"))
+        assert await pod.refused() == {"document": "1", "weights": "0"}
         assert (await pod.probe())[0] == 200
         assert await pod.variant() == "next"
         # So does everything while the API server is gone.
@@ -290,6 +305,7 @@ async def test_weights_of_others_count_and_wrong_ones_are_said(tmp_path: Path) -
 
         await until(said)
         await until(lambda: served_by("main"))
+        assert await pod.refused() == {"document": "0", "weights": "1"}
         assert (await pod.probe())[0] == 200
 
 

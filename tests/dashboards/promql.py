@@ -124,7 +124,9 @@ JOB_LABELS = {
     facts.GATEWAY: _SERVER,
     facts.ENGINE: _SERVER,
     facts.ADAPTER: frozenset({"site", "namespace", "pod"}),
-    **dict.fromkeys((facts.ROUTER, facts.HYBRID), frozenset({"site", "router", "namespace", "pod"})),
+    **dict.fromkeys(
+        (facts.ROUTER, facts.TELLER, facts.HYBRID), frozenset({"site", "router", "namespace", "pod"})
+    ),
     **dict.fromkeys((facts.CADVISOR, facts.KUBELET, facts.NODE, facts.DCGM), frozenset({"site", "node"})),
     **dict.fromkeys(
         (facts.KUBE_STATE, facts.PROMETHEUS, facts.ALERTMANAGER, facts.COLLECTOR, facts.GRAFANA),

@@ -9,7 +9,7 @@ from tests.monitoring.promtool import Case, series
 def envoy(name: str, pod: str = "front-1", **labels: str) -> str:
     """A series of a router's Envoy."""
     own = {"job": "berth-router", "site": "home", "namespace": "berth-prod", "router": "front", "pod": pod}
-    return series(name, **own, **labels)
+    return series(name, **{**own, **labels})
 
 
 def behind(name: str, backend: str, pod: str = "front-1") -> str:
@@ -108,6 +108,7 @@ ROUTERS = [
             envoy("envoy_http_rds_update_rejected", envoy_rds_route_config="routes"): "1x20",
             envoy("envoy_cluster_manager_cds_update_rejected"): "0x20",
             behind("envoy_cluster_update_rejected", "home"): "3x20",
+            envoy("berth_router_refused", job="berth-router-controller", what="weights"): "1x13 0x7",
         },
         15,
     ),

@@ -9,7 +9,7 @@ from berth_components.monitoring.alerts_monitoring import WATCHDOG
 
 from tests.monitoring.alert_cases import KUBE, MACHINES, SERVING, adapter
 from tests.monitoring.alert_cases_more import BUDGETS, BUSINESS, MONITORING
-from tests.monitoring.alert_cases_router import ROUTERS, hybrid
+from tests.monitoring.alert_cases_router import ROUTERS, envoy, hybrid
 from tests.monitoring.promtool import Case, gateway, groups, rule_key, run, series
 
 if TYPE_CHECKING:
@@ -82,5 +82,16 @@ def test_a_router_and_what_divides_its_requests_can_be_gone_in_two_ways(tmp_path
         for name in ("RouterDown", "HybridWeightsStale")
         for gone in ({}, down)
     ]
+    done = run(cases, tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_the_controller_refuses_is_told_as_what_envoy_refuses(tmp_path: Path) -> None:
+    said = {
+        what: envoy("berth_router_refused", job="berth-router-controller", what=what)
+        for what in ("document", "weights")
+    }
+    well = dict.fromkeys(said.values(), "0x20")
+    cases = [Case("RouterConfigRefused", "ticket", {**well, one: "1x20"}, well, 10) for one in said.values()]
     done = run(cases, tmp_path)
     assert done.returncode == 0, done.stdout

@@ -10,7 +10,7 @@ from berth_agents.metrics_adapter.metrics import AdapterMetrics
 from berth_catalogue.engines import engines
 from berth_catalogue.exporters import exporters
 from berth_components.monitoring import objectives
-from berth_components.monitoring.facts import ADAPTER, COLLECTOR, GRAFANA, HYBRID, JOBS, ROUTER, Parts
+from berth_components.monitoring.facts import ADAPTER, COLLECTOR, GRAFANA, HYBRID, JOBS, ROUTER, TELLER, Parts
 from berth_components.monitoring.rules import rule_groups, unwatched
 from berth_serving.metric_table import BY_NAME, HISTOGRAM, TABLE
 from berth_serving.metrics import OUTCOMES
@@ -73,7 +73,7 @@ def exported() -> dict[str, set[str]]:
         else:
             found[row.name] = own
     for exporter in exporters().values():
-        beside = SERVER if exporter.job in {ROUTER, HYBRID} else set()
+        beside = SERVER if exporter.job in {ROUTER, TELLER, HYBRID} else set()
         for metric in exporter.metrics.values():
             labels = {*metric.labels, *EVERYWHERE, *beside}
             ends = ("_bucket", "_sum", "_count") if metric.type == HISTOGRAM else ("",)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WHERE = scraping.Where(site="home", monitoring="watch", agents="agents", sites={"models": "home"})
-PARTS = facts.Parts(jobs=frozenset({facts.ROUTER, facts.HYBRID}), scrape_seconds=1)
+PARTS = facts.Parts(jobs=frozenset({facts.ROUTER, facts.TELLER, facts.HYBRID}), scrape_seconds=1)
 TOLD = """# TYPE berth_hybrid_waiting gauge
 berth_hybrid_waiting{router="front",model="chat",site="home"} 7
 berth_hybrid_waiting{router="front",model="chat",site="cloud"} 0
@@ -119,7 +119,7 @@ def test_promtool_takes_every_job_and_an_operator_gets_the_same(tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     monitors = pod_monitors(parts, WHERE)
-    for job in (facts.ROUTER, facts.HYBRID):
+    for job in (facts.ROUTER, facts.TELLER, facts.HYBRID):
         monitor = monitors[job]
         assert monitor["namespaceSelector"] == {"matchNames": ["models"]}
         assert monitor["selector"] == {"matchLabels": {"app.kubernetes.io/name": scraping.APPS[job]}}

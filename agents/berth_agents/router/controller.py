@@ -1,4 +1,8 @@
-"""The process: follows the document and the endpoints, tells Envoy, answers probes, and drains at the end."""
+"""The process: follows the document and the endpoints, tells Envoy, answers probes, and drains at the end.
+
+Beside its probes it tells Prometheus `berth_router_refused{what}`: 1 while the router goes on with what it
+had, since the document is wrong or cannot be had (document), or others' weights are passed over (weights).
+"""
 
 import asyncio
 import contextlib
@@ -24,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ENTRY = "router.json"
 """Entry of the ConfigMap that is the document."""
+_METRICS = "text/plain; version=0.0.4"
 _LOOK_SECONDS = 5.0
 _DRAIN_POLL_SECONDS = 0.2
 
@@ -57,6 +62,7 @@ class Controller:
         self._problem = ""
         self._delivered = False
         self._stopping = False
+        self._refused = {"document": False, "weights": False}
 
     def stop_being_ready(self) -> None:
         """Answer /ready with 503 from now on."""
@@ -92,8 +98,10 @@ class Controller:
                         "The router keeps what it had", extra={"error": str(error)}
                     )
                 self._problem = str(error)
+                self._refused["document"] = True
                 retry = backoff.next()
             else:
+                self._refused["document"] = False
                 backoff.reset()
                 retry = _LOOK_SECONDS
             with contextlib.suppress(TimeoutError):
@@ -125,6 +133,7 @@ class Controller:
         if self._document is None or not self._endpoints.known or not self._overlays.listed:
             return
         document, wrong = self._overlaid(self._document)
+        self._refused["weights"] = bool(wrong)
         if await self._delivery.deliver(document, self._endpoints.ready(document)):
             log.info("Told", extra={"routes": _weights(document)})
         self._delivered = True
@@ -148,10 +157,19 @@ class Controller:
         application = web.Application()
         application.router.add_get("/live", self._answer_live)
         application.router.add_get("/ready", self._answer_ready)
+        application.router.add_get("/metrics", self._answer_metrics)
         return application
 
     async def _answer_live(self, _: web.Request) -> web.Response:
         return web.Response(text="live\n")
+
+    async def _answer_metrics(self, _: web.Request) -> web.Response:
+        lines = [
+            "# HELP berth_router_refused 1 while the router goes on with what it had",
+            "# TYPE berth_router_refused gauge",
+            *(f'berth_router_refused{{what="{what}"}} {int(is_so)}' for what, is_so in self._refused.items()),
+        ]
+        return web.Response(text="\n".join([*lines, ""]), headers={"Content-Type": _METRICS})
 
     async def _answer_ready(self, _: web.Request) -> web.Response:
         reason = ""

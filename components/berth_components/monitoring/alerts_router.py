@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berth_components.monitoring.alert import PAGE, TICKET, Alert, Record, quoted
-from berth_components.monitoring.facts import HYBRID, ROUTER
+from berth_components.monitoring.facts import HYBRID, ROUTER, TELLER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,15 +136,20 @@ def router_alerts() -> Iterable[Alert]:
         description="Three times or more in a quarter of an hour: they fail five requests in a row.",
         needs=needs,
     )
-    refused = "\nor ".join(f"sum by ({BY}, pod) (increase({name}{_ALL}[10m])) > 0" for name in _REFUSED)
+    # Envoy, what the controller told it; the controller, what the program or others wrote.
+    by_envoy = [f"sum by ({BY}, pod) (increase({name}{_ALL}[10m])) > 0" for name in _REFUSED]
+    by_us = f"max by ({BY}, pod) (berth_router_refused{{job={quoted(TELLER)}}}) == 1"
     yield Alert(
         name="RouterConfigRefused",
-        expr=refused,
+        expr="\nor ".join([*by_envoy, by_us]),
         severity=TICKET,
-        hold=0,
-        summary=f"{_WHICH}: Envoy refused what it was told",
-        description="It goes on with what it had. New weights, endpoints or routes do not count.",
-        needs=needs,
+        hold=60,
+        summary=f"{_WHICH} refused what it was told",
+        description=(
+            "It goes on with what it had: new weights, endpoints or routes do not count. Weights that others "
+            "set are passed over where they are wrong."
+        ),
+        needs=(ROUTER, TELLER),
     )
 
 

@@ -9,6 +9,7 @@ Scrape jobs, and the labels that they put on every series besides `job` and `ins
     berth-engine            site, model, namespace, pod, variant    the engine's own, through the gateway
     berth-metrics-adapter   site, namespace, pod
     berth-router            site, router, namespace, pod            Envoy's, of every router
+    berth-router-controller site, router, namespace, pod            what tells Envoy, in the same pods
     berth-hybrid            site, router, namespace, pod, model     the controller of a hybrid router; here
                                                                     site is the one that a series is about
     kubernetes-cadvisor     site, node                              containers, from the kubelet
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GATEWAY, ENGINE, ADAPTER = "berth-gateway", "berth-engine", "berth-metrics-adapter"
-ROUTER, HYBRID = "berth-router", "berth-hybrid"
+ROUTER, TELLER, HYBRID = "berth-router", "berth-router-controller", "berth-hybrid"
 CADVISOR, KUBELET, NODE, DCGM = "kubernetes-cadvisor", "kubernetes-kubelet", "node", "dcgm"
 KUBE_STATE, PROMETHEUS, ALERTMANAGER = "kube-state-metrics", "prometheus", "alertmanager"
 COLLECTOR, GRAFANA = "collector", "grafana"
 JOBS = (
-    *(GATEWAY, ENGINE, ADAPTER, ROUTER, HYBRID, CADVISOR, KUBELET, NODE, DCGM, KUBE_STATE),
+    *(GATEWAY, ENGINE, ADAPTER, ROUTER, TELLER, HYBRID, CADVISOR, KUBELET, NODE, DCGM, KUBE_STATE),
     *(PROMETHEUS, ALERTMANAGER, COLLECTOR, GRAFANA),
 )
 """Every scrape job there can be."""

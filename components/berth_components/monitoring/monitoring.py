@@ -141,7 +141,7 @@ def jobs_of(
     parts: Sequence[str], *, adapter: bool, bundled: bool, routers: bool = False, hybrid: bool = False
 ) -> frozenset[str]:
     """The scrape jobs that there are with some parts."""
-    beside = {facts.ADAPTER: adapter, facts.ROUTER: routers, facts.HYBRID: hybrid}
+    beside = {facts.ADAPTER: adapter, facts.ROUTER: routers, facts.TELLER: routers, facts.HYBRID: hybrid}
     found = {facts.GATEWAY, facts.ENGINE, *(job for job, there in beside.items() if there)}
     if not bundled:
         # Its own Prometheus asks the kubelets, under names of its own.

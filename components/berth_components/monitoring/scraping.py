@@ -23,6 +23,7 @@ PORTS = {
     facts.ENGINE: 9000,
     facts.ADAPTER: 9001,
     facts.ROUTER: 9000,
+    facts.TELLER: 9001,
     facts.HYBRID: 9000,
     facts.CADVISOR: 10250,
     facts.KUBELET: 10250,
@@ -38,6 +39,7 @@ PORTS = {
 APPS = {
     facts.ADAPTER: "metrics-adapter",
     facts.ROUTER: "router",
+    facts.TELLER: "router",
     facts.HYBRID: "hybrid-controller",
     facts.NODE: "node-exporter",
     facts.DCGM: "dcgm-exporter",
@@ -54,9 +56,9 @@ QUEUE_LABEL = "berth.dev/queue-metrics"
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _META = "__meta_kubernetes_"
 _OF_NODES = frozenset({facts.NODE, facts.DCGM})
-_OF_PODS = frozenset({facts.ADAPTER, facts.ROUTER, facts.HYBRID})
-BESIDE_SERVERS = frozenset({facts.ROUTER, facts.HYBRID})
+BESIDE_SERVERS = frozenset({facts.ROUTER, facts.TELLER, facts.HYBRID})
 """Jobs whose pods are in the namespaces of model servers."""
+_OF_PODS = BESIDE_SERVERS | {facts.ADAPTER}
 _ENVOYS_OWN = {"envoy_cluster_name": "administration", "envoy_http_conn_manager_prefix": "admin|metrics"}
 
 

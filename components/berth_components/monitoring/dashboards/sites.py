@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth_components.monitoring.facts import HYBRID, ROUTER
+from berth_components.monitoring.facts import HYBRID, ROUTER, TELLER
 
 from .model import Dashboard, Kind, Panel, Query, Section
 from .promql import WINDOW
@@ -222,16 +222,20 @@ _FAILOVER = Section(
         ),
         Panel(
             title="Configuration refused",
-            text="What Envoy was told in the last ten minutes and refused: it goes on with what it had.",
-            queries=tuple(
-                Query(f"sum by (router) (increase({name}{{{_ROUTER}}}[10m]))", f"{{{{router}}}} {word}")
-                for word, name in (
-                    ("backends", "envoy_cluster_manager_cds_update_rejected"),
-                    ("endpoints", "envoy_cluster_update_rejected"),
-                    ("routes", "envoy_http_rds_update_rejected"),
-                )
+            text="What Envoy refused in the last ten minutes, and whether the router refuses its document or "
+            "passes over others' weights now (1): it goes on with what it had.",
+            queries=(
+                *(
+                    Query(f"sum by (router) (increase({name}{{{_ROUTER}}}[10m]))", f"{{{{router}}}} {word}")
+                    for word, name in (
+                        ("backends", "envoy_cluster_manager_cds_update_rejected"),
+                        ("endpoints", "envoy_cluster_update_rejected"),
+                        ("routes", "envoy_http_rds_update_rejected"),
+                    )
+                ),
+                Query(_largest("berth_router_refused", "router, what"), "{{router}} {{what}} now"),
             ),
-            sources=(ROUTER,),
+            sources=(ROUTER, TELLER),
         ),
     ),
 )
