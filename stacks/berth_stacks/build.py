@@ -17,6 +17,7 @@ from berth_catalogue.weights_pins import PinnedFile, Pins
 from berth_components import AutoscalerArgs, KedaAutoscalerArgs, MetricsAdapterArgs, ModelServerArgs
 from berth_components.arguments import combine
 from berth_components.model_server_weights import MODELS_DIR
+from berth_components.node_pools import POOL_LABEL
 
 from berth_stacks import afar, monitoring_parts, pools
 from berth_stacks.fields import Settings
@@ -191,6 +192,11 @@ class Placed:
         return 1 if self.model.pool else 0
 
     @property
+    def simulated_selector(self) -> dict[str, str]:
+        """Labels of the simulated nodes that stand for its pool; none where there are none."""
+        return {POOL_LABEL: self.site_key} if self.site.simulated_nodes else {}
+
+    @property
     def most(self) -> int:
         """Replicas at the most."""
         return self.model.autoscaling.max if self.model.autoscaling else self.model.replicas or 1
@@ -300,7 +306,11 @@ def server_args(
     model, known = at.model, models()[at.model.model]
     roles = at.image_roles * 3 if at.site.sagemaker else at.image_roles
     gateway, engine, weights = (given.images[role] for role in roles)
-    own = {**at.site.node_selector, **(model.placement.node_selector if model.placement else {})}
+    own = {
+        **at.simulated_selector,
+        **at.site.node_selector,
+        **(model.placement.node_selector if model.placement else {}),
+    }
     tolerations = [*at.site.tolerations, *(model.placement.tolerations if model.placement else [])]
     selector = combine(lambda pool: {**pool, **own}, on.node_selector) if on else own
     instance = {"resources": _INSTANCE} if at.site.sagemaker else {}

@@ -9,7 +9,7 @@ from berth_catalogue.weights_pins import Pins
 from berth_components import checks
 from berth_components.arguments import Refusal
 
-from berth_stacks import build, pools
+from berth_stacks import build, pools, rules_local
 from berth_stacks.component_rules import component_problems, service_path
 from berth_stacks.errors import Path, Problem, nearest
 from berth_stacks.hybrid_rules import hybrid_problems
@@ -188,7 +188,7 @@ def _sites(stack: Stack, name: str) -> Iterator[Problem]:
         allowed = "an address with mode keda, nothing with others: KEDA asks it instead of our adapter"
         yield Problem(("metricsAdapter", "prometheus"), said, allowed)
     for at in build.placed(stack):
-        yield from _accelerators(stack, at)
+        yield from rules_local.accelerator_problems(stack, at)
         if at.by_queue and stack.metrics_adapter.mode == "none":
             metric = ("models", at.model_key, "autoscaling", "metric")
             allowed = "cpu where metricsAdapter.mode is none"
@@ -222,11 +222,7 @@ def _ground(key: str, site: Site, stack: Stack) -> Iterator[Problem]:
             yield Problem((*cluster, "context"), "is given", "only with kubeconfig")
         if site.cluster.site is not None and site.cluster.stack is None:
             yield Problem((*cluster, "site"), "is given", "only with stack")
-    if site.simulated_gpus is not None and stack.environment != "local":
-        gpus: Path = (*path, "simulatedGpus")
-        yield Problem(gpus, "is given", "only in environment local", "elsewhere accelerators are real")
-    if stack.environment == "local" and site.pools:
-        yield Problem((*path, "pools"), "is given", "none in environment local", "its hardware is simulated")
+    yield from rules_local.site_problems(stack, key, site)
 
 
 def _node_ports(stack: Stack) -> Iterator[Problem]:
@@ -258,21 +254,6 @@ def _names(stack: Stack) -> Iterator[Problem]:
             path = ("models", at.model_key)
             given = f"would be called {at.name} at site '{at.site_key}', as {owner} is"
             yield Problem(path, given, f"a name other than that of {owner} for {at.title}", "rename one key")
-
-
-def _accelerators(stack: Stack, at: build.Placed) -> Iterator[Problem]:
-    if stack.environment != "local" or not at.gpus:
-        return
-    path = ("models", at.model_key, "gpu", "count")
-    simulated = at.site.simulated_gpus or 0
-    most = at.most
-    if at.gpus * most > simulated:
-        yield Problem(
-            path,
-            f"is {at.gpus}, for up to {most} replica(s)",
-            f"as many as the site simulates: {simulated}",
-            f"set berth:sites.{at.site_key}.simulatedGpus, and start the cluster with --simulated-gpus",
-        )
 
 
 def _images(stack: Stack) -> Iterator[Problem]:

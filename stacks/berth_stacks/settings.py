@@ -7,10 +7,12 @@ carry their unit in the name or, as Kubernetes writes them, in the value.
 
 from typing import Annotated, Any, Literal
 
+from berth_components import checks
 from pydantic import Field
 
 from berth_stacks.containers import Egress, Resources
 from berth_stacks.fields import (
+    Allowed,
     Cidr,
     Flag,
     Image,
@@ -24,6 +26,7 @@ from berth_stacks.fields import (
     Text,
     Whole,
     limits,
+    within,
     words,
 )
 from berth_stacks.grounds import Cluster, DevicePlugins, Pool, Toleration
@@ -34,6 +37,16 @@ from berth_stacks.plan_settings import Override, PlannedLoad
 from berth_stacks.router_settings import Router
 
 _HOUR = 3600
+_SUFFIX = "at most 20 lower-case letters, digits and '-', with neither end '-'"
+
+
+class SimulatedNodes(Settings):
+    """Nodes that stand for a pool, on a local cluster: their accelerators exist for the scheduler only."""
+
+    gpus: Annotated[Whole, within(1, 16)]
+    """Accelerators of each. They are tainted as GPU nodes are, so that nothing else runs there."""
+    count: Annotated[Whole, within(1, 8)] = 1
+    """How many. Default: 1."""
 
 
 class Site(Settings):
@@ -57,6 +70,14 @@ class Site(Settings):
     """Namespace of the site's model servers. Default: the stack's."""
     simulated_gpus: Annotated[Whole, limits(0, 1000)] | None = None
     """Accelerators that exist for the scheduler only, in environment local alone. Default: none."""
+    simulated_nodes: SimulatedNodes | None = None
+    """Nodes that `./berth up` adds, in environment local alone; the site's models run on them. Default: none;
+    models run on the cluster's first node."""
+    local_cluster: (
+        Annotated[Text, Allowed(checks.text(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?", _SUFFIX))] | None
+    ) = None
+    """Which cluster of this machine, in environment local alone: it is called as the usual one, with '-' and
+    this behind. Default: the usual one."""
     node_selector: Labels = Field(default_factory=dict)
     """Labels of the nodes that all models of the site run on. Default: any node."""
     tolerations: list[Toleration] = Field(default_factory=list)

@@ -271,6 +271,29 @@ ALONE: dict[str, Alone] = {
         refused={"sites.here.simulatedGpus": 2},
         words="simulatedGpus",
     ),
+    "sites.*.localCluster": Alone(
+        needs={"environment": "local", "sites.here.localCluster": "cloud"},
+        refused={"environment": "development"},
+        words="localCluster is given",
+    ),
+    "sites.*.simulatedNodes.count": Alone(
+        needs={
+            "environment": "local",
+            "sites.here.simulatedNodes": {"gpus": 1, "count": 4},
+            "models.chat.gpu": {"count": 1},
+        },
+        refused={"sites.here.simulatedNodes.count": 3},
+        words="so 3 replica(s) fit, of up to 3 + 1 while it is updated",
+    ),
+    "sites.*.simulatedNodes.gpus": Alone(
+        needs={
+            "environment": "local",
+            "sites.here.simulatedNodes": {"gpus": 4},
+            "models.chat.gpu": {"count": 1},
+        },
+        refused={"sites.here.simulatedNodes.gpus": 3},
+        words="so 3 replica(s) fit, of up to 3 + 1 while it is updated",
+    ),
     "models.*.gpu.resource": Alone(
         "amd.com/gpu",
         "models.chat.gpu.resource",

@@ -283,7 +283,7 @@ def test_the_api_server_listens_on_the_bridge_alone(own: Cluster) -> None:
 @pytest.fixture
 def neighbour() -> Iterator[list[str]]:
     """A command prefix that runs in a network of its own, which reaches this machine by another interface."""
-    name, address = "berth-test-nb", "198.19.255.1"
+    name, address = "nb-berth-test", "198.19.255.1"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         for line in (

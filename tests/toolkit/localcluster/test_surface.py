@@ -34,6 +34,8 @@ def test_the_public_surface() -> None:
             "add_nodes",
             "kubectl_command",
             "lay_images_ready",
+            "link",
+            "links",
             "list",
             "log_files",
             "logs",
@@ -41,7 +43,7 @@ def test_the_public_surface() -> None:
             "nodes",
             "processes",
         ),
-        *("remove_image", "remove_node", "server", "simulate_gpus", "start", "status", "stop"),
+        *("remove_image", "remove_node", "server", "simulate_gpus", "start", "status", "stop", "unlink"),
     }
     assert all(hasattr(room, name) for name in room.__all__)
 

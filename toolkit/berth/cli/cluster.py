@@ -70,10 +70,37 @@ def stop(name: str) -> None:
 
 @cluster.command()
 @name_option
-def delete(name: str) -> None:
+@click.option("--all", "every", is_flag=True, help="Every cluster of this user.")
+def delete(name: str, every: bool) -> None:
     """Remove a cluster and all its data."""
-    _cluster(name).delete(ClusterProgress(Console(), "cluster"))
-    click.echo(f"cluster {name} is deleted")
+    console = Console()
+    found = _cluster(name).list() if every else [_cluster(name)]
+    for one in found:
+        linked = [] if every else one.links
+        one.delete(ClusterProgress(console, "cluster"))
+        click.echo(f"cluster {one.name} is deleted")
+        for other in linked:
+            click.echo(f"{other}, which it was linked with, stays: `berth cluster delete --name {other}`")
+    if not found:
+        click.echo("no clusters")
+
+
+@cluster.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_all(as_json: bool) -> None:
+    """List this user's clusters, and which are linked with each other."""
+    found = [one.status() for one in _cluster(cluster_name()).list()]
+    if as_json:
+        rows = [
+            {"name": one.name, "state": one.state, "server": one.server, "links": one.links} for one in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for one in found:
+        linked = f", linked with {', '.join(one.links)}" if one.links else ""
+        click.echo(f"{one.name}  {one.state}, {one.server}{linked}")
+    if not found:
+        click.echo("no clusters; `berth cluster start` makes one")
 
 
 @cluster.command()
@@ -96,6 +123,7 @@ def status(name: str, every: bool, as_json: bool) -> None:
                 ("node", one.node_address),
                 ("kubeconfig", one.kubeconfig),
                 ("simulated GPUs", one.simulated_gpus),
+                ("linked with", ", ".join(one.links)),
             ):
                 if value:
                     click.echo(f"  {label:<15} {value}")

@@ -16,10 +16,11 @@ from berth.cli.consent import consent
 from berth.cli.console import Console, curl
 from berth.cli.engines import PULUMI, create_option, engine_of, engine_option, secrets_provider_option
 from berth.cli.errors import UserError
+from berth.cli.local import remove_nodes
 from berth.cli.packs import judging, policy_options
 from berth.cli.preparing import Need, NothingThereError, prepare
 from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, stack_argument
-from berth.cli.stackfile import PROJECT
+from berth.cli.stackfile import PROJECT, find_stack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -217,6 +218,8 @@ def down(stack: str, *, yes: bool, engine: str, context: str | None, diff: bool,
             click.echo(json.dumps(deployer.Report("down", PROJECT, stack).to_json(), indent=2))
         return
     report = asyncio.run(_stoppable(engine_of(engine, stack).down, prepared.request, console, confirm))
+    if report.ok and not prepared.is_foreign:
+        remove_nodes(find_stack(stack).local_sites, console)
     finish(report, as_json=as_json, diff=diff)
 
 

@@ -1,7 +1,8 @@
-"""The ground of a local stack: a cluster on this machine, and the images in it."""
+"""The ground of a local stack: clusters on this machine, their nodes, and the images in them."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -13,15 +14,17 @@ import click
 
 from berth.cli.console import ClusterProgress, Console
 from berth.cli.errors import UserError
-from berth.cli.paths import cluster_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
 
     from berth_images import BuiltImage
 
+    from berth.cli.stackfile import LocalSite
     from berth.localcluster import Cluster, Status
+
+    Sites = Mapping[str, LocalSite]
 
 
 # Findings of the preflight without which there is no cluster; tools can be installed, memory may suffice.
@@ -29,11 +32,18 @@ NEEDED = frozenset({"root", "machine", "cgroups", "space", "addresses"})
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A cluster on this machine as a stack needs it, with the references of the images by role."""
+class Place:
+    """A cluster of this machine as a site needs it: its kubeconfig, and where its NodePorts answer."""
 
     kubeconfig: Path
     node_address: str
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Clusters of this machine by site, with the references of the images by role."""
+
+    places: Mapping[str, Place]
     images: Mapping[str, str]
     running: bool = True
 
@@ -106,56 +116,107 @@ def consent_to_tools(
     install_tools(missing, ClusterProgress(console or Console(), "tools"))
 
 
+def _clusters(sites: Sites) -> dict[str, Cluster]:
+    """The clusters of a stack by name."""
+    from berth.localcluster import Cluster
+
+    return {site.cluster: Cluster(site.cluster) for site in sites.values()}
+
+
 def prepare_ground(
-    console: Console, *, yes: bool, simulated_gpus: int | None, metrics_server: bool, settings: Container[str]
+    console: Console,
+    *,
+    yes: bool,
+    simulated_gpus: int | None,
+    metrics_server: bool,
+    settings: Container[str],
+    sites: Sites,
 ) -> Ground:
-    """Build what is missing, start or heal the cluster, and put the images into it.
+    """Build what is missing, start or heal the clusters, and put the images and the nodes into them.
 
     The compiler keeps both cores busy for minutes the first time; images are made beside it.
     """
     import berth_images
 
-    from berth.localcluster import Cluster
-
     consent_to_tools(yes=yes, console=console)
-    cluster = Cluster(cluster_name())
     images = _Beside(
         lambda: berth_images.build_all(
             berth_images.roles_for(settings), progress=lambda text: console.line("images", text)
         ),
         console,
     )
-    # In the main thread, so that Ctrl-C reaches the compiler.
-    cluster.start(ClusterProgress(console, "cluster"))
+    clusters = _clusters(sites)
+    for name, cluster in clusters.items():
+        # In the main thread, so that Ctrl-C reaches the compiler.
+        cluster.start(ClusterProgress(console, name if len(clusters) > 1 else "cluster"))
     built = images.result()
-    if simulated_gpus is not None:
-        cluster.simulate_gpus(simulated_gpus)
-        console.line(
-            "cluster", f"{simulated_gpus} simulated GPUs on the node; there is no hardware behind them"
-        )
-    if metrics_server:
-        cluster.ensure_addon("metrics-server", ClusterProgress(console, "cluster"))
-    for image in built.values():
-        if not cluster.has_image(image.reference):
-            with console.step("images", f"importing {image.reference}"):
-                cluster.import_image(image.tar)
+    for one, other in itertools.combinations(clusters.values(), 2):
+        if other.name not in one.links:
+            one.link(other)
+            console.line("clusters", f"{one.name} and {other.name} reach each other's NodePorts")
+    for cluster in clusters.values():
+        if simulated_gpus is not None:
+            cluster.simulate_gpus(simulated_gpus)
+            console.line(
+                "cluster", f"{simulated_gpus} simulated GPUs on the node; there is no hardware behind them"
+            )
+        if metrics_server:
+            cluster.ensure_addon("metrics-server", ClusterProgress(console, "cluster"))
+        for image in built.values():
+            if not cluster.has_image(image.reference):
+                into = f" into {cluster.name}" if len(clusters) > 1 else ""
+                with console.step("images", f"importing {image.reference}{into}"):
+                    cluster.import_image(image.tar)
+    for key, site in sites.items():
+        _settle_nodes(clusters[site.cluster], key, site, console)
     references = {role: image.reference for role, image in built.items()}
-    return Ground(cluster.kubeconfig, cluster.node_address, references)
+    places = {
+        key: Place(clusters[site.cluster].kubeconfig, clusters[site.cluster].node_address)
+        for key, site in sites.items()
+    }
+    return Ground(places, references)
+
+
+def _settle_nodes(cluster: Cluster, key: str, site: LocalSite, console: Console) -> None:
+    """Give a site the simulated nodes that it asks for; those that are right already stay."""
+    progress = ClusterProgress(console, "nodes")
+    there = [node for node in cluster.nodes() if node.pool == key]
+    right = [node for node in there if node.simulated_gpus == site.gpus][: site.nodes]
+    if missing := site.nodes - len(right):
+        cluster.add_nodes(missing, pool=key, simulated_gpus=site.gpus, progress=progress)
+        console.line("nodes", f"{missing} of site {key}, {site.gpus} simulated GPUs each; no hardware behind")
+    for node in there:
+        # Its pods find a place on the new ones.
+        if node not in right:
+            cluster.remove_node(node.name, progress=progress)
+
+
+def remove_nodes(sites: Sites, console: Console) -> None:
+    """Take away the simulated nodes that `prepare_ground` gave to sites."""
+    clusters = _clusters(sites)
+    for key, site in sites.items():
+        if not site.nodes:
+            continue
+        for node in clusters[site.cluster].nodes():
+            if node.pool == key:
+                clusters[site.cluster].remove_node(
+                    node.name, force=True, progress=ClusterProgress(console, "nodes")
+                )
 
 
 # Where there is no cluster yet, a preview has no address of it. RFC 2606 keeps this name from ever existing.
 NO_ADDRESS = "no-cluster-yet.invalid"
 
 
-def present_ground(console: Console, settings: Container[str]) -> Ground:
-    """Say what cluster and images there are; make none."""
-    from berth.localcluster import Cluster
-
-    cluster = Cluster(cluster_name())
-    return _as_it_is(cluster, cluster.status(), console, settings)
+def present_ground(console: Console, settings: Container[str], sites: Sites) -> Ground:
+    """Say what clusters and images there are; make none."""
+    clusters = _clusters(sites).values()
+    return _as_it_is([(one, one.status()) for one in clusters], console, settings, sites)
 
 
-def _as_it_is(cluster: Cluster, status: Status, console: Console, settings: Container[str]) -> Ground:
+def _as_it_is(
+    found: Iterable[tuple[Cluster, Status]], console: Console, settings: Container[str], sites: Sites
+) -> Ground:
     import berth_images
 
     images = {role: image.reference for role, image in berth_images.find().items()}
@@ -163,21 +224,36 @@ def _as_it_is(cluster: Cluster, status: Status, console: Console, settings: Cont
         if role not in images:
             console.line("images", f"{role} is not built yet: its tag is not known")
             images[role] = f"berth.local/{role}:not-built-yet"
-    running = status.state in {"running", "broken"} and bool(status.node_address)
-    if not running:
-        console.line("cluster", f"{cluster.name} is {status.state}: planned without it; `up` starts it")
-    return Ground(cluster.kubeconfig, status.node_address or NO_ADDRESS, images, running)
+    places, running = {}, True
+    for cluster, status in found:
+        if status.state not in {"running", "broken"} or not status.node_address:
+            console.line("cluster", f"{cluster.name} is {status.state}: planned without it; `up` starts it")
+            running = False
+        places[cluster.name] = Place(cluster.kubeconfig, status.node_address or NO_ADDRESS)
+    return Ground({key: places[site.cluster] for key, site in sites.items()}, images, running)
 
 
-def existing_ground(console: Console, settings: Container[str]) -> Ground | None:
-    """Start the cluster that was made, and give it as ground; None where none was made."""
-    from berth.localcluster import Cluster
+def existing_ground(console: Console, settings: Container[str], sites: Sites) -> Ground | None:
+    """Start the clusters that were made, and give them as ground; None where none was made.
 
-    cluster = Cluster(cluster_name())
-    status = cluster.status()
-    if status.state == "absent":
+    Raises:
+        UserError: one is there, and another one is not.
+    """
+    clusters = _clusters(sites)
+    states = {name: cluster.status() for name, cluster in clusters.items()}
+    absent = [name for name, status in states.items() if status.state == "absent"]
+    if len(absent) == len(states):
         return None
-    if status.state != "running":
-        cluster.start(ClusterProgress(console, "cluster"))
-        status = cluster.status()
-    return _as_it_is(cluster, status, console, settings)
+    if absent:
+        left = " and ".join(
+            f"`./berth cluster delete --name {name}`" for name in states if name not in absent
+        )
+        raise UserError(
+            f"the cluster {', '.join(absent)} of the stack is not there any more: `./berth up` makes it "
+            f"anew, {left} removes the rest with all that is in it"
+        )
+    for name, cluster in clusters.items():
+        if states[name].state != "running":
+            cluster.start(ClusterProgress(console, name if len(clusters) > 1 else "cluster"))
+            states[name] = cluster.status()
+    return _as_it_is([(clusters[name], states[name]) for name in clusters], console, settings, sites)

@@ -10,7 +10,7 @@ import click
 
 from berth.cli.errors import UserError
 from berth.cli.reports import json_option
-from berth.cli.stackfile import STACKS, Stack, find_stack, request_for, stack_names
+from berth.cli.stackfile import STACKS, Stack, find_stack, local_clusters, request_for, stack_names
 
 if TYPE_CHECKING:
     from berth_planner.plan import Plan
@@ -100,7 +100,9 @@ def read_stack(stack: Stack) -> Loaded:
 
     overlay: dict[str, Any] = {}
     if stack.is_local:
-        anywhere = {"kubeconfig": "not-asked", "nodeAddress": "127.0.0.1"}
-        overlay["berth:connections"] = dict.fromkeys(stack.sites, anywhere)
+        overlay["berth:connections"] = {
+            site: {"kubeconfig": f"not-asked-{cluster}", "nodeAddress": "127.0.0.1"}
+            for site, cluster in local_clusters(stack).items()
+        }
     request = request_for(stack, overlay, {}, offline=True)
     return read(stack.file.parent, stack.name, request.config, request.secret_keys)

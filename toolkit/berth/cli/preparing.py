@@ -14,6 +14,7 @@ import yaml
 from berth.cli import local
 from berth.cli.errors import UserError
 from berth.cli.key import ensure_key
+from berth.cli.plan import read_stack
 from berth.cli.stackfile import CLOUDS, Stack, find_stack, request_for
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class NothingThereError(UserError):
     """Nothing of the stack can be deployed, for want of a cluster."""
 
 
-def _local_overlay(stack: Stack, ground: local.Ground) -> dict[str, Any]:
+def _local_overlay(ground: local.Ground) -> dict[str, Any]:
     """Return the config values that only this machine knows."""
-    connection = {"kubeconfig": str(ground.kubeconfig), "nodeAddress": ground.node_address}
     return {
-        "berth:connections": dict.fromkeys(stack.sites, connection),
+        "berth:connections": {
+            site: {"kubeconfig": str(place.kubeconfig), "nodeAddress": place.node_address}
+            for site, place in ground.places.items()
+        },
         "berth:images": {"refs": dict(ground.images)},
     }
 
@@ -71,6 +74,12 @@ def _check(stack: Stack, *, clouds: bool, context: str | None, gpus: int | None)
         raise UserError("--simulated-gpus: only the local cluster simulates hardware, not that of --context")
     if gpus is not None and not stack.is_local:
         raise UserError(f"--simulated-gpus: only a local stack simulates hardware; '{stack.name}' is none")
+    if stack.is_local and stack.has_own_ground:
+        said = f"the sites of '{stack.name}' say which clusters and nodes of this machine they have"
+        if context:
+            raise UserError(f"--context: {said} (localCluster, simulatedNodes)")
+        if gpus is not None:
+            raise UserError(f"--simulated-gpus: {said}; set simulatedNodes in {stack.file}")
 
 
 def prepare(
@@ -116,21 +125,26 @@ def prepare(
             "berth:clients": {"cidrs": list(PRIVATE_NETWORKS)},
         }
         return Prepared(request_for(stack, overlay, secrets, by_pulumi=by_pulumi), key)
+    sites = stack.local_sites
     if need is Need.CHANGE:
+        if stack.has_own_ground:
+            # What clusters and nodes are made is up to the settings, so they must be right before.
+            read_stack(stack)
         ground: local.Ground | None = local.prepare_ground(
             console,
             yes=yes,
             simulated_gpus=gpus,
             metrics_server=stack.scales_on_cpu,
             settings=stack.settings,
+            sites=sites,
         )
     elif need is Need.EXISTING:
-        ground = local.existing_ground(console, stack.settings)
+        ground = local.existing_ground(console, stack.settings, sites)
     else:
-        ground = local.present_ground(console, stack.settings)
+        ground = local.present_ground(console, stack.settings, sites)
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
-    overlay = _local_overlay(stack, ground)
+    overlay = _local_overlay(ground)
     offline = offline or not ground.running
     request = request_for(stack, overlay, secrets, offline=offline, by_pulumi=by_pulumi)
     return Prepared(request, key, is_foreign=False)

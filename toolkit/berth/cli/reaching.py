@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from berth.cli.errors import UserError
-from berth.cli.paths import cluster_name
-from berth.cli.stackfile import PROJECT, find_stack, request_for
+from berth.cli.stackfile import PROJECT, find_stack, local_clusters, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,13 +64,17 @@ def reach(name: str, contexts: Sequence[str] = ()) -> Reached:
     """
     stack = find_stack(name)
     given = _given(stack, contexts)
-    local = {} if not stack.is_local else dict.fromkeys(stack.sites, _local_cluster())
+    clusters = local_clusters(stack) if stack.is_local else {}
+    seen = {cluster: _local_cluster(cluster, name) for cluster in dict.fromkeys(clusters.values())}
+    local = {site: seen[cluster] for site, cluster in clusters.items()}
     known: dict[str, tuple[str, str, str]] = {**local, **{site: (*one, "") for site, one in given.items()}}
     overlay = {
         "berth:connections": {
-            site: {"kubeconfig": file or "not-there", "context": context, "nodeAddress": "127.0.0.1"}
-            if context
-            else {"kubeconfig": file or "not-there", "nodeAddress": "127.0.0.1"}
+            site: {
+                "kubeconfig": file or f"not-there-{clusters.get(site, '')}",
+                **({"context": context} if context else {}),
+                "nodeAddress": "127.0.0.1",
+            }
             for site, (file, context, _) in known.items()
             # A cloud's site has a ground of its own, which no connection replaces.
             if stack.is_local or "cluster" in (stack.config.get("berth:sites") or {}).get(site, {})
@@ -134,15 +137,15 @@ def _given(stack: Stack, contexts: Sequence[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _local_cluster() -> tuple[str, str, str]:
+def _local_cluster(name: str, stack: str) -> tuple[str, str, str]:
     from berth.localcluster import Cluster
 
-    cluster = Cluster(cluster_name())
+    cluster = Cluster(name)
     state = cluster.status().state
     if state == "absent":
-        return "", "", f"there is no local cluster {cluster.name}; ./berth up local makes it"
+        return "", "", f"there is no local cluster {name}; ./berth up {stack} makes it"
     if state == "stopped":
-        return "", "", f"the local cluster {cluster.name} is stopped; ./berth cluster start"
+        return "", "", f"the local cluster {name} is stopped; ./berth cluster start --name {name}"
     return str(cluster.kubeconfig), "", ""
 
 

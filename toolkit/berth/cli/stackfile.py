@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from berth.cli.errors import UserError
-from berth.cli.paths import ROOT
+from berth.cli.paths import ROOT, cluster_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,21 @@ CLOUDS = frozenset({"eks", "gke", "sagemaker"})
 """Grounds whose resources only the Pulumi CLI can make."""
 CLOSED = "a-secret-that-cannot-be-opened-here"
 """Stands for it in an offline plan, which compares nothing and shows no secret."""
+
+
+@dataclass(frozen=True)
+class LocalSite:
+    """What a site of a local stack asks of this machine.
+
+    Attributes:
+        cluster: the name of its cluster.
+        nodes: how many simulated nodes it wants there, each with `gpus` simulated accelerators.
+        gpus: accelerators of each.
+    """
+
+    cluster: str
+    nodes: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,22 @@ class Stack:
         """The names of its sites."""
         sites = self.config.get("berth:sites")
         return tuple(sites) if isinstance(sites, dict) else ()
+
+    @property
+    def local_sites(self) -> dict[str, LocalSite]:
+        """What its sites ask of this machine; wrong settings ask for nothing, and are said elsewhere."""
+        sites = self.config.get("berth:sites")
+        return {
+            key: _local_site(site if isinstance(site, dict) else {})
+            for key, site in (sites.items() if isinstance(sites, dict) else ())
+        }
+
+    @property
+    def has_own_ground(self) -> bool:
+        """Whether its sites say which clusters and nodes of this machine they have."""
+        sites = self.config.get("berth:sites")
+        found = [site for site in sites.values() if isinstance(site, dict)] if isinstance(sites, dict) else []
+        return any(key in site for site in found for key in ("localCluster", "simulatedNodes"))
 
     @property
     def grounds(self) -> frozenset[str]:
@@ -75,6 +106,20 @@ class Stack:
         """What the file says of images; empty where it says nothing."""
         images = self.config.get("berth:images")
         return images if isinstance(images, dict) else {}
+
+
+def _local_site(site: Mapping[str, Any]) -> LocalSite:
+    suffix, nodes = site.get("localCluster"), site.get("simulatedNodes")
+    name = f"{cluster_name()}-{suffix}" if isinstance(suffix, str) else cluster_name()
+    if not isinstance(nodes, dict):
+        return LocalSite(name)
+    count, gpus = nodes.get("count", 1), nodes.get("gpus", 0)
+    return LocalSite(name, *(number if isinstance(number, int) else 0 for number in (count, gpus)))
+
+
+def local_clusters(stack: Stack) -> dict[str, str]:
+    """Return the cluster of this machine that each site of a local stack is on, by the site's name."""
+    return {key: site.cluster for key, site in stack.local_sites.items()}
 
 
 def stack_names(folder: Path | None = None) -> list[str]:

@@ -29,7 +29,11 @@ MAX_NODES = 32
 # The protocol number that marks our routes among those of this machine (`ip route show proto 198`).
 ROUTE_PROTOCOL = "198"
 
+# As iptables writes it: whatever begins so.
+ANY_BRIDGE = "berth+"
+
 API_PORT = 6443
+NODE_PORTS = "30000:32767"
 _LIKE_A_DEFAULT_ROUTE = 8
 ETCD_CLIENT_PORT = 12379
 ETCD_PEER_PORT = 12380

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import lifecycle, preflight, units, workers
+from . import lifecycle, linking, preflight, units, workers
 from .addons import METRICS_SERVER, OPTIONAL
 from .build import build_binaries, build_metrics_server, built_binaries, kubernetes_version
 from .config import Config, Worker, choose, reclaim
@@ -21,7 +22,7 @@ from .paths import ClusterPaths, clusters_folder
 from .progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from .addresses import Node
@@ -48,6 +49,7 @@ class Status:
     egress: bool | None = None
     simulated_gpus: int | None = None
     addons: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     packages: dict[str, str] = dataclasses.field(default_factory=dict)
     processes: tuple[RunningProcess, ...] = ()
 
@@ -140,6 +142,39 @@ class Cluster:
             lifecycle.delete(self.paths)
             self.paths.lock.unlink()
 
+    @property
+    def links(self) -> Sequence[str]:
+        """The clusters that it is linked with, by name."""
+        return [one.root.name for one in linking.partners(self.paths)]
+
+    def link(self, other: Cluster) -> None:
+        """Let pods of either reach the other's NodePorts by TCP, and nothing else of it.
+
+        Both remember it: it counts while both run, and ends with either's `delete`.
+
+        Raises:
+            ClusterNotRunningError: one of them was never made.
+        """
+        with self._both(other):
+            linking.link(self.paths, other.paths)
+
+    def unlink(self, other: Cluster) -> None:
+        """Take a link back; no error where there is none."""
+        with self._both(other):
+            linking.unlink(self.paths, other.paths)
+
+    @contextlib.contextmanager
+    def _both(self, other: Cluster) -> Iterator[None]:
+        if self.name == other.name:
+            raise ValueError(f"a cluster cannot be linked with itself: {self.name}")
+        # In the order of their names, so that no two such calls wait for each other.
+        both = sorted((self, other), key=lambda one: one.name)
+        for one in both:
+            _ = one.server
+        doing = f"linking the clusters {both[0].name!r} and {both[1].name!r}"
+        with locked(both[0].paths.lock, doing), locked(both[1].paths.lock, doing):
+            yield
+
     def status(self) -> Status:
         """How the cluster is; asks it, and changes nothing."""
         config = Config.read(self.paths)
@@ -168,6 +203,7 @@ class Cluster:
             egress=config.egress,
             simulated_gpus=config.simulated_gpus,
             addons=config.addons,
+            links=tuple(self.links),
             packages=packages.versions,
             processes=tuple(running),
         )

@@ -80,6 +80,12 @@ def owner_file(slot: int) -> Path:
     return run_folder(slot) / "owner"
 
 
+def owns(slot: int, paths: ClusterPaths) -> bool:
+    """Whether the cluster in ``paths`` has the slot on this machine now."""
+    owner = owner_file(slot)
+    return owner.exists() and owner.read_text() == str(paths.root)
+
+
 def claim(slot: int, paths: ClusterPaths) -> bool:
     """Take the slot for the cluster in ``paths``; say whether it was free or ours already."""
     with locked(RUN / ".lock", "choosing addresses", wait_seconds=30):

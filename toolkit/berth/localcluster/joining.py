@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from . import cgroups, controlplane, network, node
+from . import cgroups, controlplane, linking, network, node
 from .health import said_problem
 from .parts import wait_for
 from .pki import node_leaves
@@ -45,7 +45,8 @@ def launch(parts: Parts, one: Node, *, restart: bool) -> dt.datetime | None:
     if restart or unit.head() is None or not network.is_connected(one):
         unit.stop()
         cgroups.remove(one.cgroup)
-    network.ensure_node(one, parts.nodes, egress=parts.config.egress)
+    links = linking.running(parts.paths)
+    network.ensure_node(one, parts.nodes, egress=parts.config.egress, links=links)
     cgroups.ensure(one.cgroup)
     began = dt.datetime.now(dt.UTC)
     return began if unit.ensure() else None

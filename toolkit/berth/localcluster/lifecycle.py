@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import addons, cgroups, controlplane, joining, network, node, units
+from . import addons, cgroups, controlplane, joining, linking, network, node, units
 from .addresses import MAX_NODES, SLOTS, Plan
-from .config import Config, owner_file
+from .config import Config, owner_file, owns
 from .errors import ClusterError
 from .health import dns_pod_problem, dns_problem, node_problem
 from .parts import wait_for
@@ -86,7 +86,8 @@ def _prepare(parts: Parts) -> bool:
     controlplane.write_kubeconfig(parts.paths.kubeconfig, parts.plan, parts.pki, "admin", parts.name)
     for folder in (parts.paths.etcd, parts.paths.volumes, parts.paths.images):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    network.ensure_cluster(parts.plan, egress=parts.config.egress)
+    network.ensure_cluster(parts.plan)
+    linking.settle(parts.paths)
     changed = [joining.write_settings(parts, one) for one in parts.nodes]
     return bool(made) or any(changed)
 
@@ -156,7 +157,7 @@ def stop(paths: ClusterPaths) -> None:
         units.stop(script)
     for slot in _slots(paths):
         plan = Plan(slot)
-        network.remove_cluster(plan)
+        linking.remove(plan, paths)
         for index in range(1, MAX_NODES + 1):
             cgroups.remove(plan.node(index, paths.root.name).cgroup)
         shutil.rmtree(run_folder(slot), ignore_errors=True)
@@ -179,8 +180,7 @@ def _slots(paths: ClusterPaths) -> list[int]:
 
 
 def _is_foreign(slot: int, paths: ClusterPaths) -> bool:
-    owner = owner_file(slot)
-    return owner.exists() and owner.read_text() != str(paths.root)
+    return owner_file(slot).exists() and not owns(slot, paths)
 
 
 def _remove_shared() -> None:

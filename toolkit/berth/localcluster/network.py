@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .addresses import API_PORT, RANGE, ROUTE_PROTOCOL, SLOTS, Node, Plan
+from .addresses import ANY_BRIDGE, API_PORT, NODE_PORTS, RANGE, ROUTE_PROTOCOL, SLOTS, Node, Plan
 from .commands import CommandError, run
 from .paths import RUN, run_folder
 
@@ -26,7 +26,7 @@ _FORWARDING_WAS_OFF = RUN / "forwarding-was-off"
 
 
 def _wants_forwarding(slot: int) -> Path:
-    """There while the slot's cluster has a way out."""
+    """There while the slot's cluster has a way out, or to another cluster."""
     return run_folder(slot) / "egress"
 
 
@@ -55,8 +55,8 @@ def _batch(lines: Sequence[str], *within: str | Path) -> None:
     run(*within, "ip", "-batch", "-", stdin="\n".join(lines) + "\n")
 
 
-def ensure_cluster(plan: Plan, *, egress: bool) -> None:
-    """Make the bridge, the routes and the firewall rules of a cluster."""
+def ensure_cluster(plan: Plan) -> None:
+    """Make the bridge and the routes of a cluster."""
     if not link_exists(plan.bridge):
         run("ip", "link", "add", plan.bridge, "type", "bridge")
     _batch(
@@ -68,10 +68,16 @@ def ensure_cluster(plan: Plan, *, egress: bool) -> None:
             f"route replace unreachable {RANGE} proto {ROUTE_PROTOCOL}",
         ]
     )
-    _ensure_rules(plan, egress=egress)
 
 
-def _ensure_rules(plan: Plan, *, egress: bool) -> None:
+def ensure_rules(plan: Plan, *, egress: bool, links: Sequence[Plan] = ()) -> None:
+    """Make the firewall rules of a cluster whose bridge is there.
+
+    Args:
+        plan: the cluster.
+        egress: whether its pods may leave this machine.
+        links: clusters whose pods reach its NodePorts, as its own reach theirs.
+    """
     into, through = f"{plan.chain}-IN", f"{plan.chain}-FWD"
     out = (
         [
@@ -92,6 +98,14 @@ def _ensure_rules(plan: Plan, *, egress: bool) -> None:
         f"-A {into} -d {plan.network} -j DROP",
         # Between nodes, also where a container engine drops what is forwarded.
         f"-A {through} -i {plan.bridge} -o {plan.bridge} -j ACCEPT",
+        # Both clusters of a link say this, since nobody knows whose chain is asked first.
+        *(
+            rule
+            for other in links
+            for pair in ((plan, other), (other, plan))
+            for rule in _link(through, *pair)
+        ),
+        *_apart(through, plan),
         *out,
         f"-A {through} -o {plan.bridge} -j DROP",
         "COMMIT",
@@ -106,11 +120,43 @@ def _ensure_rules(plan: Plan, *, egress: bool) -> None:
             continue
         if _fails("iptables", "--wait", "-t", table, "-C", parent, "-j", chain):
             run("iptables", "--wait", "-t", table, "-I", parent, "1", "-j", chain)
-    if egress:
-        _wants_forwarding(plan.slot).touch()
+    _forward(plan.slot, wanted=egress or bool(links))
+
+
+def _link(chain: str, source: Plan, target: Plan) -> list[str]:
+    """From pods to NodePorts, and the answers to that."""
+    there = f"-A {chain} -i {source.bridge} -o {target.bridge}"
+    ports = f"-s {source.pods} -d {target.bridge_network} -p tcp --dport {NODE_PORTS}"
+    back = f"-A {chain} -i {target.bridge} -o {source.bridge}"
+    return [
+        f"{there} {ports} -j ACCEPT",
+        f"{back} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    ]
+
+
+def _apart(chain: str, plan: Plan) -> list[str]:
+    """Whoever of another cluster tries is told so at once; a way out leads to none of them."""
+    pairs = ((plan.bridge, ANY_BRIDGE), (ANY_BRIDGE, plan.bridge))
+    refused = (("-p tcp ", "tcp-reset"), ("", "icmp-net-prohibited"))
+    return [
+        f"-A {chain} -i {into} -o {out} {kind}-j REJECT --reject-with {how}"
+        for into, out in pairs
+        for kind, how in refused
+    ]
+
+
+def _forward(slot: int, *, wanted: bool) -> None:
+    """Let this machine forward packets while any cluster needs that; then leave it as it was."""
+    if wanted:
+        _wants_forwarding(slot).touch()
         if _FORWARDING.read_text().strip() == "0":
             _FORWARDING_WAS_OFF.touch()
             _FORWARDING.write_text("1")
+        return
+    _wants_forwarding(slot).unlink(missing_ok=True)
+    if _FORWARDING_WAS_OFF.exists() and not any(_wants_forwarding(one).exists() for one in range(SLOTS)):
+        _FORWARDING.write_text("0")
+        _FORWARDING_WAS_OFF.unlink()
 
 
 def _jumps(plan: Plan) -> list[tuple[str, str, str]]:
@@ -122,10 +168,10 @@ def _jumps(plan: Plan) -> list[tuple[str, str, str]]:
     ]
 
 
-def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
+def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool, links: Sequence[Plan] = ()) -> None:
     """Make the node's network namespace, its cable to the bridge, and the routes to and from it.
 
-    ``nodes`` are all nodes of the cluster, this one among them or not.
+    ``nodes`` are all nodes of the cluster, this one among them or not; egress and links as `ensure_rules`.
     """
     plan = Plan(node.slot)
     file = namespace_file(node)
@@ -151,7 +197,7 @@ def ensure_node(node: Node, nodes: Sequence[Node], *, egress: bool) -> None:
     )
     # No limit on how often a pod is told that it cannot go somewhere.
     run(*inside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
-    _ensure_node_rules(plan, inside, egress=egress)
+    ensure_node_rules(node, egress=egress, links=links)
     routes = [f"route replace {node.pods} via {node.address} proto {ROUTE_PROTOCOL}"]
     if node.index == 1:
         # So that this machine's processes, the API server among them, reach Services too.
@@ -187,11 +233,20 @@ def _inside(node: Node) -> tuple[str, str]:
     return "nsenter", f"--net={namespace_file(node)}"
 
 
-def _ensure_node_rules(plan: Plan, inside: tuple[str, str], *, egress: bool) -> None:
+def ensure_node_rules(node: Node, *, egress: bool, links: Sequence[Plan]) -> None:
     """Without a way out, whoever tries is told so at once, instead of waiting for an answer in vain."""
+    plan, inside = Plan(node.slot), _inside(node)
     rules = [
         "-A BERTH-OUT -o lo -j RETURN",
         f"-A BERTH-OUT -d {plan.network} -j RETURN",
+        *(
+            rule
+            for other in links
+            for rule in (
+                f"-A BERTH-OUT -d {other.bridge_network} -p tcp --dport {NODE_PORTS} -j RETURN",
+                f"-A BERTH-OUT -d {other.network} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN",
+            )
+        ),
         "-A BERTH-OUT -p tcp -j REJECT --reject-with tcp-reset",
         "-A BERTH-OUT -j REJECT",
     ]
@@ -230,10 +285,7 @@ def remove_cluster(plan: Plan) -> None:
     if not any(link_exists(Plan(slot).bridge) for slot in range(SLOTS)):
         absent = 2
         run("ip", "route", "delete", "unreachable", str(RANGE), "proto", ROUTE_PROTOCOL, accept=(0, absent))
-    _wants_forwarding(plan.slot).unlink(missing_ok=True)
-    if _FORWARDING_WAS_OFF.exists() and not any(_wants_forwarding(slot).exists() for slot in range(SLOTS)):
-        _FORWARDING.write_text("0")
-        _FORWARDING_WAS_OFF.unlink()
+    _forward(plan.slot, wanted=False)
 
 
 def _remove_chain(table: str, parent: str, chain: str) -> None:

@@ -76,6 +76,11 @@ class ClusterPaths:
         return self.root / "cluster.json"
 
     @property
+    def links(self) -> Path:
+        """The names of the clusters that it is linked with."""
+        return self.root / "links.json"
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig, mode 0600."""
         return self.root / "kubeconfig"
