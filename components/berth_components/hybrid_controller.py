@@ -98,7 +98,7 @@ def read(given: Arguments) -> ControllerSettings:
             "policy": _policy(given.group("policy", declared.HybridPolicyArgs)),
             "routes": _routes(given, names),
         },
-        token=given.read("token", site_reporter.token),
+        token=given.read("token", site_reporter.token_check),
         reporters=reached.reporters,
         ports_elsewhere=reached.ports,
         ca_secrets=reached.secrets,

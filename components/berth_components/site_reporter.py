@@ -32,7 +32,7 @@ _DOCUMENT_FOLDER, _TOKEN_FOLDER, _TLS_FOLDER = (
 )
 _NOBODY: Sequence[str] = ()
 MIN_TOKEN = 32
-token = checks.text(
+token_check = checks.text(
     rf"[\x21-\x7e]{{{MIN_TOKEN},256}}", f"{MIN_TOKEN} to 256 printable ASCII characters without blanks"
 )
 
@@ -90,7 +90,7 @@ def read(given: Arguments, name: str) -> ReporterSettings:
         image=given.read("image", checks.image),
         site=given.read("site", checks.dns_label),
         models=_models(given),
-        token=given.read("token", token),
+        token=given.read("token", token_check),
         service_type=kind,
         node_port=service.maybe("node_port", checks.whole_number(30000, 32767)),
         policy=(

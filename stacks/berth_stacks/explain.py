@@ -18,12 +18,13 @@ from berth_stacks.inherit import EXTENDS, Layers, Origin, layers_of
 from berth_stacks.lines import SECRET
 from berth_stacks.settings import Stack
 
-_SECRET_KEYS = frozenset({"apiKeys", "connections"})
+_SECRET_KEYS = frozenset({"apiKeys", "connections", "siteToken"})
 _HIDDEN = "[secret]"
 _BESIDE = {  # keys of stack files that are no settings of the program's
     EXTENDS: "Bases below this file, in bases/.",
     "apiKeys": "API keys of clients by name, a secret.",
     "connections": "How clusters are reached, as a machine says it.",
+    "siteToken": "What hybrid controllers show to their sites, a secret.",
 }
 _PART = re.compile(r'\["(?P<quoted>[^"]+)"\]|\[(?P<index>\d+)\]|\.?(?P<plain>[^.\[\]]+)')
 

@@ -92,6 +92,16 @@ def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) ->
             yield from _offer(("sites", key, "pools", name), site, pool)
 
 
+SET_A_TOKEN = 'pulumi config set --secret berth:siteToken "$(openssl rand -hex 24)"'  # noqa: S105 - a command
+
+
+def token_findings(stack: Stack, *, has_token: bool) -> Iterator[Finding]:
+    """What hybrid controllers show to reporters is made from the clients' keys, where those are known."""
+    if stack.api_keys_secret and not has_token and any(one.hybrid for one in stack.routers.values()):
+        text = f"is missing, which sites of hybrid routers share, and apiKeys are not known: {SET_A_TOKEN}"
+        yield Finding(("siteToken",), text, "everywhere")
+
+
 def _image_remedy(stack: Stack, role: str) -> str:
     if stack.environment == "local":
         return "./berth up local fills it in"

@@ -16,6 +16,7 @@ from berth_planner.plan import Check, Plan
 from berth_stacks.errors import Path, Problem, SettingsError, nearest
 from berth_stacks.findings import Finding
 from berth_stacks.load import Loaded
+from berth_stacks.overflow import CAP, REPLICA_PRICE
 from berth_stacks.plan_settings import Override
 from berth_stacks.planned import plan
 from berth_stacks.settings import Stack
@@ -108,7 +109,8 @@ def _wrong(overrides: Sequence[Override], opened: Mapping[str, Check], today: da
 def _finding(check: Check, override: Override | None, stack: Stack) -> Finding:
     path = _path(check, stack)
     if override is None:
-        return Finding(path, _said(check), "production")
+        # A cap that nobody can watch is none.
+        return Finding(path, _said(check), "everywhere" if check.name == REPLICA_PRICE else "production")
     text = f"{check.key} is {check.status}, and gone over until {override.expires}: {override.reason}"
     return Finding(path, text, "nothing")
 
@@ -119,8 +121,11 @@ def _said(check: Check) -> str:
 
 
 def _path(check: Check, stack: Stack) -> Path:
-    """The setting that a check is about: a model, a pool or a site."""
+    """The setting that a check is about: a model, a pool, a router or a site."""
     site, _, name = check.subject.partition("/")
+    if check.name in {CAP, REPLICA_PRICE}:
+        key = "costCapPerHour" if check.name == CAP else "costPerReplicaHour"
+        return ("routers", name, "hybrid", key)
     if site in stack.sites and name in stack.sites[site].pools and check.name in _OF_POOLS:
         return ("sites", site, "pools", name)
     if name in stack.models:

@@ -25,6 +25,7 @@ BASES = "bases"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _NOT_IN_BASES = {
     "apiKeys": "API keys are secrets of one stack",
+    "siteToken": "it is a secret of one stack",
     "connections": "a machine says it for one stack, when it starts a run",
 }
 Located = tuple[str, Problem]

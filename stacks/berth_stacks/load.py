@@ -20,6 +20,8 @@ import pulumi
 from berth_catalogue.errors import CatalogueError
 from berth_catalogue.models import HubWeights, models
 from berth_catalogue.weights_pins import Pins, read_pins
+from berth_components.arguments import Refusal
+from berth_components.site_reporter import token_check
 from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -27,7 +29,7 @@ from pydantic_core import ErrorDetails
 from berth_stacks.errors import Path as SettingPath
 from berth_stacks.errors import Problem, SettingsError, nearest
 from berth_stacks.fields import Allowed, Hint
-from berth_stacks.findings import ADD_A_KEY, WEIGHTS, Finding, open_findings
+from berth_stacks.findings import ADD_A_KEY, SET_A_TOKEN, WEIGHTS, Finding, open_findings, token_findings
 from berth_stacks.inherit import EXTENDS, Layers, lay_all
 from berth_stacks.lines import NAMESPACE, ConfigFile
 from berth_stacks.monitoring_rules import monitoring_findings, monitoring_problems
@@ -39,8 +41,9 @@ _API_KEYS = "apiKeys"
 _CONNECTIONS = "connections"
 _ALERT_SECRETS = "alertSecrets"
 _MONITORING_SECRETS = "monitoringSecrets"
-_SECRETS = frozenset({_API_KEYS, _ALERT_SECRETS, _MONITORING_SECRETS})
-"""Keys that are no settings: mappings of secrets."""
+_SITE_TOKEN = "siteToken"  # noqa: S105 - the name of a key
+_SECRETS = frozenset({_API_KEYS, _ALERT_SECRETS, _MONITORING_SECRETS, _SITE_TOKEN})
+"""Keys that are no settings: secrets, most of them mappings."""
 _WITHHELD = "is not as it should be"
 """Said of what may be a secret, instead of its value."""
 _KEYS = tuple(field.alias or name for name, field in Stack.model_fields.items())
@@ -64,6 +67,7 @@ class Loaded:
         pins: pinned weights by model.
         alert_secrets: the receivers' secrets by name; without values outside of a program.
         monitoring_secrets: grafana (its password), remoteWrite and collector (tokens), as far as given.
+        site_token: what hybrid controllers show to reporters; None where nobody says it.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Loaded:
     pins: Mapping[str, Pins]
     alert_secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
     monitoring_secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+    site_token: pulumi.Output[str] | None = None
 
 
 def load(directory: Path) -> Loaded:
@@ -93,6 +98,7 @@ def load(directory: Path) -> Loaded:
         api_keys=pulumi.Output.secret(secrets[_API_KEYS]) if secrets[_API_KEYS] else None,
         alert_secrets=_outputs(secrets[_ALERT_SECRETS]),
         monitoring_secrets=_outputs(secrets[_MONITORING_SECRETS]),
+        site_token=_outputs(secrets[_SITE_TOKEN]).get(_SITE_TOKEN),
     )
 
 
@@ -127,6 +133,8 @@ def _read(
     problems += wrong
     beside, wrong = _named_secrets(_MONITORING_SECRETS, ours)
     problems += wrong
+    token, wrong = _site_token(ours.get(_SITE_TOKEN))
+    problems += wrong
     values, wrong = _values(ours, file)
     problems += wrong
     layers = lay_all(directory, name, file, values)
@@ -150,12 +158,14 @@ def _read(
                 findings = (
                     *open_findings(settings, pins, has_api_keys=keys is not None),
                     *monitoring_findings(settings, alerting.keys(), beside.keys()),
+                    *token_findings(settings, has_token=bool(token)),
                 )
                 loaded = Loaded(name, settings, None, findings, layers, pins)
                 return loaded, {
                     _API_KEYS: keys or {},
                     _ALERT_SECRETS: alerting,
                     _MONITORING_SECRETS: beside,
+                    _SITE_TOKEN: token,
                 }
 
     def shown(problem: Problem) -> Problem:
@@ -238,6 +248,16 @@ def _api_keys(text: str | None) -> tuple[dict[str, str] | None, list[Problem]]:
     if isinstance(keys, dict):
         return keys, []
     return None, [Problem((_API_KEYS,), "is no mapping", "keys of clients by name", ADD_A_KEY)]
+
+
+def _site_token(text: str | None) -> tuple[dict[str, str], list[Problem]]:
+    """The token by its key, where it is given."""
+    if text is None:
+        return {}, []
+    try:
+        return {_SITE_TOKEN: token_check(text)}, []
+    except Refusal as refusal:
+        return {}, [Problem((_SITE_TOKEN,), _WITHHELD, refusal.allowed, SET_A_TOKEN)]
 
 
 def _named_secrets(key: str, ours: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:

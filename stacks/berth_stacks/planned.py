@@ -20,6 +20,7 @@ from berth_planner.service import service
 from berth_stacks import pools
 from berth_stacks.build import Placed, placed
 from berth_stacks.fleets import ON_DEMAND, fleets
+from berth_stacks.overflow import overflow
 from berth_stacks.settings import Stack
 
 PRICES_FILE = "prices.yaml"
@@ -49,6 +50,7 @@ def plan(name: str, stack: Stack, directory: Path, today: date | None = None) ->
         rented = capacity(machines, read_answers(folder(directory) / ANSWERS), day)
         sections += [rented] if rented else []
         sections.append(cost(machines, prices, day, tokens))
+    sections += overflow(stack, prices, day)
     return Plan(stack=name, environment=stack.environment, sections=tuple(sections))
 
 

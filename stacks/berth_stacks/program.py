@@ -1,6 +1,7 @@
 """The program of every stack: its settings, made into components."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from berth_stacks.endpoints import serve_by_sagemaker
 from berth_stacks.environment import Environment
 from berth_stacks.findings import announce
 from berth_stacks.gate import gate
+from berth_stacks.hybrid_routing import Grounds
 from berth_stacks.load import Loaded, load
+from berth_stacks.overflow import replica_costs
+from berth_stacks.planned import known_prices
 from berth_stacks.references import KUBECONFIGS, POOLS
 from berth_stacks.routing import declare_routers
 from berth_stacks.watching import watch
@@ -32,7 +36,10 @@ def main(directory: Path) -> None:
             site, model, endpoint and endpointArn.
         monitoring: by site: namespace, prometheus, alertmanager and grafana (each with service, port, and url
             where it has a port on every node), jobs that are scraped, absent ones with the reason.
-        routers: by name: site, namespace, service, models, endpoint; absent where there are none.
+        routers: by name: site, namespace, service, models, endpoint; absent where there are none. Of a hybrid
+            one also model, weightsConfigMap, controller (namespace, deployment), costCapPerHour, residency
+            and sites: by name backend, url, costPerReplicaHour, namespace, reporter (url, namespace,
+            deployment, service, port, tokenSecret, tokenKey).
         findings: what is still open, as sorted texts.
         kubeconfigs: by site, a secret: how other stacks reach the clusters that are made here.
         pools: by site and pool, of the same clusters: what other stacks place pods by.
@@ -47,7 +54,8 @@ def main(directory: Path) -> None:
     findings = announce(loaded.name, loaded.settings.environment, (*loaded.findings, *gated.findings))
     Environment(loaded.settings.environment, findings, gated.cost)
     places = {key: sites.settle(loaded, key) for key in loaded.settings.sites}
-    served, watched, routed = _declare(loaded, places)
+    costs = replica_costs(loaded.settings, known_prices(directory), datetime.now(UTC).date())
+    served, watched, routed = _declare(loaded, places, costs)
     pulumi.export("endpoints", {title: facts["endpoint"] for title, facts in served.items()})
     pulumi.export("namespace", loaded.settings.namespace or f"berth-{loaded.name}")
     pulumi.export("models", served)
@@ -66,7 +74,9 @@ def main(directory: Path) -> None:
         )
 
 
-def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> tuple[dict[str, dict[str, Any]], ...]:
+def _declare(
+    loaded: Loaded, places: Mapping[str, sites.Place], costs: Mapping[str, Mapping[str, float]]
+) -> tuple[dict[str, dict[str, Any]], ...]:
     stack = loaded.settings
     images = build.references(stack)
     rooms: dict[str, pulumi.Input[str]] = {}
@@ -87,13 +97,16 @@ def _declare(loaded: Loaded, places: Mapping[str, sites.Place]) -> tuple[dict[st
             adapter = MetricsAdapter(f"{key}-metrics-adapter", build.adapter_args(stack, images), opts)
             adapters[home] = adapter.namespace
     watched = watch(loaded, places, rooms, adapters, images)
-    served = {
-        at.title: _serve(loaded, at, rooms[at.site_key], images, places[at.site_key])
-        if at.site_key in rooms
-        else serve_by_sagemaker(loaded, at, images, places[at.site_key])
-        for at in build.placed(stack)
-    }
-    routed = declare_routers(loaded, places, rooms, images)
+    served: dict[str, dict[str, Any]] = {}
+    addresses: dict[str, pulumi.Output[str]] = {}
+    for at in build.placed(stack):
+        place = places[at.site_key]
+        if at.site_key in rooms:
+            server, served[at.title] = _serve(loaded, at, rooms[at.site_key], images, place)
+            addresses[at.title] = server.address
+        else:
+            served[at.title] = serve_by_sagemaker(loaded, at, images, place)
+    routed = declare_routers(loaded, Grounds(places, rooms, addresses, costs), images)
     for at in build.placed(stack):
         # Clients come through the router that lets nobody past it.
         if routers := build.only_through(stack, at):
@@ -107,7 +120,7 @@ def _serve(
     namespace: pulumi.Input[str],
     images: Mapping[str, str],
     place: sites.Place,
-) -> dict[str, Any]:
+) -> tuple[ModelServer, dict[str, Any]]:
     stack = loaded.settings
     pool = place.on(at.model.pool) if at.model.pool else None
     keys = loaded.api_keys or (None if stack.api_keys_secret else build.NO_KEYS)
@@ -129,7 +142,7 @@ def _serve(
         pulumi.log.info(
             f"{at.title}: its {simulated} GPU(s) per replica are simulated; nothing computes on them"
         )
-    return {
+    return server, {
         "site": at.site_key,
         "namespace": server.namespace,
         "service": server.service,

@@ -7,36 +7,36 @@ import pulumi
 from berth_components import Router, RouterArgs
 
 from berth_stacks import build
+from berth_stacks.hybrid import Shared
+from berth_stacks.hybrid_routing import Grounds, declare_controller, declare_reporters
 from berth_stacks.load import Loaded
 from berth_stacks.router_settings import Router as Settled
 from berth_stacks.routers import named_keys, router_args
 from berth_stacks.settings import Stack
-from berth_stacks.sites import Place
 
 
-def declare_routers(
-    loaded: Loaded,
-    places: Mapping[str, Place],
-    rooms: Mapping[str, pulumi.Input[str]],
-    images: Mapping[str, str],
-) -> dict[str, dict[str, Any]]:
+def declare_routers(loaded: Loaded, grounds: Grounds, images: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Declare every router. Returns what the stack's output says of each."""
     stack = loaded.settings
     found: dict[str, dict[str, Any]] = {}
     for key, router in stack.routers.items():
-        args = router_args(stack, key, rooms[router.site], images)
+        shared = Shared(stack, key, images)
+        reporters, where = declare_reporters(loaded, shared, grounds) if router.hybrid else ({}, {})
+        args = router_args(stack, key, grounds.rooms[router.site], images, where)
         if named_keys(router):
             # In a preview without keys the names are what counts.
             args["api_keys"] = loaded.api_keys or {
                 name: f"{name}-unpinned-key-of-nobody" for name in named_keys(router)
             }
-        made = Router(f"{router.site}-{key}", cast("RouterArgs", args), places[router.site].options)
+        opts = grounds.places[router.site].options
+        made = Router(f"{router.site}-{key}", cast("RouterArgs", args), opts)
         found[key] = {
             "site": router.site,
             "namespace": made.namespace,
             "service": made.service,
             "models": [*build.routed_by(router)],
             "endpoint": _endpoint(stack, router, made),
+            **(declare_controller(loaded, shared, grounds, reporters, where) if router.hybrid else {}),
         }
     return found
 

@@ -141,6 +141,10 @@ def _keyed(stack: Json) -> Json:
         "type": "object",
         "description": "Grafana's password as `grafana`, tokens as `remoteWrite` and `collector`; secret.",
     }
+    keyed[f"{NAMESPACE}siteToken"] = {
+        "type": "string",
+        "description": "What hybrid controllers show to their sites; secret. Default: made from apiKeys.",
+    }
     keyed[f"{NAMESPACE}connections"] = {
         "type": "object",
         "description": "How clusters are reached, by site, where a machine writes it.",
