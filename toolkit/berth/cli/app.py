@@ -40,6 +40,7 @@ COMMANDS = {
     "images": ("images", "Build, push and pin the container images."),
     "judge": ("judge", "Judge every stack's objects by other people's tools."),
     "prove": ("prove", "Prove that a stack scales, from its metric to a new node."),
+    "drill": ("drill", "Break a site of a stack for real, under load, and see what holds."),
     "doctor": ("doctor", "Say what is wrong: with a stack that runs, or with this machine."),
     "test": ("test", "Run the tests."),
 }

@@ -17,6 +17,7 @@ from berth.cli.console import Console, curl
 from berth.cli.engines import PULUMI, create_option, engine_of, engine_option, secrets_provider_option
 from berth.cli.errors import UserError
 from berth.cli.local import remove_nodes
+from berth.cli.mending import mend
 from berth.cli.packs import judging, policy_options
 from berth.cli.preparing import Need, NothingThereError, prepare
 from berth.cli.reports import Teller, context_option, diff_option, finish, json_option, stack_argument
@@ -107,6 +108,7 @@ def up(
 
         trusted(ca)  # wrong input is said before anything is changed
     used = engine_of(engine, stack, create=create, secrets_provider=secrets_provider)
+    mend(stack, console)
     prepared = prepare(
         stack, console, need=Need.CHANGE, context=context, yes=yes, gpus=simulated_gpus,
         by_pulumi=engine == PULUMI,
@@ -210,6 +212,7 @@ def down(stack: str, *, yes: bool, engine: str, context: str | None, diff: bool,
 
     console = Console()
     confirm = consent(stack, "down", yes=yes)
+    mend(stack, console)
     try:
         prepared = prepare(stack, console, need=Need.EXISTING, context=context, by_pulumi=engine == PULUMI)
     except NothingThereError as nothing:
