@@ -116,7 +116,7 @@ def _routed(stack: Stack, site: str) -> dict[str, bool]:
     """Which routers the cluster of a site has."""
     home = pools.home(stack.sites[site], site)
     here = [one for one in stack.routers.values() if pools.home(stack.sites[one.site], one.site) == home]
-    return {"routers": bool(here), "hybrid": any(getattr(one, "hybrid", None) for one in here)}
+    return {"routers": bool(here), "hybrid": any(one.hybrid is not None for one in here)}
 
 
 def _absent(stack: Stack, site: str, job: str) -> str:
@@ -162,7 +162,7 @@ def _server(stack: Stack, name: str, at: build.Placed) -> facts.Server:
             (one.get("category") or one.get("name")) == "refusal" and "output" in one.get("stages", ())
             for one in filters
         ),
-        tls=bool(model.service and getattr(model.service, "tls_secret", None)),
+        tls=bool(gateway and gateway.tls_secret),
         startup_seconds=(probes.startup_seconds if probes else None) or int(at.build.startup_seconds),
     )
 
