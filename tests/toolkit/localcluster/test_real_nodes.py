@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from berth.localcluster import ClusterError, NodeBusyError
+from berth.localcluster import ClusterError, NodeBusyError, NodeFaults
 from berth.localcluster.cgroups import hierarchies
 from berth.localcluster.processes import all_pids, arguments, wait_until
 
@@ -140,6 +140,43 @@ def test_a_budget_keeps_a_node_until_it_is_forced(own: Cluster, namespace: str, 
     own.remove_node(name, force=True)
     assert traces(own, name) == []
     assert "kept" not in own.kubectl("-n", namespace, "get", "pods", "-o", "name")
+
+
+def test_a_lost_node_answers_nobody_and_goes_on_where_it_was(
+    own: Cluster, namespace: str, probe: ScratchImage
+) -> None:
+    (name,) = own.add_nodes()
+    limits = {"resources": {"limits": {"cpu": "500m", "memory": "64Mi"}}}
+    served = pod("served", probe.reference, *SERVE, nodeName=name, container=limits)
+    own.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(served))
+    own.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/served", "--timeout=120s")
+    status = json.loads(own.kubectl("-n", namespace, "get", "pod", "served", "-o", "json"))["status"]
+    url = f"http://{status['podIP']}:8080/"
+    assert wait_until(lambda: answer(url) == "hello", seconds=60)
+    faults = NodeFaults(own.name)
+    try:
+        faults.lose([name])
+        assert answer(url) != "hello"
+        # Undone by another object, which knows nothing but the names.
+        NodeFaults(own.name).recover([name])
+        assert wait_until(lambda: answer(url) == "hello", seconds=60)
+    finally:
+        faults.recover([name])
+    restarts = "jsonpath={.status.containerStatuses[0].restartCount}"
+    assert own.kubectl("-n", namespace, "get", "pod", "served", "-o", restarts) == "0"
+    container = status["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    quotas = faults.quotas([name], [container])
+    assert [said.split()[0] for said in quotas.values()] == ["50000"]
+    faults.slow(quotas, 0.1)
+    assert [Path(file).read_text().split()[0] for file in quotas] == ["5000"]
+    faults.restore(quotas)
+    assert [Path(file).read_text().split()[0] for file in quotas] == ["50000"]
+    with pytest.raises(ClusterError, match=f"has no node x; there are: {own.name}-1, {name}"):
+        faults.lose(["x"])
+    # A node that is lost can be removed all the same.
+    faults.lose([name])
+    own.remove_node(name, force=True)
+    assert traces(own, name) == []
 
 
 def test_what_is_killed_on_the_way_is_finished_or_removed(own: Cluster) -> None:
