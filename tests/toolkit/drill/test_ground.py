@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from berth.cli.drilling import _from_here, chosen_router
+from berth.cli.drilling import _from_here, chosen_router, residency_of
 from berth.cli.errors import UserError
 
 FRONT: dict[str, Any] = {"site": "home", "sites": {"home": {"backend": "home"}}}
@@ -50,3 +50,24 @@ class _Kube:
 )
 async def test_an_address_inside_of_the_cluster_becomes_a_number(url: str, here: str) -> None:
     assert await _from_here(_Kube(), url, {"namespace": "models"}) == here
+
+
+@pytest.mark.parametrize(
+    ("rule", "headers", "key"),
+    [
+        ({"headers": {"x-bank": "1"}}, {"x-bank": "1"}, None),
+        (
+            {"keys": ["bank"], "headers": {"x-bank": "1"}},
+            {},
+            None,
+        ),  # a request of ours would not be the rule's
+        ({"keys": ["bank"]}, {}, None),
+        ({"keys": ["bank", "local"]}, {}, "ours"),
+    ],
+)
+def test_a_rule_is_asked_only_as_what_it_takes(
+    rule: dict[str, Any], headers: dict[str, str], key: str | None
+) -> None:
+    found = residency_of({"name": "bank", "sites": ["home"], **rule}, "ours")
+    assert (found.headers, found.key) == (headers, key)
+    assert found.can_be_asked == bool(headers or key)

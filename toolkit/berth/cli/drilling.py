@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from berth.operations.drill import DrilledSite, Ground, Objectives, Residency
 
 Json = dict[str, Any]
+KEY_NAME = "local"
+"""What `up` calls the API key of a local stack."""
 SIMULATED = "sites, GPUs and prices are simulated on one machine; requests, router and faults are real"
 
 
@@ -91,7 +93,7 @@ def ground_of(stack: Stack, outputs: Mapping[str, Any], asked: Asked) -> tuple[G
         ca=asked.ca,
         server_name=asked.server_name,
         sites=sites,
-        residency=tuple(_residency(one) for one in router.get("residency") or ()),
+        residency=tuple(residency_of(one, asked.key) for one in router.get("residency") or ()),
         cost_cap_per_hour=router.get("costCapPerHour"),
         silent_seconds=_silent_seconds(settings, name),
         objectives=_objectives(settings, model),
@@ -105,11 +107,17 @@ def ground_of(stack: Stack, outputs: Mapping[str, Any], asked: Asked) -> tuple[G
     return ground, _places(stack, reached, router, outputs, model)
 
 
-def _residency(rule: Mapping[str, Any]) -> Residency:
+def residency_of(rule: Mapping[str, Any], key: str | None) -> Residency:
+    """A rule as it can be asked: of keys, this machine has only the one that `up` gave a local stack."""
     from berth.operations.drill import Residency
 
+    keys = rule.get("keys") or ()
+    has_key = KEY_NAME in keys
     return Residency(
-        name=str(rule["name"]), sites=tuple(rule["sites"]), headers=dict(rule.get("headers") or {})
+        name=str(rule["name"]),
+        sites=tuple(rule["sites"]),
+        headers=dict(rule.get("headers") or {}) if has_key or not keys else {},
+        key=key if has_key else None,
     )
 
 

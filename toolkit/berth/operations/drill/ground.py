@@ -29,8 +29,8 @@ class Residency:
     Attributes:
         name: of the rule.
         sites: where they may be answered.
-        headers: by which it takes a request; empty where only keys say so.
-        key: an API key by which it takes a request, where no header does; `None` where this machine has none.
+        headers: by which it takes a request; empty where it asks for a key that this machine does not have.
+        key: the API key by which it takes a request; `None` where it asks for none, or for one of others.
     """
 
     name: str
