@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .units import Unit
 
 _SETTLED_SECONDS = 0.3
+_PROXY_SECONDS = 2.0
+"""kube-proxy writes its rules at most once a second: what it shows may be older than what the API says."""
 
 
 def start(parts: Parts, progress: Progress) -> None:
@@ -141,7 +143,17 @@ def _program_problem(unit: Unit) -> Callable[[], str | None]:
 
 
 def _dns_problem(parts: Parts, since: dt.datetime | None) -> Callable[[], str | None]:
-    return lambda: dns_pod_problem(parts.api, since) or dns_problem(parts.plan)
+    """Whether names resolve; where the node was just started, for as long as old news may still arrive."""
+
+    def problem() -> str | None:
+        found = dns_pod_problem(parts.api, since) or dns_problem(parts.plan)
+        end = time.monotonic() + (_PROXY_SECONDS if since is not None else 0.0)
+        while found is None and time.monotonic() < end:
+            time.sleep(_SETTLED_SECONDS)
+            found = dns_problem(parts.plan)
+        return found
+
+    return problem
 
 
 def stop(paths: ClusterPaths) -> None:
