@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 
 def stop_event() -> asyncio.Event:
@@ -18,6 +19,22 @@ def stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+async def until_signalled(
+    running: Coroutine[None, None, None], log: logging.Logger, stopping: Callable[[], None] = lambda: None
+) -> None:
+    """Run until SIGTERM or SIGINT; then `stopping` is called, and what runs is cancelled."""
+    stop = stop_event()
+    task, signalled = asyncio.create_task(running), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        log.info("Stopping")
+        stopping()
+        task.cancel()
+    signalled.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def run(

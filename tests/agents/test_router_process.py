@@ -8,20 +8,19 @@ import json
 import os
 import re
 import signal
-import ssl
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from berth_agents.router import files
 from berth_agents.router.document import parse
 from berth_catalogue.exporters import exporters
 from berth_images.programs import envoy as envoy_program
 
+from tests.agents.api_world import CONFIG_MAPS, SLICES, Api
 from tests.agents.router_world import PATIENCE, Gateway, document, free_port
 from tests.agents.stand_ins import Authority
 
@@ -30,92 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json = dict[str, Any]
-CONFIG_MAPS = "/api/v1/namespaces/models/configmaps"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/models/endpointslices"
-
-
-@dataclass
-class Api:
-    """Lists and watches of two collections."""
-
-    port: int = 0
-    items: dict[str, dict[str, Json]] = field(default_factory=lambda: {CONFIG_MAPS: {}, SLICES: {}})
-    asked: list[Any] = field(default_factory=list)
-    broken: bool = False
-    _version: int = 1
-    _watchers: list[tuple[str, str, asyncio.Queue[Json | None]]] = field(default_factory=list)
-    _runner: web.AppRunner | None = None
-
-    async def start(self, certificate: Path) -> None:
-        app = web.Application()
-        for path in self.items:
-            app.router.add_get(path, self._collection)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        self._runner = web.AppRunner(app, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
-        self.port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        for *_, queue in self._watchers:
-            queue.put_nowait(None)
-        if self._runner:
-            await self._runner.cleanup()
-
-    def put(self, path: str, name: str, item: Json) -> None:
-        self._version += 1
-        metadata = {"name": name, "uid": name, "resourceVersion": str(self._version)}
-        whole = {**item, "metadata": {**metadata, **item.get("metadata", {})}}
-        kind = "MODIFIED" if name in self.items[path] else "ADDED"
-        self.items[path][name] = whole
-        for watched, wanted, queue in self._watchers:
-            if watched == path and wanted in {"", name}:
-                queue.put_nowait({"type": kind, "object": whole})
-
-    def weigh(self, text: str) -> None:
-        self.put(CONFIG_MAPS, "front-weights", {"data": {"weights.json": text}})
-
-    def tell(self, **parts: Any) -> None:
-        self.put(CONFIG_MAPS, "front", {"data": {"router.json": parts.pop("text", json.dumps(parts))}})
-
-    def pods(self, service: str, *gateways: Gateway, ready: bool = True) -> None:
-        # Stand-ins share an address, so each has a slice with its own port.
-        for gateway in gateways:
-            self.put(
-                SLICES,
-                f"{service}-{gateway.name}",
-                {
-                    "metadata": {"labels": {"kubernetes.io/service-name": service}},
-                    "addressType": "IPv4",
-                    "ports": [{"name": "http", "port": gateway.port}, {"name": "metrics", "port": 1}],
-                    "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": ready}}],
-                },
-            )
-
-    async def _collection(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.path, request.query.get("fieldSelector")))
-        if self.broken:
-            return web.json_response({"reason": "InternalError"}, status=500)
-        wanted = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
-        items = [item for name, item in self.items[request.path].items() if wanted in {"", name}]
-        if request.query.get("watch") != "true":
-            metadata = {"resourceVersion": str(self._version)}
-            return web.json_response({"metadata": metadata, "items": items})
-        queue: asyncio.Queue[Json | None] = asyncio.Queue()
-        since = int(request.query["resourceVersion"])
-        for item in items:
-            if int(item["metadata"]["resourceVersion"]) > since:
-                queue.put_nowait({"type": "MODIFIED", "object": item})
-        self._watchers.append((request.path, wanted, queue))
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            while event := await queue.get():
-                await response.write(json.dumps(event).encode() + b"\n")
-        finally:
-            self._watchers.remove((request.path, wanted, queue))
-        return response
 
 
 @dataclass

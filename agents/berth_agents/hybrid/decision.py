@@ -1,17 +1,36 @@
 """Which share of the requests each site gets, from what was observed. Pure: no clock, no network.
 
 Sites are in order of preference. The first one has everything until its queue is longer than wanted; then
-the next ones take a share, a step at a time, as long as what they cost stays below the cap. When the queue is
-short again the share goes back, slower than it came, so that two sites do not swing.
+the next ones take a share, a step at a time, as long as what they cost stays below the cap. When there is
+room again the share goes back, slower than it came.
 
-A site that says nothing gets nothing: who is gone cannot be asked, and a request that waits for it is lost.
+Two things keep it from swinging. After load left a site the next step waits until the queue has not got
+shorter by it. And load comes back only where the engines have slots for it, what came a moment ago included.
+
+A site that falls silent keeps what it has, gets no more and gives no more: the router itself sees within
+seconds whether its gateways are gone, and a lost reporter must not send everything to the site that costs.
+But after a while a silent site that costs money loses its load, step by step, since the cap cannot be
+watched. A site that says that nothing is ready there loses its load at once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 TOTAL = 10_000
 """All of the requests, in hundredths of a percent."""
+REASONS = ("overflow", "back", "lost", "retreat", "unwatched", "capped", "none")
+"""Kinds of decisions. `retreat`: it costs more than it may. `unwatched`: a site that costs is silent for too
+long. `capped`: load waits because of the cap. `none`: nothing to do."""
+SETTLE = 5
+"""Decisions after which a move has shown its effect."""
+ROOM = 0.85
+"""Of a site's slots; above, another request is likely to wait."""
+HALF = 0.5
+"""Of a site's slots; below, load may come back without waiting for the effect of what came before."""
+SHORTER = 0.8
+"""Of what the queue was; below, it gets shorter by itself, and the next step is not needed."""
+_SMOOTHING = 0.25
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,9 @@ class Policy:
         overflow_at: waiting requests per replica of a site, above which load leaves it.
         return_below: waiting requests per replica, below which load comes back to it. Less than overflow_at.
         step: hundredths of a percent that move to another site at a time.
-        return_step: the same for the way back; smaller, so that it does not swing.
+        return_step: the same for the way back; no larger.
+        silent_seconds: without a word for longer, a site is silent.
+        hold_seconds: a silent site that costs money keeps its load for so long.
     """
 
     cost_cap_per_hour: float | None
@@ -46,6 +67,8 @@ class Policy:
     return_below: float = 1.0
     step: int = 1_000
     return_step: int = 500
+    silent_seconds: float = 10.0
+    hold_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,19 +76,62 @@ class Observed:
     """What a site said of itself.
 
     Attributes:
-        waiting: requests that wait for a slot, of all its gateways.
+        waiting: requests that wait for a slot, of the gateways that could be read.
+        running: requests that have one.
+        slots: of those gateways; 0 where nobody said.
         ready_replicas: that serve now.
-        billed_replicas: that cost now, those that start among them.
+        billed_replicas: that cost now, those that start or end among them.
+        unread: ready replicas whose gateways could not be read.
     """
 
     waiting: int
     ready_replicas: int
     billed_replicas: int
+    running: int = 0
+    slots: int = 0
+    unread: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether its numbers say anything: at least one ready gateway was read."""
+        return self.ready_replicas > self.unread
 
     @property
     def per_replica(self) -> float:
-        """Waiting requests per replica."""
-        return self.waiting / self.ready_replicas if self.ready_replicas else 0.0
+        """Waiting requests per replica that could be read."""
+        return self.waiting / (self.ready_replicas - self.unread) if self.known else 0.0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of a site.
+
+    Attributes:
+        said: what it said last; None: nothing yet.
+        seconds: since it said so; where it never did, since somebody asks.
+        new: it said so after the decision before.
+    """
+
+    said: Observed | None
+    seconds: float = 0.0
+    new: bool = True
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one decision tells the next.
+
+    Attributes:
+        weights: in force, hundredths of a percent by site; empty: all at the first site.
+        running: requests that run, smoothed, by site.
+        left: by site that load left because of its queue: the queue per replica then, decisions since.
+        came: by site: hundredths that came to it, in each of the last `SETTLE` decisions.
+    """
+
+    weights: Mapping[str, int] = field(default_factory=dict)
+    running: Mapping[str, float] = field(default_factory=dict)
+    left: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    came: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,16 +139,20 @@ class Decision:
     """What to do, and why.
 
     Attributes:
-        weights: hundredths of a percent by site, together `TOTAL`; empty where no site can serve.
-        cost_per_hour: what all sites cost now, in US dollars.
-        capped: whether load stays where it waits because of the cost cap.
-        reason: in a few words, for the log.
+        weights: hundredths of a percent by site, all sites in their order, together `TOTAL`.
+        cost_per_hour: what all sites cost, in US dollars, by the last that each said.
+        capped: the cost cap keeps load where it waits, or is exceeded.
+        reason: one of `REASONS`.
+        words: the same in a few words, for the log.
+        past: for the next decision.
     """
 
     weights: Mapping[str, int]
     cost_per_hour: float
     capped: bool
     reason: str
+    words: str
+    past: Past
 
 
 def check(sites: Sequence[Site], policy: Policy) -> None:
@@ -109,103 +179,262 @@ def check(sites: Sequence[Site], policy: Policy) -> None:
         )
     if policy.cost_cap_per_hour is not None and policy.cost_cap_per_hour < 0:
         raise ValueError(f"cost_cap_per_hour is {policy.cost_cap_per_hour:g}; it must be at least 0")
+    if not 0 < policy.silent_seconds <= policy.hold_seconds:
+        raise ValueError(
+            f"silent_seconds is {policy.silent_seconds:g}; it must be above 0 and at most hold_seconds, "
+            f"{policy.hold_seconds:g}"
+        )
 
 
-@dataclass
-class _Work:
-    """One decision in the making: who can serve, and the weights so far."""
-
-    able: Sequence[Site]
-    policy: Policy
-    observed: Mapping[str, Observed]
-    weights: dict[str, int]
-    cost: float
-
-    @property
-    def room(self) -> float | None:
-        """Dollars an hour below the cap; None where there is no cap."""
-        cap = self.policy.cost_cap_per_hour
-        return None if cap is None else cap - self.cost
-
-    def move(self, source: Site, target: Site, most: int) -> None:
-        moved = min(most, self.weights[source.name])
-        self.weights[source.name] -= moved
-        self.weights[target.name] += moved
-
-    def done(self, reason: str, *, capped: bool = False) -> Decision:
-        weights = {name: weight for name, weight in self.weights.items() if weight}
-        return Decision(weights, self.cost, capped=capped, reason=reason)
-
-
-def decide(
-    sites: Sequence[Site],
-    policy: Policy,
-    observed: Mapping[str, Observed],
-    current: Mapping[str, int],
-) -> Decision:
+def decide(sites: Sequence[Site], policy: Policy, heard: Mapping[str, Heard], past: Past) -> Decision:
     """Divide the load anew.
 
     Args:
         sites: in order of preference.
         policy: how.
-        observed: by site; a site that was not heard of is left out.
-        current: the weights in force; empty at the start.
+        heard: by site; one that is left out was never heard.
+        past: of the decision before; at the start the weights in force alone.
     """
-    heard = [site for site in sites if site.name in observed]
-    cost = sum(site.cost_per_replica_hour * observed[site.name].billed_replicas for site in heard)
-    able = [site for site in heard if observed[site.name].ready_replicas]
-    if not able:
-        return Decision({}, cost, capped=False, reason="no site can serve")
-    weights = {site.name: current.get(site.name, 0) for site in able}
-    # What the silent had goes to the one that is preferred.
-    weights[able[0].name] += TOTAL - sum(weights.values())
-    work = _Work(able, policy, observed, weights, cost)
-    if work.room is not None and work.room < 0:
-        return _retreat(work)
-    if lost := sorted(name for name, weight in current.items() if weight and name not in weights):
-        return work.done(f"{', '.join(lost)} cannot serve")
-    for here, source in enumerate(able):
-        if weights[source.name] and observed[source.name].per_replica > policy.overflow_at:
-            return _overflow(work, here)
-    return _back(work)
+    work = _Work(sites, policy, heard, past)
+    for attempt in (_lost, _retreat, _unwatched, _pushed_back, _overflow, _back):
+        if words := attempt(work):
+            return work.done(attempt.__name__.lstrip("_"), words)
+    return work.done("none", work.note or "as it was")
 
 
-def _overflow(work: _Work, here: int) -> Decision:
-    source, policy = work.able[here], work.policy
-    waiting = f"{work.observed[source.name].per_replica:.1f} wait per replica at {source.name}"
-    capped = False
-    for target in work.able[here + 1 :]:
-        seen = work.observed[target.name]
-        if seen.per_replica > policy.overflow_at and seen.billed_replicas >= target.most_replicas:
-            continue  # it is as full, and cannot grow
-        # Load makes a site grow: room for one more replica must be there, unless nobody waits for one.
-        grows = seen.waiting > 0 and seen.billed_replicas < target.most_replicas
-        if work.room is not None and grows and target.cost_per_replica_hour > work.room:
-            capped = True
-            continue
-        work.move(source, target, policy.step)
-        return work.done(f"{waiting}; more to {target.name}")
-    why = "the cost cap keeps it there" if capped else "no other site has room"
-    return work.done(f"{waiting}; {why}", capped=capped)
+class _Work:
+    """One decision in the making: who can serve, and the weights so far."""
+
+    def __init__(self, sites: Sequence[Site], policy: Policy, heard: Mapping[str, Heard], past: Past) -> None:
+        self.sites, self.policy, self.past = sites, policy, past
+        self.heard = {
+            site.name: heard.get(site.name) or Heard(None, policy.hold_seconds, new=False) for site in sites
+        }
+        self.weights = {site.name: past.weights.get(site.name, 0) for site in sites}
+        self.weights[sites[0].name] += TOTAL - sum(self.weights.values())
+        self.left = {name: (queue, age + 1) for name, (queue, age) in past.left.items()}
+        self.came = {site.name: 0 for site in sites}
+        self.running = self._smoothed()
+        self.cost = sum(
+            site.cost_per_replica_hour * seen.said.billed_replicas
+            for site in sites
+            if (seen := self.heard[site.name]).said
+        )
+        self.capped = False
+        self.note = ""
+
+    def _smoothed(self) -> dict[str, float]:
+        found = dict(self.past.running)
+        for name, one in self.heard.items():
+            if one.said and one.said.known and one.new:
+                before = found.get(name, float(one.said.running))
+                found[name] = before + _SMOOTHING * (one.said.running - before)
+        return found
+
+    @property
+    def room(self) -> float | None:
+        """Dollars an hour below the cap; None where there is no cap."""
+        cap = self.policy.cost_cap_per_hour
+        if cap is None:
+            return None
+        if any(site.cost_per_replica_hour and not self.heard[site.name].said for site in self.sites):
+            return min(0.0, cap - self.cost)  # nobody knows what it costs, so nothing may be added
+        return cap - self.cost
+
+    def is_silent(self, site: Site) -> bool:
+        one = self.heard[site.name]
+        return one.said is None or one.seconds > self.policy.silent_seconds
+
+    def said(self, site: Site) -> Observed | None:
+        """What a site says that is not silent."""
+        return None if self.is_silent(site) else self.heard[site.name].said
+
+    def news(self, site: Site) -> Observed | None:
+        """What it said since the last decision, where that says anything of its load."""
+        seen = self.said(site)
+        return seen if seen and seen.known and self.heard[site.name].new else None
+
+    def able(self) -> Iterable[Site]:
+        """Those that say that they serve; those whose load is known first."""
+        serving = [(site, seen) for site in self.sites if (seen := self.said(site)) and seen.ready_replicas]
+        return (site for site, seen in sorted(serving, key=lambda one: not one[1].known))
+
+    def cheaper(self, than: Site) -> Site | None:
+        return next(
+            (site for site in self.able() if site.cost_per_replica_hour < than.cost_per_replica_hour), None
+        )
+
+    def pressed(self, site: Site, queue_at: float) -> Observed | None:
+        """What it said, where load must leave it: a long queue that the last step does not make shorter."""
+        seen = self.news(site)
+        if not seen or not self.weights[site.name] or seen.per_replica <= queue_at:
+            return None
+        queue, age = self.left.get(site.name, (0.0, SETTLE))
+        if seen.per_replica > queue:
+            return seen
+        if age < SETTLE:
+            return None
+        if seen.per_replica < SHORTER * queue:
+            self.left[site.name] = (seen.per_replica, 0)
+            return None
+        return seen
+
+    def has_just_left(self, site: Site) -> bool:
+        """Whether load left it a moment ago: too soon for any to come."""
+        return self.left.get(site.name, (0.0, SETTLE))[1] < SETTLE
+
+    def load_with(self, site: Site, more: int) -> float | None:
+        """Share of its slots that would be used with so many more hundredths; None where nobody knows."""
+        seen = self.said(site)
+        if not seen or not seen.known or not seen.slots:
+            return None
+        unseen = more + sum(self.past.came.get(site.name, ()))
+        return (self.running.get(site.name, 0.0) + unseen / TOTAL * sum(self.running.values())) / seen.slots
+
+    def would_exceed(self, site: Site) -> bool:
+        """Whether it would cost more than the cap allows to grow as an autoscaler does: by its queue."""
+        if self.room is None or not site.cost_per_replica_hour:
+            return False
+        seen = self.said(site)
+        if seen is None:
+            return True
+        wanted = max(seen.billed_replicas + 1, math.ceil(seen.waiting / self.policy.overflow_at))
+        more = min(wanted, site.most_replicas) - seen.billed_replicas
+        return more > 0 and more * site.cost_per_replica_hour > self.room
+
+    def move(self, source: Site, target: Site, most: int) -> None:
+        moved = min(most, self.weights[source.name])
+        self.weights[source.name] -= moved
+        self.weights[target.name] += moved
+        self.came[target.name] += moved
+
+    def done(self, reason: str, words: str) -> Decision:
+        if reason == "pushed_back" or (reason == "overflow" and self.capped):
+            reason = "capped"
+        came = {name: (*self.past.came.get(name, ()), moved)[-SETTLE:] for name, moved in self.came.items()}
+        past = Past(dict(self.weights), self.running, self.left, came)
+        cap = self.policy.cost_cap_per_hour
+        capped = self.capped or (cap is not None and self.cost > cap)
+        return Decision(dict(self.weights), self.cost, capped, reason, words, past)
 
 
-def _back(work: _Work) -> Decision:
-    """Some of the load of the last site that has any goes back to the first that has room."""
-    for number, source in reversed([*enumerate(work.able)]):
-        for target in work.able[:number] if work.weights[source.name] else ():
-            if work.observed[target.name].per_replica < work.policy.return_below:
-                work.move(source, target, work.policy.return_step)
-                return work.done(f"{target.name} has room again; less to {source.name}")
-    return work.done("as it was")
+def _lost(work: _Work) -> str:
+    """What a site has that says that nothing is ready there goes to the first that serves, at once."""
+    target = next(iter(work.able()), None)
+    lost = [
+        site
+        for site in work.sites
+        if work.weights[site.name] and (seen := work.said(site)) and not seen.ready_replicas
+    ]
+    if not lost or target is None:
+        return ""
+    for site in lost:
+        work.move(site, target, TOTAL)
+    return f"{', '.join(site.name for site in lost)} cannot serve; all of it to {target.name}"
 
 
-def _retreat(work: _Work) -> Decision:
+def _retreat(work: _Work) -> str:
     """It costs more than it may: the dearest site gives load to the first that costs less."""
-    used = (site for site in work.able if work.weights[site.name])
+    cap = work.policy.cost_cap_per_hour
+    if cap is None or work.cost <= cap:
+        return ""
+    used = [site for site in work.sites if work.weights[site.name]]
     dearest = max(used, key=lambda site: site.cost_per_replica_hour)
-    cheaper = [site for site in work.able if site.cost_per_replica_hour < dearest.cost_per_replica_hour]
-    reason = f"{work.cost:.2f} dollars an hour are above the cap"
-    if cheaper:
-        work.move(dearest, cheaper[0], work.policy.step)
-        reason += f"; less to {dearest.name}"
-    return work.done(reason, capped=True)
+    target = work.cheaper(dearest)
+    words = f"{work.cost:.2f} dollars an hour are above the cap of {cap:.2f}"
+    if target is None:
+        return words
+    work.move(dearest, target, work.policy.step)
+    return f"{words}; less to {dearest.name}"
+
+
+def _unwatched(work: _Work) -> str:
+    """Nobody can say what a silent site costs; after a while that is reason enough."""
+    for site in reversed(work.sites):
+        waits = work.heard[site.name].seconds <= work.policy.hold_seconds
+        if not work.weights[site.name] or not site.cost_per_replica_hour or not work.is_silent(site) or waits:
+            continue
+        if target := work.cheaper(site):
+            work.move(site, target, work.policy.step)
+            return f"{site.name} is silent and costs money; less to {site.name}"
+    return ""
+
+
+def _pushed_back(work: _Work) -> str:
+    """Requests that wait at a site make it grow; where the cap forbids that they wait where it costs less."""
+    for site in reversed(work.sites):
+        target = work.cheaper(site)
+        if target is None or not work.would_exceed(site):
+            continue
+        if seen := work.pressed(site, work.policy.return_below):
+            work.move(site, target, work.policy.step)
+            work.left[site.name] = (seen.per_replica, 0)
+            work.capped = True
+            return f"{site.name} may not grow below the cost cap; less to {site.name}"
+    return ""
+
+
+def _overflow(work: _Work) -> str:
+    for here, source in enumerate(work.sites):
+        if seen := work.pressed(source, work.policy.overflow_at):
+            waiting = f"{seen.per_replica:.1f} wait per replica at {source.name}"
+            for target in work.sites[here + 1 :]:
+                there = work.news(target)
+                if not there or there.per_replica > work.policy.overflow_at:
+                    continue  # nobody knows, or it is as full
+                if work.has_just_left(target):
+                    work.capped |= work.would_exceed(target)
+                    continue
+                busy = work.load_with(target, work.policy.step)
+                fills = there.waiting > 0 or (busy is not None and busy > ROOM)
+                # Load makes a site grow: room for one more replica must be there, unless nobody will wait.
+                if fills and work.would_exceed(target):
+                    work.capped = True
+                    continue
+                work.capped = False
+                work.move(source, target, work.policy.step)
+                work.left[source.name] = (seen.per_replica, 0)
+                return f"{waiting}; more to {target.name}"
+            if work.capped:
+                return f"{waiting}; the cost cap keeps it there"
+            work.note = f"{waiting}; no other site has room"
+            break
+    return ""
+
+
+def _back(work: _Work) -> str:
+    """Some of the load of the last site that has any goes back to the first that has room."""
+    step = work.policy.return_step
+    for number, source in reversed([*enumerate(work.sites)]):
+        # A silent site gives no more; nor does one that cannot be read.
+        if not work.weights[source.name] or not work.news(source):
+            continue
+        for target in work.sites[:number]:
+            seen = work.news(target)
+            if not seen or seen.per_replica >= work.policy.return_below:
+                continue
+            busy = work.load_with(target, step)
+            if busy is not None and busy > ROOM:
+                continue
+            settled = not any(work.past.came.get(target.name, ())) or (busy is not None and busy <= HALF)
+            if not settled or work.has_just_left(target):
+                continue
+            work.move(source, target, step)
+            return f"{target.name} has room again; less to {source.name}"
+    return ""
+
+
+def divided(weights: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
+    """The weights of a route that may use some sites only: in hundredths of a percent, together `TOTAL`.
+
+    Args:
+        weights: of all sites.
+        names: the route's sites in order of preference; where none of them has any, the first has all.
+    """
+    having = sum(weights.get(name, 0) for name in names)
+    if not having:
+        return {name: TOTAL if name == names[0] else 0 for name in names}
+    found = {name: weights.get(name, 0) * TOTAL // having for name in names}
+    # What rounding left goes to the one with the most, where it matters least.
+    most = max(names, key=lambda name: found[name])
+    return {**found, most: found[most] + TOTAL - sum(found.values())}

@@ -1,18 +1,18 @@
 """The process: listener, pods, and the look at certificate, front proxy and APIService every few seconds."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from berth_agents.backoff import Backoff
 from berth_agents.errors import AgentError
 from berth_agents.kube import ClusterAccess, KubeClient
+from berth_agents.listening import listening
 from berth_agents.metrics_adapter import certificate
 from berth_agents.metrics_adapter.api import MetricsApi
 from berth_agents.metrics_adapter.apiservice import Registration
@@ -24,13 +24,9 @@ from berth_agents.metrics_adapter.secret import CertificateSecret
 from berth_agents.metrics_adapter.settings import Settings
 from berth_agents.metrics_adapter.signal import QueueSignal
 from berth_agents.metrics_adapter.tls import ServingTls
-from berth_agents.process import stop_event
+from berth_agents.process import until_signalled
 
 log = logging.getLogger(__name__)
-
-HANDSHAKE_SECONDS = 5.0
-SHUTDOWN_SECONDS = 3.0
-MAX_CONNECTIONS = 512  # the API server keeps a handful; whoever else holds one open shall not fill the memory
 
 
 class Adapter:
@@ -85,50 +81,20 @@ class Adapter:
             OSError: the port cannot be listened on.
             ExceptionGroup: a loop failed in a way nobody foresaw; the process should end and be restarted.
         """
-        # Cancelling what runs for callers that went away keeps abandoned requests from piling up.
-        runner = web.AppRunner(
-            self._api.application(),
-            access_log=None,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-            handler_cancellation=True,
-        )
-        await runner.setup()
-        server = runner.server
-        if server is None:
-            raise RuntimeError("aiohttp's runner has no server after its setup")
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: _Refusal() if len(server.connections) >= MAX_CONNECTIONS else server(),
-            self._settings.host,
-            self._settings.port,
-            ssl=self._tls.listener,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=HANDSHAKE_SECONDS,
-        )
-        address = listener.sockets[0].getsockname()
-        log.info("Listening", extra={"host": address[0], "port": address[1]})
-        telling = await self._tell()
-        try:
+        settings = self._settings
+        async with AsyncExitStack() as ports:
+            host, port = await ports.enter_async_context(
+                listening(self._api.application(), settings.host, settings.port, tls=self._tls.listener)
+            )
+            log.info("Listening", extra={"host": host, "port": port})
+            if settings.metrics_port is not None:
+                host, port = await ports.enter_async_context(
+                    listening(self._metrics.application(), settings.host, settings.metrics_port)
+                )
+                log.info("Telling metrics", extra={"host": host, "port": port})
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._gateways.run())
                 tasks.create_task(self._look_forever())
-        finally:
-            listener.close()
-            await runner.cleanup()
-            if telling is not None:
-                await telling.cleanup()
-
-    async def _tell(self) -> web.AppRunner | None:
-        """Serve the adapter's own metrics, where a port is named for them."""
-        if self._settings.metrics_port is None:
-            return None
-        runner = web.AppRunner(
-            self._metrics.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
-        )
-        await runner.setup()
-        await web.TCPSite(runner, self._settings.host, self._settings.metrics_port).start()
-        address = runner.addresses[0]
-        log.info("Telling metrics", extra={"host": address[0], "port": address[1]})
-        return runner
 
     async def _look_forever(self) -> None:
         backoff = Backoff(last=max(1.0, self._settings.look_seconds))
@@ -173,20 +139,12 @@ class Adapter:
         self._settled = True
 
 
-class _Refusal(asyncio.Protocol):
-    """What a connection above the limit gets: its end."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
 async def serve(settings: Settings, access: ClusterAccess) -> None:
     """Run an adapter until SIGTERM or SIGINT, then let it answer what it was asked.
 
     Raises:
         OSError: the port cannot be listened on.
     """
-    stop = stop_event()
     # A fresh connection for each reading: gateways close idle ones at times of their own choosing.
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
     async with (
@@ -194,13 +152,4 @@ async def serve(settings: Settings, access: ClusterAccess) -> None:
         aiohttp.ClientSession(connector=connector, trust_env=False) as session,
     ):
         adapter = Adapter(settings, client, session)
-        running = asyncio.create_task(adapter.run())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            log.info("Stopping")
-            adapter.stop_being_ready()
-            running.cancel()
-        stopping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await until_signalled(adapter.run(), log, adapter.stop_being_ready)

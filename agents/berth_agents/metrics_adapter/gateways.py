@@ -13,7 +13,12 @@ SELECTED = "berth.dev/queue-metrics=true"
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What the adapter keeps of a pod. `ready`: condition Ready, an address, and not terminating."""
+    """What is kept of a pod.
+
+    Attributes:
+        ready: condition Ready, an address, and not terminating.
+        port: where it answers `/load`; None: where the reader asks.
+    """
 
     uid: str
     namespace: str
@@ -21,6 +26,7 @@ class Gateway:
     address: str
     ready: bool
     labels: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
 
 
 def gateway_of(pod: Json) -> Gateway:

@@ -26,11 +26,15 @@ MAX_BODY_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a gateway said, and when it was asked: `asked_at` in seconds of the monotonic clock."""
+    """What a gateway said, and when it was asked: `asked_at` in seconds of the monotonic clock.
+
+    `slots`: requests that its engine works on at a time; 0 where it does not say.
+    """
 
     values: dict[str, int]
     asked_at: float
     asked: datetime
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,14 @@ class GatewayReader:
 
     async def _ask(self, gateway: Gateway) -> None:
         host = f"[{gateway.address}]" if ":" in gateway.address else gateway.address
-        url = f"http://{host}:{self._port}/load"
+        url = f"http://{host}:{gateway.port or self._port}/load"
         async with self._limit:
             asked_at, asked = self._clock(), datetime.now(UTC)
             try:
                 async with asyncio.timeout(READ_SECONDS):
                     body = await self._fetch(url)
-                self._last[gateway.uid] = Reading(_values(body, url), asked_at, asked)
+                values, slots = _values(body, url)
+                self._last[gateway.uid] = Reading(values, asked_at, asked, slots)
                 if self._reasons.pop(gateway.uid, None):
                     log.info(
                         "A silent gateway answers again",
@@ -132,8 +137,8 @@ class GatewayReader:
         self._reasons[gateway.uid] = reason
 
 
-def _values(body: bytes, url: str) -> dict[str, int]:
-    """Take both metrics out of the body of `/load`.
+def _values(body: bytes, url: str) -> tuple[dict[str, int], int]:
+    """Take both metrics and the slots out of the body of `/load`.
 
     Raises:
         ValueError: it is not JSON, or a metric is missing or no count. A guess would scale the wrong way.
@@ -148,4 +153,6 @@ def _values(body: bytes, url: str) -> dict[str, int]:
     for name, value in found.items():
         if type(value) is not int or value < 0:
             raise ValueError(f"{url}: {name} is {value!r}; it must be an integer of at least 0")
-    return {name: int(value) for name, value in found.items() if value is not None}
+    slots = load.get("slots")
+    known = slots if isinstance(slots, int) and not isinstance(slots, bool) and slots > 0 else 0
+    return {name: int(value) for name, value in found.items() if value is not None}, known

@@ -1,12 +1,11 @@
 """What a router is told: one JSON document, strictly read. docs/router.md shows one."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from berth_agents.router.reading import DocumentError, Section
+from berth_agents.router.reading import DocumentError, Section, parsed
 
 VERSION = 1
 HUNDREDTHS = 100
@@ -196,11 +195,7 @@ def parse(text: str) -> Document:
     """
     if len(text) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the document has {len(text)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed")
-    try:
-        given = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"the document is not JSON: {error}") from error
-    top = Section(given, "")
+    top = Section(parsed(text), "")
     top.whole("version", VERSION, VERSION)
     listener = _listener(top.section("listener"))
     limit = _limit(top.section("limit")) if top.has("limit") else None
@@ -225,14 +220,6 @@ def parse(text: str) -> Document:
     _unlike([route.name for route in routes], "routes", "name")
     _unlike([key.sha256 for key in keys.values()], "keys", "sha256")
     return Document(listener, limit, keys, backends, variants, routes, retries, ejection, connect)
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return found
 
 
 def _unlike(values: list[str], where: str, key: str) -> None:

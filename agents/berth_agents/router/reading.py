@@ -1,6 +1,7 @@
 """Reads mappings strictly: every error names the place, the value and what is allowed."""
 
 import difflib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +11,27 @@ T = TypeVar("T")
 
 
 class DocumentError(SettingsError):
-    """A router's document says something that it may not say."""
+    """A document says something that it may not say."""
+
+
+def parsed(text: str, what: str = "the document") -> object:
+    """What is in a JSON text.
+
+    Raises:
+        DocumentError: it is not JSON, or a key is there twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"{what} is not JSON: {error}") from error
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
 
 
 class Section:
@@ -50,6 +71,11 @@ class Section:
         if not isinstance(value, str) or not value or (allowed and value not in allowed):
             raise self.refuse(key, value, "one of " + ", ".join(allowed) if allowed else "a string")
         return value
+
+    def maybe(self, key: str) -> Any:
+        """The value as it is, or None where it is absent or null."""
+        self._known.append(key)
+        return self._left.pop(key, None)
 
     def whole(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
         """A whole number within limits, both included."""

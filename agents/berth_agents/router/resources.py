@@ -100,6 +100,8 @@ def routes(document: Document) -> Json:
     host: Json = {
         "name": "all",
         "domains": ["*"],
+        # x-envoy-attempt-count: tells a request that was tried elsewhere from one that was slow.
+        "include_attempt_count_in_response": True,
         "routes": [_route(document, route) for route in document.routes],
     }
     if document.keys:
