@@ -29,6 +29,8 @@ class Agent:
         selector: of its pods.
         checksum: changes with what it reads once, so that a change makes a new pod.
         ports: by name, besides that of the probes.
+        alone: why there is one replica, for those who ask.
+        serves: whether others ask it: the new one is there before the old one goes.
         volumes: besides its /tmp, each mounted read-only at the path.
     """
 
@@ -42,6 +44,8 @@ class Agent:
     environment: Mapping[str, pulumi.Input[str]]
     checksum: pulumi.Input[str]
     ports: Mapping[str, int]
+    alone: str
+    serves: bool
     placement: Placement
     pull_secrets: pulumi.Input[Sequence[str]]
     volumes: Sequence[tuple[core.VolumeArgs, str]] = field(default=())
@@ -87,14 +91,19 @@ def to_api_servers(
 
 
 def deployment(prefix: str, agent: Agent, opts: pulumi.ResourceOptions) -> apps.Deployment:
-    """One replica of it; the old one ends before the new one begins."""
+    """One replica of it."""
+    rolling = apps.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
     return apps.Deployment(
         f"{prefix}-deployment",
-        metadata=agent.metadata(),
+        metadata=agent.metadata({f"{pods.PREFIX}one-replica-reason": agent.alone}),
         spec=apps.DeploymentSpecArgs(
             replicas=1,
             selector=meta.LabelSelectorArgs(match_labels=agent.selector),
-            strategy=apps.DeploymentStrategyArgs(type="Recreate"),
+            strategy=(
+                apps.DeploymentStrategyArgs(type="RollingUpdate", rolling_update=rolling)
+                if agent.serves
+                else apps.DeploymentStrategyArgs(type="Recreate")
+            ),
             template=core.PodTemplateSpecArgs(
                 metadata=meta.ObjectMetaArgs(
                     labels=agent.labels,

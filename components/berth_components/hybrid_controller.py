@@ -300,6 +300,8 @@ def _agent(settings: ControllerSettings) -> Agent:
         },
         checksum=router_document.checksum_of([settings.document]),
         ports={"metrics": METRICS_PORT},
+        alone="two would move the same load twice; while it is away, sites keep their shares",
+        serves=False,
         placement=settings.placement,
         pull_secrets=settings.pull_secrets,
         volumes=[

@@ -240,6 +240,8 @@ def _agent(settings: ReporterSettings) -> Agent:
         checksum=combine(lambda text, site: pods.checksum({"document": text, "site": site}),
                          _document(settings), settings.site),
         ports={"http": PORT},
+        alone="a site that does not report keeps its share of the requests until it does again",
+        serves=True,
         placement=settings.placement,
         pull_secrets=settings.pull_secrets,
         volumes=volumes,

@@ -109,9 +109,14 @@ class Run:
     def _see(self, args: ResourceValidationArgs) -> Resource:
         known = self.seen.get(args.urn)
         if known is None or known.props is not args.props:
-            parent, protect = args.opts.parent or "", args.opts.protect
             known = Resource(
-                args.resource_type, args.urn, args.name, args.props, parent=parent, protect=protect
+                args.resource_type,
+                args.urn,
+                args.name,
+                args.props,
+                parent=args.opts.parent or "",
+                protect=args.opts.protect,
+                provider=args.provider.urn if args.provider else "",
             )
             self.seen[args.urn] = known
         return known
@@ -132,6 +137,7 @@ class Run:
         known = self.seen.get(one.urn) or Resource(
             one.resource_type, one.urn, one.name, one.props, parent=parent
         )
+        known.provider = one.provider.urn if one.provider else known.provider
         known.dependencies = tuple(other.urn for other in one.dependencies)
         known.references = {
             key: tuple(other.urn for other in others) for key, others in one.property_dependencies.items()
@@ -139,11 +145,13 @@ class Run:
         return known
 
     def _findings(self, rule: Rule, stack: Stack) -> Iterator[Finding]:
-        stack.pending = None
         if rule.check_stack is not None:
-            yield from rule.check_stack(stack)
-            if stack.pending is not None:
-                raise stack.pending
+            # A name means another object in another cluster.
+            apart = all(kind.startswith("kubernetes:") for kind in rule.types)
+            parts = stack.clusters if rule.types and apart else [stack]
+            for part in parts:
+                part.configured = stack.configured
+            yield from _once(survey(parts, lambda part: _of_cluster(rule, part)))
         elif rule.check is not None:
             yield from _each(rule.check, stack, rule)
 
@@ -163,6 +171,24 @@ class Run:
                     return
         title = about.title if about else f"stack {pulumi.get_stack()}"
         report(message(rule, finding, title), about.urn if about else None)
+
+
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """What is found of the whole stack, once for all of its clusters."""
+    seen: set[tuple[str, str]] = set()
+    for one in findings:
+        said = (one.found, one.wanted)
+        if one.resource is not None or said not in seen:
+            yield one
+        seen.add(said)
+
+
+def _of_cluster(rule: Rule, stack: Stack) -> Iterator[Finding]:
+    stack.pending = None
+    if rule.check_stack is not None:
+        yield from rule.check_stack(stack)
+    if stack.pending is not None:
+        raise stack.pending
 
 
 def _each(check: Callable[[Resource], Iterable[Finding]], stack: Stack, rule: Rule) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ class Resource:
         dependencies: URNs of what it comes after; known only to rules of the stack.
         references: by input, URNs of the resources that its value comes from; the same.
         protect: whether Pulumi refuses to delete it.
+        provider: the URN of its provider, or "".
         memory: what further views of it remember, by their name.
     """
 
@@ -42,6 +43,7 @@ class Resource:
     dependencies: tuple[str, ...] = ()
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     protect: bool = False
+    provider: str = ""
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def settings(self, kind: type[Settings]) -> Settings:
@@ -84,6 +86,21 @@ class Stack:
     def settings(self, kind: type[Settings]) -> Settings:
         """The rule's settings, as the pack's user configured them."""
         return self.configured if isinstance(self.configured, kind) else kind()
+
+    @cached_property
+    def clusters(self) -> "Sequence[Stack]":
+        """The stack as each of its clusters sees it: its own objects, and what is in no cluster."""
+        where = [one.provider if one.token.startswith("kubernetes:") else "" for one in self.resources]
+        found = sorted({*where} - {""})
+        if len(found) < 2:  # noqa: PLR2004 - one cluster is the stack
+            return [self]
+        return [
+            Stack(
+                [one for one, place in zip(self.resources, where, strict=True) if place in {"", cluster}],
+                self.environment,
+            )
+            for cluster in found
+        ]
 
     @cached_property
     def _by_type(self) -> Mapping[str, list[Resource]]:

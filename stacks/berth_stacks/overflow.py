@@ -127,8 +127,14 @@ def _cap(key: str, router: Router, hybrid: Hybrid, figures: tuple[Figure, ...]) 
         else f"{cap:.4f} USD/h, {fewest:.4f} at the fewest replicas",
         wanted="no less than the fewest replicas of all sites cost",
         why="those run whether load goes there or not",
-        remedy="" if fits else f"raise berth:routers.{key}.hybrid.costCapPerHour, or lower autoscaling.min",
+        remedy="" if fits else _remedy(key, known=fewest is not None),
     )
+
+
+def _remedy(key: str, *, known: bool) -> str:
+    if not known:
+        return "say what a replica costs at each site"
+    return f"raise berth:routers.{key}.hybrid.costCapPerHour, or lower autoscaling.min"
 
 
 def _sums(stack: Stack, hybrid: Hybrid, costs: Mapping[str, float]) -> Iterator[Figure]:
