@@ -14,6 +14,8 @@ HELD_SECONDS = 2.0
 """A probe that took longer waited for somebody who was gone, where the router does not say its attempts."""
 ABOVE_CAP_SECONDS = 60.0
 """Replicas that end still cost; the controller has so long to get below the cap again."""
+LAST_PROBES = 5
+"""So many in a row say who answers."""
 _TENTH = 0.1
 _FEWEST = 20
 
@@ -69,11 +71,31 @@ def failover_seconds(probes: Sequence[Answer], fault: float, until: float, lost:
     return max(run[0].ended, *(ordered[number].ended for number in wrong), fault) - fault
 
 
+def silence_seconds(probes: Sequence[Answer], fault: float, until: float) -> float:
+    """The longest time between two good answers to probes, whoever gave them.
+
+    Args:
+        probes: small requests at a constant rate, in any order.
+        fault: when the site began to leave.
+        until: when the look at it ended.
+    """
+    good = sorted(one.ended for one in probes if one.result == "ok" and fault <= one.ended < until)
+    return max(after - before for before, after in itertools.pairwise([fault, *good, until]))
+
+
+def taken_over(probes: Sequence[Answer], lost: str) -> bool:
+    """Whether the last probes were all answered by others than the lost site."""
+    last = sorted(probes, key=lambda one: one.began)[-LAST_PROBES:]
+    return len(last) == LAST_PROBES and all(one.result == "ok" and one.backend != lost for one in last)
+
+
 def checks(record: Record, ground: Ground, fault: Fault, site: str) -> list[Check]:
     """Everything that must hold for a fault of a site."""
     found = [_overflow(record, ground)]
-    if fault.moves:
-        found += _moved(record, ground, fault, site)
+    if fault.moves and fault.ends_in_order:
+        found += [_left(record, ground, site), _none_failed(record, "fault", "while it left")]
+    elif fault.moves:
+        found += _moved(record, ground, site)
     if fault.hides:
         found += [_not_moved(record, ground, site), _none_failed(record, "fault", "while it said nothing")]
     if fault.slows:
@@ -107,7 +129,21 @@ def _overflow(record: Record, ground: Ground) -> Check:
     return Check("overflow", PASSED, text, 0, 0)
 
 
-def _moved(record: Record, ground: Ground, fault: Fault, site: str) -> list[Check]:
+def _left(record: Record, ground: Ground, site: str) -> Check:
+    """A site that leaves in order answers until it is gone: nobody may wait, whoever answers."""
+    phase = record.phase("fault")
+    if phase is None or record.fault_at is None:
+        return Check("failover", UNKNOWN, "the fault was never there")
+    probes = [one for one in record.of(PROBE) if one.began < phase.ended]
+    if not taken_over(probes, ground.site(site).backend):
+        return Check("failover", FAILED, f"no other site took over from {site}", None, FAILOVER_SECONDS)
+    seconds = silence_seconds(probes, record.fault_at, phase.ended)
+    verdict = PASSED if seconds <= FAILOVER_SECONDS else FAILED
+    text = f"at most {seconds:.1f} s without an answer while it left; {FAILOVER_SECONDS:g} are aimed at"
+    return Check("failover", verdict, text, round(seconds, 3), FAILOVER_SECONDS)
+
+
+def _moved(record: Record, ground: Ground, site: str) -> list[Check]:
     phase = record.phase("fault")
     if phase is None or record.fault_at is None:
         return [Check("failover", UNKNOWN, "the fault was never there")]
@@ -123,7 +159,7 @@ def _moved(record: Record, ground: Ground, fault: Fault, site: str) -> list[Chec
     early = [one for one in since if one.began < taken]
     after = count(late)
     meanwhile = count(early)
-    found = [
+    return [
         Check("failover", verdict, text, round(seconds, 3), FAILOVER_SECONDS),
         Check(
             "failed-after-failover",
@@ -136,17 +172,12 @@ def _moved(record: Record, ground: Ground, fault: Fault, site: str) -> list[Chec
         Check(
             "not-begun",
             PASSED if not meanwhile["failed"] else FAILED,
-            f"{meanwhile['failed']} of {len(early)} requests before it failed without an answer begun",
+            f"{meanwhile['failed']} of {len(early)} requests before it failed without an answer begun; "
+            f"{meanwhile['cut']} that had begun were cut",
             meanwhile["failed"],
             0,
         ),
     ]
-    if fault.ends_in_order:
-        found.append(
-            Check("cut", PASSED if not meanwhile["cut"] else FAILED, f"{meanwhile['cut']} answers were cut",
-                  meanwhile["cut"], 0)
-        )  # fmt: skip
-    return found
 
 
 def _weights(record: Record, site: str, since: float, until: float) -> list[tuple[float, float]]:

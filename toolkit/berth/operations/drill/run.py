@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from berth.operations.completion import ask
-from berth.operations.drill.judge import NORMAL, failover_seconds
+from berth.operations.drill.judge import LAST_PROBES, NORMAL, failover_seconds, taken_over
 from berth.operations.drill.report import Drilled
 from berth.operations.drill.seen import LOAD, PROBE, Phase, Record
 from berth.operations.drill.traffic import Traffic
@@ -31,7 +31,6 @@ _LEAST_SECONDS, _MOST_SECONDS = 5.0, 20.0
 _TAKEN_OVER_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 _SAY_SECONDS = 5.0
-_LAST_PROBES = 5
 _ALL_PERCENT = 99.9
 
 
@@ -117,6 +116,8 @@ class _Drill:
         if fault is None:
             return False
         lost = self.ground.site(self.settings.site).backend
+        if self.settings.kind.ends_in_order:
+            return taken_over(self.record.of(PROBE), lost)
         seconds = failover_seconds(self.record.of(PROBE), fault, self.now(), lost)
         return seconds is not None and any(one.began >= fault + seconds for one in self.record.of(LOAD))
 
@@ -133,8 +134,8 @@ class _Drill:
         if site.reporter and (seen is None or seen.ready < ready_before):
             return False
         probes = [one for one in self.record.of(PROBE) if one.began > self.record.restored_at]
-        last = probes[-_LAST_PROBES:]
-        return len(last) == _LAST_PROBES and all(
+        last = probes[-LAST_PROBES:]
+        return len(last) == LAST_PROBES and all(
             one.result == "ok" and one.backend == first.backend for one in last
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,11 +21,10 @@ from .ground import Ground, Residency
 from .seen import LOAD, PROBE, Answer, Record, answer_of
 
 PROBES_PER_SECOND = 5.0
-RESIDENTS_PER_SECOND = 1.0
+RESIDENTS_PER_SECOND = 2.0
 _PROBE_PATH = "/info"
 _ATTEMPTS_HEADER = "x-envoy-attempt-count"
 _PROBE_SECONDS = 30.0
-_RESIDENT_TOKENS = 4
 _OK, _REFUSED = 200, 429
 _MEASURE_SECONDS = 6.0
 
@@ -62,11 +61,14 @@ class Traffic:
         At the end only what was due next begins, and every answer is waited for.
         """
         async with AsyncExitStack() as stack:
-            loops = [self._load(await self._requester(stack)), self._probe(await self._client(stack))]
+            loops = [
+                self._load(await self._requester(stack)),
+                self._probe(await self._client(stack), PROBE, PROBES_PER_SECOND),
+            ]
             for rule in self.ground.residency:
                 if rule.can_be_asked:
-                    asking = await self._requester(stack, rule, _RESIDENT_TOKENS)
-                    loops.append(self._resident(rule, asking))
+                    resident = await self._client(stack, rule)
+                    loops.append(self._probe(resident, rule.name, RESIDENTS_PER_SECOND))
             tasks = [asyncio.create_task(one) for one in loops]
             try:
                 yield
@@ -101,9 +103,7 @@ class Traffic:
             await asyncio.gather(*(ask(number) for number in range(clients)))
         return done / max(self.clock.now() - began, 1e-3)
 
-    async def _client(
-        self, stack: AsyncExitStack, key: str | None = None, more: Mapping[str, str] | None = None
-    ) -> httpx.AsyncClient:
+    async def _client(self, stack: AsyncExitStack, rule: Residency | None = None) -> httpx.AsyncClient:
         """No connection is kept, as many clients of their own do not keep them either."""
         transport = httpx.AsyncHTTPTransport(
             verify=trusted(self.ground.ca),
@@ -111,24 +111,21 @@ class Traffic:
             trust_env=False,
         )
         client = httpx.AsyncClient(
-            headers={**headers(key or self.ground.key), **(more or {})},
+            headers={**headers((rule and rule.key) or self.ground.key), **(rule.headers if rule else {})},
             transport=transport,
             timeout=self.request_seconds,
             trust_env=False,
         )
         return await stack.enter_async_context(client)
 
-    async def _requester(
-        self, stack: AsyncExitStack, rule: Residency | None = None, tokens: int | None = None
-    ) -> Requester:
-        client = await self._client(stack, rule.key if rule else None, rule.headers if rule else None)
+    async def _requester(self, stack: AsyncExitStack) -> Requester:
         settings = LoadSettings(
             endpoint=self.ground.endpoint,
             server_name=self.ground.server_name,
-            max_new_tokens=tokens or self.max_new_tokens,
+            max_new_tokens=self.max_new_tokens,
             request_seconds=self.request_seconds,
         )
-        return Requester(client, settings)
+        return Requester(await self._client(stack), settings)
 
     async def _load(self, requester: Requester) -> None:
         choice = random.Random(self.seed + 1)  # noqa: S311 - a load, not a secret
@@ -158,7 +155,8 @@ class Traffic:
             for task in running:
                 task.cancel()
 
-    async def _probe(self, client: httpx.AsyncClient) -> None:
+    async def _probe(self, client: httpx.AsyncClient, stream: str, rate: float) -> None:
+        """Ask for what costs nothing: it is routed as every request, and waits for no slot."""
         url = self.ground.endpoint.rstrip("/") + _PROBE_PATH
         extensions = {"sni_hostname": self.ground.server_name} if self.ground.server_name else None
 
@@ -175,19 +173,10 @@ class Traffic:
                 attempts = int(told) if told.isdigit() else None
                 result = {_OK: "ok", _REFUSED: "refused"}.get(response.status_code, "failed")
                 error = "" if result == "ok" else f"status {response.status_code}"
-            answer = Answer(PROBE, moment, self.clock.now(), result, backend, error, attempts=attempts)
+            answer = Answer(stream, moment, self.clock.now(), result, backend, error, attempts=attempts)
             self.record.answers.append(answer)
 
-        await self._regularly(PROBES_PER_SECOND, send)
-
-    async def _resident(self, rule: Residency, requester: Requester) -> None:
-        prompt = packaged_prompts()[0]
-
-        async def send(moment: float) -> None:
-            outcome = await requester.send(prompt, moment, self.clock.now)
-            self.record.answers.append(answer_of(rule.name, moment, outcome))
-
-        await self._regularly(RESIDENTS_PER_SECOND, send)
+        await self._regularly(rate, send)
 
     async def _regularly(self, rate: float, send: Callable[[float], Coroutine[Any, Any, None]]) -> None:
         """Begin a request every so often, however slow the answers are, until the drill is over."""
