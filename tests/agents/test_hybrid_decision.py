@@ -130,6 +130,25 @@ def test_above_the_cap_load_comes_home_even_into_a_queue() -> None:
     assert found.weights == {"home": 5_000, "cloud": 3_000, "dear": 2_000}
 
 
+def test_above_the_cap_what_costs_nothing_may_still_help() -> None:
+    lab = Site("lab", 0.0, 2)
+    lingering = Observed(waiting=0, ready_replicas=4, billed_replicas=4, running=0, slots=16)
+    seen: dict[str, Observed | Heard] = {"home": BUSY, "cloud": lingering, "lab": IDLE}
+    found = run(seen, {"home": TOTAL}, Policy(cost_cap_per_hour=7.0), HOME, CLOUD, lab)
+    assert found.weights == {"home": 9_000, "cloud": 0, "lab": 1_000}
+    assert found.capped
+    # What costs comes before it in the order, and gets nothing back while it costs too much.
+    seen["lab"] = BUSY
+    seven = Policy(cost_cap_per_hour=7.0)
+    assert run(seen, {"home": 9_000, "lab": 1_000}, seven, HOME, CLOUD, lab).weights["cloud"] == 0
+
+
+def test_a_later_overload_is_met_at_once() -> None:
+    past = Past({"home": TOTAL}, left={"home": (20.0, 500)})
+    less = Observed(waiting=12, ready_replicas=2, billed_replicas=2, running=8, slots=8)
+    assert run({"home": less, "cloud": IDLE}, past).reason == "overflow"
+
+
 def test_a_silent_site_keeps_what_it_has_and_gets_no_more() -> None:
     shares = {"home": 7_000, "cloud": 3_000}
     silent = Heard(BUSY, seconds=11, new=False)

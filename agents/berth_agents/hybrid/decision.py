@@ -226,10 +226,22 @@ class _Work:
     def _smoothed(self) -> dict[str, float]:
         found = dict(self.past.running)
         for name, one in self.heard.items():
-            if one.said and one.said.known and one.new:
+            if one.said and not one.said.ready_replicas:
+                found[name] = 0.0
+            elif one.said and one.said.known and one.new:
                 before = found.get(name, float(one.said.running))
                 found[name] = before + _SMOOTHING * (one.said.running - before)
         return found
+
+    @property
+    def is_above(self) -> bool:
+        """Whether it costs more than it may."""
+        cap = self.policy.cost_cap_per_hour
+        return cap is not None and self.cost > cap
+
+    def may_get(self, site: Site) -> bool:
+        """Above the cap nobody who costs gets more."""
+        return not (self.is_above and site.cost_per_replica_hour)
 
     @property
     def room(self) -> float | None:
@@ -270,7 +282,7 @@ class _Work:
         if not seen or not self.weights[site.name] or seen.per_replica <= queue_at:
             return None
         queue, age = self.left.get(site.name, (0.0, SETTLE))
-        if seen.per_replica > queue:
+        if seen.per_replica > queue or age > 2 * SETTLE:
             return seen
         if age < SETTLE:
             return None
@@ -313,8 +325,7 @@ class _Work:
             reason = "capped"
         came = {name: (*self.past.came.get(name, ()), moved)[-SETTLE:] for name, moved in self.came.items()}
         past = Past(dict(self.weights), self.running, self.left, came)
-        cap = self.policy.cost_cap_per_hour
-        capped = self.capped or (cap is not None and self.cost > cap)
+        capped = self.capped or self.is_above
         return Decision(dict(self.weights), self.cost, capped, reason, words, past)
 
 
@@ -335,17 +346,16 @@ def _lost(work: _Work) -> str:
 
 def _retreat(work: _Work) -> str:
     """It costs more than it may: the dearest site gives load to the first that costs less."""
-    cap = work.policy.cost_cap_per_hour
-    if cap is None or work.cost <= cap:
+    if not work.is_above:
         return ""
+    work.note = f"{work.cost:.2f} dollars an hour are above the cap of {work.policy.cost_cap_per_hour:.2f}"
     used = [site for site in work.sites if work.weights[site.name]]
     dearest = max(used, key=lambda site: site.cost_per_replica_hour)
     target = work.cheaper(dearest)
-    words = f"{work.cost:.2f} dollars an hour are above the cap of {cap:.2f}"
     if target is None:
-        return words
+        return ""
     work.move(dearest, target, work.policy.step)
-    return f"{words}; less to {dearest.name}"
+    return f"{work.note}; less to {dearest.name}"
 
 
 def _unwatched(work: _Work) -> str:
@@ -382,7 +392,7 @@ def _overflow(work: _Work) -> str:
                 there = work.news(target)
                 if not there or there.per_replica > work.policy.overflow_at:
                     continue  # nobody knows, or it is as full
-                if work.has_just_left(target):
+                if work.has_just_left(target) or not work.may_get(target):
                     work.capped |= work.would_exceed(target)
                     continue
                 busy = work.load_with(target, work.policy.step)
@@ -411,7 +421,7 @@ def _back(work: _Work) -> str:
             continue
         for target in work.sites[:number]:
             seen = work.news(target)
-            if not seen or seen.per_replica >= work.policy.return_below:
+            if not seen or seen.per_replica >= work.policy.return_below or not work.may_get(target):
                 continue
             busy = work.load_with(target, step)
             if busy is not None and busy > ROOM:

@@ -95,7 +95,7 @@ def served(text: str) -> dict[str, Served]:
     """
     top = Section(parsed(text), "")
     top.whole("version", VERSION, VERSION)
-    found = {_checked("models", name): _served(section) for name, section in top.entries("models").items()}
+    found = {_labelled("models", name): _served(section) for name, section in top.entries("models").items()}
     top.end()
     if not found:
         raise DocumentError("models is empty; at least one model is needed")
@@ -130,8 +130,8 @@ def hybrid(text: str) -> Hybrid:
     names = tuple(place.site.name for place in places)
     found = Hybrid(
         router=_checked("router", top.text("router")),
-        namespace=_label(top, "namespace"),
-        model=_checked("model", top.text("model")),
+        namespace=_labelled("namespace", top.text("namespace")),
+        model=_labelled("model", top.text("model")),
         every_seconds=top.number("everySeconds", 0.1, 60, 1.0),
         places=places,
         policy=_policy(top.section("policy")),
@@ -245,8 +245,7 @@ def _checked(where: str, name: str) -> str:
     return name
 
 
-def _label(section: Section, key: str) -> str:
-    value = section.text(key)
-    if not _LABEL.fullmatch(value):
-        raise section.refuse(key, value, "the name of a namespace")
-    return value
+def _labelled(where: str, name: str) -> str:
+    if not _LABEL.fullmatch(name):
+        raise DocumentError(f"{where} has {name!r}; it must be 1 to 63 lower-case letters, digits and '-'")
+    return name

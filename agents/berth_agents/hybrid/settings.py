@@ -1,6 +1,7 @@
 """Settings of the two processes, from their environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from berth_agents import variables
 from berth_agents.errors import SettingsError
 
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - the pod's address, guarded by its network policy
 
 
@@ -121,9 +123,12 @@ def token_of(path: Path) -> str:
     """The word in a mounted file, without the line's end.
 
     Raises:
-        SettingsError: it cannot be read, or is empty.
+        SettingsError: it cannot be read, is empty, or cannot be sent in a header.
     """
     token = text_of(path).strip()
-    if not token:
-        raise SettingsError(f"{path} is empty; it must hold the word that lets ask a reporter")
+    if not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            f"{path} must hold the word that lets ask a reporter: one line of printable ASCII without blanks; "
+            f"it has {len(token)} characters"
+        )
     return token
