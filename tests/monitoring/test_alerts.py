@@ -9,8 +9,8 @@ from berth_components.monitoring.alerts_monitoring import WATCHDOG
 
 from tests.monitoring.alert_cases import KUBE, MACHINES, SERVING, adapter
 from tests.monitoring.alert_cases_more import BUDGETS, BUSINESS, MONITORING
-from tests.monitoring.alert_cases_router import ROUTERS, envoy, hybrid
-from tests.monitoring.promtool import Case, gateway, groups, rule_key, run, series
+from tests.monitoring.alert_cases_router import ROUTERS, UP, envoy, hybrid
+from tests.monitoring.promtool import Case, gateway, groups, rule_key, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,14 +74,15 @@ def test_a_budget_that_no_longer_burns_and_few_failures_wake_nobody(tmp_path: Pa
 
 
 def test_a_router_and_what_divides_its_requests_can_be_gone_in_two_ways(tmp_path: Path) -> None:
-    there = {series("up", job=job, site="home"): "1x20" for job in ("berth-router", "berth-hybrid")}
-    there |= {hybrid("written_timestamp_seconds"): "0+60x20"}
+    there = {envoy("up"): "1x20", UP: "1x20", hybrid("written_timestamp_seconds"): "0+60x20"}
     down = {key: "0x20" for key in there if key.startswith("up")}
     cases = [
         Case(name, "page", gone, there, 12)
         for name in ("RouterDown", "HybridWeightsStale")
         for gone in ({}, down)
     ]
+    # It is there and has never written.
+    cases.append(Case("HybridWeightsStale", "page", {UP: "1x20"}, there, 12))
     done = run(cases, tmp_path)
     assert done.returncode == 0, done.stdout
 

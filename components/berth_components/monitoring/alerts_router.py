@@ -157,6 +157,7 @@ def hybrid_alerts() -> Iterable[Alert]:
     """Of the controller that divides requests between sites."""
     needs = (HYBRID,)
     by = "namespace, router, model"
+    written = f"berth_hybrid_written_timestamp_seconds{_HYBRID}"
     # Another label `site` is the one that a series is about.
     yield Alert(
         name="HybridSiteSilent",
@@ -177,8 +178,8 @@ def hybrid_alerts() -> Iterable[Alert]:
         hold=900,
         summary="The cost cap of {{ $labels.router }} keeps requests of {{ $labels.model }} waiting",
         description=(
-            "For a quarter of an hour load would have gone to another site, and the cap per hour did not "
-            "let it. Queues grow where it waits; then gateways refuse."
+            "For a quarter of an hour the cap per hour did not let load go to another site, or it is "
+            "exceeded and load goes back. Queues grow where it waits; then gateways refuse."
         ),
         needs=needs,
     )
@@ -200,7 +201,9 @@ def hybrid_alerts() -> Iterable[Alert]:
     yield Alert(
         name="HybridWeightsStale",
         expr=(
-            f"time() - max by ({by}) (berth_hybrid_written_timestamp_seconds{_HYBRID}) > {STALE_SECONDS}\n"
+            f"time() - max by ({by}) ({written}) > {STALE_SECONDS}\n"
+            # One that never wrote anything tells no time.
+            f"or max by (namespace, router) (up{_HYBRID}) == 1 unless on (namespace, router) {written}\n"
             f"or absent(up{_HYBRID} == 1)"
         ),
         severity=PAGE,
@@ -215,15 +218,15 @@ def hybrid_alerts() -> Iterable[Alert]:
     yield Alert(
         name="HybridAway",
         expr=(
-            f"max by ({by}) (berth_hybrid_site_weight_ratio{_HYBRID}\n"
-            f"and on ({by}, site) berth_hybrid_site_preference{_HYBRID} == 1) < 0.5"
+            f"sum by ({by}) (max by ({by}, site) (berth_hybrid_site_weight_ratio{_HYBRID})\n"
+            f"and max by ({by}, site) (berth_hybrid_site_preference{_HYBRID}) > 1) > 0.5"
         ),
         severity=TICKET,
         hold=3600,
         summary="Most requests for {{ $labels.model }} have been away from the preferred site for an hour",
         description=(
-            "{{ $value | humanizePercentage }} of them go there. It has too few replicas for the load, or "
-            "something is wrong with it; the others may cost more."
+            "{{ $value | humanizePercentage }} of them go to others. It has too few replicas for the load, "
+            "or something is wrong with it; the others may cost more."
         ),
         needs=needs,
     )
