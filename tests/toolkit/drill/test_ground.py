@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from berth.cli.drilling import _from_here, chosen_router, residency_of
+from berth.cli.drilling import _from_here, chosen_router, in_order, residency_of
 from berth.cli.errors import UserError
 
 FRONT: dict[str, Any] = {"site": "home", "sites": {"home": {"backend": "home"}}}
@@ -71,3 +71,11 @@ def test_a_rule_is_asked_only_as_what_it_takes(
     found = residency_of({"name": "bank", "sites": ["home"], **rule}, "ours")
     assert (found.headers, found.key) == (headers, key)
     assert found.can_be_asked == bool(headers or key)
+
+
+def test_outputs_keep_no_order_so_the_settings_say_who_is_preferred() -> None:
+    assert [*in_order({"cloud": 1, "home": 2, "new": 3}, ["home", "gone", "cloud"])] == [
+        "home",
+        "cloud",
+        "new",
+    ]

@@ -83,6 +83,8 @@ def ground_of(stack: Stack, outputs: Mapping[str, Any], asked: Asked) -> tuple[G
         raise UserError(f"the site {home.site} of the router {name} cannot be reached: {home.reason}")
     settings = reached.loaded.settings
     model = str(router.get("model") or router["models"][0])
+    # Outputs are a map that keeps no order; the settings say who is preferred.
+    router["sites"] = in_order(router["sites"], _preference(settings, name))
     sites, token = asyncio.run(_sites(router, reaches, is_local=stack.is_local))
     ground = Ground(
         stack=stack.name,
@@ -121,9 +123,23 @@ def residency_of(rule: Mapping[str, Any], key: str | None) -> Residency:
     )
 
 
+def in_order(sites: Mapping[str, Any], preference: Sequence[str]) -> dict[str, Any]:
+    """Sites in their order of preference; those that it does not name come last."""
+    order = [
+        *(name for name in preference if name in sites),
+        *(one for one in sites if one not in preference),
+    ]
+    return {name: sites[name] for name in order}
+
+
+def _preference(settings: Settings, router: str) -> Sequence[str]:
+    hybrid = settings.routers[router].hybrid if router in settings.routers else None
+    return hybrid.sites if hybrid is not None else ()
+
+
 def _silent_seconds(settings: Settings, router: str) -> float:
-    hybrid = getattr(settings.routers[router], "hybrid", None)
-    return float(getattr(hybrid, "silent_seconds", None) or 10.0)
+    hybrid = settings.routers[router].hybrid if router in settings.routers else None
+    return float((hybrid.silent_seconds if hybrid else None) or 10.0)
 
 
 def _slots(settings: Settings, model: str) -> int:
