@@ -115,6 +115,14 @@ def test_a_failure_in_the_overflow_is_one() -> None:
     )
 
 
+def test_what_the_fault_cut_is_not_the_overflows() -> None:
+    seen = record()
+    seen.answers.append(asked(99.8, "cut"))  # it was being answered when the site was lost
+    assert found("lose-site", seen)["overflow"].verdict == "passed"
+    # A pool that is drained had the time to end it.
+    assert found("lose-pool", seen)["failed-in-fault"].verdict == "failed"
+
+
 def test_an_overflow_to_nowhere_is_a_failure() -> None:
     seen = record()
     seen.answers = [one for one in seen.answers if one.began != 95]

@@ -44,7 +44,7 @@ _BY_API = {"lose-metrics"}
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 10_000),
-    help="Requests per second of the overload.  [default: twice what the preferred site can do, measured]",
+    help="Requests per second of the overload.  [default: 1.5 times what the preferred site can do]",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed sends the same load.")
 @click.option("--restore", is_flag=True, help="Only mend what a drill that was killed left broken.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 KEY_NAME = "local"
 """What `up` calls the API key of a local stack."""
-SIMULATED = "sites, GPUs and prices are simulated on one machine; requests, router and faults are real"
+SIMULATED = "sites, GPUs and prices are simulated; requests, router and faults are real"
 
 
 @dataclass(frozen=True)

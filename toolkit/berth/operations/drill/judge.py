@@ -1,6 +1,7 @@
 """Whether what was seen is what must hold. Pure: from a record to findings."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -93,23 +94,31 @@ def checks(record: Record, ground: Ground, fault: Fault, site: str) -> list[Chec
     """Everything that must hold for a fault of a site."""
     found = [_overflow(record, ground)]
     if fault.moves and fault.ends_in_order:
-        found += [_left(record, ground, site), _none_failed(record, "fault", "while it left")]
+        found += [_left(record, ground, site), _none_failed(record, "while it left")]
     elif fault.moves:
         found += _moved(record, ground, site)
     if fault.hides:
-        found += [_not_moved(record, ground, site), _none_failed(record, "fault", "while it said nothing")]
+        found += [_not_moved(record, ground, site), _none_failed(record, "while it said nothing")]
     if fault.slows:
-        found += [_share_left(record, site), _none_failed(record, "fault", "while it was slow")]
+        found += [_share_left(record, site), _none_failed(record, "while it was slow")]
     found += [_residency(record, ground, rule.name) for rule in ground.residency]
     found += [_cap(record, ground), _back(record)]
     return found
 
 
-def _none_failed(record: Record, phase: str, when: str) -> Check:
-    answers = record.began_in(phase)
+def _none_failed(record: Record, when: str) -> Check:
+    """Of all requests that ran while the fault was there, those that began before it among them."""
+    phase = record.phase("fault")
+    start = record.fault_at
+    if phase is None or start is None:
+        return Check("failed-in-fault", UNKNOWN, "the fault was never there")
+    answers = [one for one in record.of(LOAD) if one.ended >= start and one.began < phase.ended]
+    return _none_of(answers, "failed-in-fault", when)
+
+
+def _none_of(answers: Sequence[Answer], name: str, when: str) -> Check:
     found = count(answers)
     bad = found["failed"] + found["cut"]
-    name = f"failed-in-{phase}"
     if not answers:
         return Check(name, UNKNOWN, f"no request was sent {when}")
     text = f"{bad} of {len(answers)} requests failed or were cut {when}; {found['refused']} were refused"
@@ -117,16 +126,19 @@ def _none_failed(record: Record, phase: str, when: str) -> Check:
 
 
 def _overflow(record: Record, ground: Ground) -> Check:
+    """What the overflow did, before the fault: requests that were still running then are the fault's."""
     first = ground.preferred
-    elsewhere = [one for one in record.began_in("overload") if one.backend not in {"", first.backend}]
-    bad = _none_failed(record, "overload", "in the overflow")
+    end = record.fault_at if record.fault_at is not None else math.inf
+    answers = [one for one in record.began_in("overload") if one.ended < end]
+    bad = _none_of(answers, "overflow", "in the overflow")
     if bad.verdict != PASSED:
-        return Check("overflow", bad.verdict, bad.text, bad.value, 0)
+        return bad
+    elsewhere = [one for one in answers if one.backend not in {"", first.backend}]
     if not elsewhere:
         return Check("overflow", FAILED, f"no other site answered while {first.name} had too much", 0, 1)
-    share = len(elsewhere) / len(record.began_in("overload"))
-    text = f"{share:.0%} of the answers came from other sites, 0 requests failed or were cut"
-    return Check("overflow", PASSED, text, 0, 0)
+    return Check("overflow", PASSED,
+                 f"{len(elsewhere) / len(answers):.0%} of the answers came from other sites; {bad.text}",
+                 0, 0)  # fmt: skip
 
 
 def _left(record: Record, ground: Ground, site: str) -> Check:

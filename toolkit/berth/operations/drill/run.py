@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from berth.operations.drill.ground import Ground
     from berth.operations.drill.settings import DrillSettings
 
-STEADY_SHARE = 0.25
+STEADY_SHARE = 1 / 3
 """Of the overload's rate, before it and after the fault."""
 _FIRST_ANSWER_SECONDS = 60.0
 _READY_SECONDS = 30.0

@@ -35,7 +35,7 @@ class DrillSettings:
     site: str
     seconds: float = 30.0
     rate: float | None = None
-    overload: float = 2.0
+    overload: float = 1.5
     max_new_tokens: int = 32
     request_seconds: float = 60.0
     move_seconds: float = 90.0

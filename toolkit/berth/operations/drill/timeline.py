@@ -6,7 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from berth.operations.drill.ground import Ground
-from berth.operations.drill.seen import LOAD, RESULTS, Answer, Reading, Record, SiteReading, cost, count
+from berth.operations.drill.seen import (
+    LOAD,
+    PROBE,
+    RESULTS,
+    Answer,
+    Reading,
+    Record,
+    SiteReading,
+    cost,
+    count,
+)
 from berth.operations.load.outcomes import percentile
 
 NOBODY = "nobody"
@@ -15,10 +25,17 @@ NOBODY = "nobody"
 
 @dataclass(frozen=True)
 class BackendSecond:
-    """Answers of a backend that ended in a second. Seconds from when the request should have begun."""
+    """Answers of a backend that ended in a second.
+
+    Attributes:
+        answers, ok: of the load: how many, and how many whole.
+        probes: answers to probes.
+        p50, most: seconds of whole answers of the load, from when the request should have begun.
+    """
 
     answers: int
     ok: int
+    probes: int
     p50: float | None
     most: float | None
 
@@ -54,9 +71,11 @@ class Second:
         return sum(self.results.values())
 
     def share(self, backend: str) -> float | None:
-        """Of the answers that any backend gave; `None` where there was none."""
-        given = sum(one.answers for name, one in self.backends.items() if name != NOBODY)
-        return self.backends[backend].answers / given if given and backend in self.backends else None
+        """Of the answers that any backend gave, to load and probes; `None` where there was none."""
+        given = sum(one.answers + one.probes for name, one in self.backends.items() if name != NOBODY)
+        if not given or backend not in self.backends:
+            return None
+        return (self.backends[backend].answers + self.backends[backend].probes) / given
 
     def to_json(self) -> dict[str, Any]:
         """The second as plain data."""
@@ -71,7 +90,7 @@ def seconds_of(record: Record, ground: Ground, began: float) -> list[Second]:
         return []
     names = [site.backend for site in ground.sites]
     found, reading, last = [], None, dict[str, float]()
-    ended = _by_second(answers, began)
+    ended, probed = _by_second(answers, began), _by_second(record.of(PROBE), began)
     readings = {math.floor(one.at - began): one for one in record.readings}
     sent, unsent = _tally(record.sent, began), _tally(record.unsent, began)
     for at in range(math.floor(max(moments) - began) + 1):
@@ -79,8 +98,7 @@ def seconds_of(record: Record, ground: Ground, began: float) -> list[Second]:
         if reading is not None:
             last = cost(reading, last)[1]
         here = ended.get(at, [])
-        groups = {name: [one for one in here if one.backend == name] for name in names}
-        groups[NOBODY] = [one for one in here if one.backend not in names]
+        by, probes = _by_backend(here, names), _by_backend(probed.get(at, []), names)
         found.append(
             Second(
                 at=at,
@@ -88,7 +106,7 @@ def seconds_of(record: Record, ground: Ground, began: float) -> list[Second]:
                 sent=sent.get(at, 0),
                 unsent=unsent.get(at, 0),
                 results=count(here) if here else dict.fromkeys(RESULTS, 0),
-                backends={name: _second(group) for name, group in groups.items()},
+                backends={name: _second(group, len(probes[name])) for name, group in by.items()},
                 weights=_weights(reading),
                 sites={site.name: reading.sites.get(site.name) if reading else None for site in ground.sites},
                 dollars={site.name: round(last.get(site.name, 0.0), 4) for site in ground.sites},
@@ -116,11 +134,17 @@ def _tally(moments: Sequence[float], began: float) -> dict[int, int]:
     return found
 
 
-def _second(answers: Sequence[Answer]) -> BackendSecond:
+def _by_backend(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, list[Answer]]:
+    found = {name: [one for one in answers if one.backend == name] for name in names}
+    return {**found, NOBODY: [one for one in answers if one.backend not in names]}
+
+
+def _second(answers: Sequence[Answer], probes: int) -> BackendSecond:
     times = sorted(one.seconds for one in answers if one.result == "ok")
     return BackendSecond(
         answers=len(answers),
         ok=len(times),
+        probes=probes,
         p50=round(percentile(times, 50), 4) if times else None,
         most=round(times[-1], 4) if times else None,
     )
