@@ -46,12 +46,17 @@ class Berth:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def berth(cluster: Cluster, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
-    checkout = tmp_path_factory.mktemp("checkout") / "berth"
+def copied(root: Path, folders: pytest.TempPathFactory) -> Path:
+    """Copy this checkout."""
+    checkout = folders.mktemp("checkout") / "berth"
     ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "tests")
     shutil.copytree(root, checkout, ignore=ignored)
-    command = Berth(checkout, cluster.name)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def berth(cluster: Cluster, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
+    command = Berth(copied(root, tmp_path_factory), cluster.name)
     try:
         yield command
     finally:

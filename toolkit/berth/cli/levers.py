@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from berth.cli.mending import Breakage, scale
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from berth.localcluster import NodeInfo
+    from berth.localcluster import Cluster, NodeInfo
 
 Json = dict[str, Any]
 _SHARE = 0.1
-_DRAIN_SECONDS = 60.0
+# Together the two minutes of notice that AWS gives before it takes a spot instance back.
+_DRAIN_SECONDS, _END_SECONDS = 30.0, 90.0
 _GONE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
 _ENGINE = "engine"
@@ -143,13 +145,26 @@ def _lose_pool(place: Place, breakage: Breakage) -> RecordedLever:
             try:
                 cluster.remove_node(one.name, seconds=_DRAIN_SECONDS)
             except NodeBusyError:
-                # A cloud takes its machine at the end of the notice, whoever is still on it.
+                # A cloud takes its machine at the end of the notice, whatever budgets say; the node's
+                # shutdown lets pods end in order before.
+                cluster.kubectl("cordon", one.name)
+                _end_pods(cluster, place, one.name)
                 cluster.remove_node(one.name, force=True)
 
     names = ", ".join(one.name for one in pool)
     return RecordedLever(
         f"nodes of the pool drained and removed: {names} of the cluster {place.cluster}", breakage, do
     )
+
+
+def _end_pods(cluster: Cluster, place: Place, node: str) -> None:
+    """Delete the model's pods on a node with their grace period."""
+    from berth.localcluster import ApiError
+
+    labels = ",".join(f"{key}={value}" for key, value in place.selector.items())
+    words = ("-n", place.namespace, "delete", "pods", "-l", labels, f"--field-selector=spec.nodeName={node}")
+    with contextlib.suppress(ApiError):  # too slow: the notice is over
+        cluster.kubectl(*words, f"--timeout={_END_SECONDS:.0f}s", timeout=_END_SECONDS + 30)
 
 
 def _lose_metrics(place: Place, breakage: Breakage) -> RecordedLever:

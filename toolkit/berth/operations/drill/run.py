@@ -1,6 +1,7 @@
 """A drill from its first look to its report: steady, overload, fault, recovery."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from berth.operations.drill.ground import Ground
     from berth.operations.drill.settings import DrillSettings
 
-STEADY_SHARE = 1 / 3
+STEADY_SHARE = 0.25
 """Of the overload's rate, before it and after the fault."""
 _FIRST_ANSWER_SECONDS = 60.0
 _READY_SECONDS = 30.0
@@ -253,7 +254,7 @@ async def _pulled(run: _Drill) -> "AsyncIterator[None]":
     try:
         yield
         # A drain may take longer than the fault is to last.
-        await done.wait()
+        await run.until(done.is_set, math.inf)
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

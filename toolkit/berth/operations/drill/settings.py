@@ -21,7 +21,7 @@ class DrillSettings:
         site: whom it befalls.
         seconds: how long the fault lasts; the other phases follow from it.
         rate: requests per second of the overload; `None` measures what the preferred site can do and asks
-            for `overload` times that. Before and after it is a third.
+            for `overload` times that. Before it and after the fault it is a quarter of that.
         overload: see `rate`.
         max_new_tokens: asked of each request.
         request_seconds: after this a request is given up.
