@@ -172,7 +172,7 @@ async def test_another_token_is_said_and_a_renewed_one_counts(here: Ground) -> N
     agent = await here.controller(here.hybrid(home, cloud))
     await until(lambda: agent.says("refuses the token"))
     (here.folder / "site-token").write_text("two\nlines")
-    await until(lambda: agent.says("one line of printable ASCII"))
+    await until(lambda: agent.says("printable ASCII without blanks"))
     (here.folder / "site-token").write_text(TOKEN)
 
     async def heard() -> bool:

@@ -128,7 +128,7 @@ def token_of(path: Path) -> str:
     token = text_of(path).strip()
     if not _TOKEN.fullmatch(token):
         raise SettingsError(
-            f"{path} must hold the word that lets ask a reporter: one line of printable ASCII without blanks. "
-            f"It has {len(token)} characters."
+            f"{path} has {len(token)} characters; it must hold the word that lets ask, one line of "
+            "printable ASCII without blanks"
         )
     return token
