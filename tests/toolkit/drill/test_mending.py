@@ -126,6 +126,14 @@ def test_a_site_without_nodes_of_its_own_cannot_be_lost(fault: str) -> None:
         lever(fault, place, Breakage("demo"))
 
 
+@pytest.mark.parametrize("kubeconfig", ["", "not-there", "apiVersion: v1\nusers: [canary]\n"])
+def test_contents_of_a_kubeconfig_are_never_written_down(kubeconfig: str) -> None:
+    place = Place("home", kubeconfig, "", "models", {}, "front-report")
+    with pytest.raises(UserError, match="--context home=NAME") as refused:
+        lever("lose-metrics", place, Breakage("demo"))
+    assert "canary" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from berth.cli.errors import UserError
@@ -169,6 +170,12 @@ def _end_pods(cluster: Cluster, place: Place, node: str) -> None:
 
 def _lose_metrics(place: Place, breakage: Breakage) -> RecordedLever:
     path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{place.reporter}"
+    if "\n" in place.kubeconfig or not Path(place.kubeconfig).is_file():
+        # What mends it later, maybe in another process, is written down: a file's name, never its contents.
+        raise UserError(
+            f"the site {place.site} is not reached by a kubeconfig file: add --context {place.site}=NAME, of "
+            "your kubeconfig"
+        )
 
     def do() -> None:
         asyncio.run(silence())
