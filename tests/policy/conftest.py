@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from berth_policy.rule import Rule
 
-STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod")
+STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod", "hybrid-dev", "hybrid-prod")
 _LOCAL = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
 _PRELOAD = (
     *("pydantic", "pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1", "pulumi_kubernetes.rbac.v1"),

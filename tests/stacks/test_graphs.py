@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json = dict[str, Any]
-STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod")
+STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod", "hybrid-dev", "hybrid-prod")
 UPDATE = "BERTH_UPDATE_GRAPHS"
 PRELOAD = (
     *("pydantic", "pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1", "pulumi_kubernetes.rbac.v1"),

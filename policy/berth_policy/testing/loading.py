@@ -79,7 +79,9 @@ def load_stack_export(export: Path | Mapping[str, Any]) -> list[Given]:
 
 def _state(state: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Given:
     urn = str(state["urn"])
-    provider = providers.get(str(state.get("provider") or "").rpartition("::")[0])
+    named = str(state.get("provider") or "")
+    # A state's has the provider's ID at its end, a preview's may lack it.
+    provider = providers.get(named) or providers.get(named.rpartition("::")[0])
     outputs = state.get("outputs")
     return Given(
         type=str(state["type"]),

@@ -57,7 +57,7 @@ def judge(stacks: tuple[str, ...], *, connections: bool, matrix: bool, as_json: 
 
     manifests = [manifest for report in reports for manifest in manifests_of(report.to_json())]
     if connections:
-        _print_connections(manifests, wanted[0], console)
+        _print_connections(manifests, console)
         return
     verdicts = _verdicts(manifests, console)
     measured = None
@@ -99,20 +99,24 @@ def _verdicts(manifests: list[Manifest], console: Console) -> list[Verdict]:
         ]
 
 
-def _print_connections(manifests: list[Manifest], stack: str, console: Console) -> None:
+def _print_connections(manifests: list[Manifest], console: Console) -> None:
+    """Of each cluster; where there are several, each begins with the name of its file."""
     from berth import judges
 
-    file = DATA / "connections" / f"{stack}.yaml"
-    # The default range of flannel and of kubeadm's examples, until somebody says another.
-    expected = (
-        judges.read_expected(file)
-        if file.is_file()
-        else judges.Expected("10.244.0.0/16", dict(judges.OUTSIDE), frozenset())
-    )
-    allowed = judges.allowed_connections(
-        manifests, expected, judges.judge_program(ClusterProgress(console, "judge"))
-    )
-    click.echo(judges.write_expected(allowed, expected), nl=False)
+    places = judges.by_place(manifests)
+    for place, ours in places.items():
+        file = DATA / "connections" / f"{place}.yaml"
+        # The default range of flannel and of kubeadm's examples, until somebody says another.
+        expected = (
+            judges.read_expected(file)
+            if file.is_file()
+            else judges.Expected("10.244.0.0/16", dict(judges.OUTSIDE), frozenset())
+        )
+        program = judges.judge_program(ClusterProgress(console, "judge"))
+        allowed = judges.allowed_connections(ours, expected, program)
+        if len(places) > 1:
+            click.echo(f"--- # {file.name}")
+        click.echo(judges.write_expected(allowed, expected), nl=False)
 
 
 def _print(verdicts: list[Verdict], stacks: int, objects: int) -> None:

@@ -40,17 +40,17 @@ def judge_by_checkov(
     with tempfile.TemporaryDirectory(prefix="berth-checkov-") as scratch:
         files = {}
         for index, manifest in enumerate(manifests):
-            # By stack: some rules look for another object, which must not be another stack's.
-            folder = Path(scratch, manifest.stack)
+            # By cluster: some rules look for another object, which must not be another cluster's.
+            folder = Path(scratch, manifest.place)
             folder.mkdir(exist_ok=True)
             # As JSON, which is YAML: no text of ours is read as something else.
             file = folder / f"{index:05d}.yaml"
             file.write_text(json.dumps(manifest.body))
             files[file.name] = manifest
-        stacks = sorted({one.stack for one in manifests})
+        places = sorted({one.place for one in manifests})
         # One process each: told several folders, checkov 3.3 reports what is in the first again and again.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            reports = list(pool.map(lambda stack: _run(venv, Path(scratch, stack)), stacks))
+            reports = list(pool.map(lambda place: _run(venv, Path(scratch, place)), places))
     found = set()
     checks = 0
     for report in reports:

@@ -219,7 +219,7 @@ class Allowed:
 
 
 def allowed_connections(manifests: Sequence[Manifest], expected: Expected, program: Path) -> Allowed:
-    """Ask about every pair of which at least one is a pod of this one stack, on every port.
+    """Ask about every pair of which at least one is a pod of this one cluster, on every port.
 
     A stranger in a namespace of the stack has no labels, so that only policies for all pods hold it. A pod
     may be asked about itself: that is another replica.
@@ -256,23 +256,32 @@ def allowed_connections(manifests: Sequence[Manifest], expected: Expected, progr
     )
 
 
-def judge_connections(manifests: Iterable[Manifest], folder: Path, program: Path) -> Verdict:
-    """What each stack's policies allow is exactly what ``folder``/STACK.yaml lists."""
-    by_stack: dict[str, list[Manifest]] = defaultdict(list)
+def by_place(manifests: Iterable[Manifest]) -> dict[str, list[Manifest]]:
+    """Manifests by the name of their cluster's file: `STACK` or `STACK.CLUSTER`."""
+    found: dict[str, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
-        by_stack[manifest.stack].append(manifest)
+        found[manifest.place].append(manifest)
+    return found
+
+
+def judge_connections(manifests: Iterable[Manifest], folder: Path, program: Path) -> Verdict:
+    """What each cluster's policies allow is exactly what its file lists.
+
+    That is ``folder``/STACK.yaml, or ``folder``/STACK.CLUSTER.yaml where a stack has several clusters.
+    """
     found: list[Finding] = []
     asked = allowed = 0
-    for stack, ours in by_stack.items():
-        file = folder / f"{stack}.yaml"
+    for place, ours in by_place(manifests).items():
+        stack = ours[0].stack
+        file = folder / f"{place}.yaml"
         if not file.is_file():
             found.append(
                 Finding(
                     stack,
                     "every pod",
                     "unread",
-                    f"nobody has said what may connect: `./berth judge {stack} --connections >{file}`, "
-                    "read it, and say why for each",
+                    f"nobody has said what may connect in {place}: `./berth judge {stack} --connections` "
+                    f"prints it; read it, say why for each, and keep it as {file}",
                 )
             )
             continue

@@ -12,6 +12,8 @@ Json = dict[str, Any]
 # What a report says where only an `up` knows, or nobody may.
 UNKNOWN, SECRET = "[unknown]", "[secret]"
 _LEVEL = "pod-security.kubernetes.io/enforce"
+_NAME = 3
+"""Which part of a URN is the name."""
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "Pod": (),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
@@ -25,6 +27,13 @@ class Manifest:
 
     stack: str
     body: Json
+    cluster: str = ""
+    """Which of the stack's clusters it is in; empty where the stack has one."""
+
+    @property
+    def place(self) -> str:
+        """The stack, and its cluster where it has several: `STACK` or `STACK.CLUSTER`."""
+        return f"{self.stack}.{self.cluster}" if self.cluster else self.stack
 
     @property
     def kind(self) -> str:
@@ -49,13 +58,24 @@ class Manifest:
 
 def manifests_of(report: Json) -> list[Manifest]:
     """The objects of a report (as `berth preview --json` has them), in the order of its steps."""
-    return [
-        Manifest(report["stack"], known(step["newState"]["inputs"]))
+    states = [
+        step["newState"]
         for step in report["steps"]
         if step["newState"]
         and step["newState"]["custom"]
         and step["newState"]["type"].startswith("kubernetes:")
     ]
+    several = len({_cluster(state) for state in states}) > 1
+    return [
+        Manifest(report["stack"], known(state["inputs"]), _cluster(state) if several else "")
+        for state in states
+    ]
+
+
+def _cluster(state: Json) -> str:
+    """What an object's provider is called: a URN `urn:pulumi:STACK::PROJECT::TYPE::NAME`, and maybe an ID."""
+    parts = str(state.get("provider") or "").split("::")
+    return parts[_NAME].removesuffix("-provider") if len(parts) > _NAME else ""
 
 
 def known(value: Any) -> Any:
@@ -100,10 +120,10 @@ class PodTemplate:
 
 
 def pod_templates(manifests: Iterable[Manifest]) -> Iterator[PodTemplate]:
-    """What makes pods, with the level that its namespace enforces in the same stack."""
+    """What makes pods, with the level that its namespace enforces in the same cluster."""
     manifests = list(manifests)
     levels = {
-        (one.stack, one.name): (one.body["metadata"].get("labels") or {}).get(_LEVEL, "")
+        (one.place, one.name): (one.body["metadata"].get("labels") or {}).get(_LEVEL, "")
         for one in manifests
         if one.kind == "Namespace"
     }
@@ -120,5 +140,5 @@ def pod_templates(manifests: Iterable[Manifest]) -> Iterator[PodTemplate]:
             one.name,
             template.get("metadata") or {},
             template["spec"],
-            levels.get((one.stack, one.namespace), ""),
+            levels.get((one.place, one.namespace), ""),
         )
