@@ -279,7 +279,10 @@ def _agent(settings: ControllerSettings) -> Agent:
     document = core.ConfigMapVolumeSourceArgs(name=name)
     authorities = [
         (
-            core.VolumeArgs(name=f"ca-{i}", secret=core.SecretVolumeSourceArgs(secret_name=secret)),
+            core.VolumeArgs(
+                name=f"ca-{i}",
+                secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
+            ),
             f"{_CA_FOLDER}/{i}",
         )
         for i, secret in enumerate(settings.ca_secrets)

@@ -397,7 +397,8 @@ class Router(pulumi.ComponentResource):
             *volumes,
             *(
                 core.VolumeArgs(
-                    name=f"{_CA}-{number}", secret=core.SecretVolumeSourceArgs(secret_name=secret)
+                    name=f"{_CA}-{number}",
+                    secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
                 )
                 for number, secret in enumerate(settings.ca_secrets)
             ),
