@@ -39,8 +39,8 @@ def resources(report: Report) -> list[Resource]:
 
 
 def _cluster(step: Step) -> str:
-    """The name of the provider that reaches the cluster, which a program has one of per cluster."""
-    return step.provider.rpartition("::")[2] if step.type.startswith("kubernetes:") else ""
+    """The provider that reaches the cluster, which a program has one of per cluster."""
+    return step.provider if step.type.startswith("kubernetes:") else ""
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,8 @@ _LONGEST_GRACE = 600
 _AFTER_DRAIN = 5
 _SPOT_NOTICE = {"eks": 120, "karpenter": 120, "gke": 120}
 """Longest notice before a spot node's end; GKE's is 30 unless the pool extends it."""
+_EXISTING = "berth:cluster:ExistingCluster$"
+"""In the provider's URN of a cluster that is there: nobody makes pools in it."""
 _OWN = "own hardware adds no nodes by itself"
 
 
@@ -174,9 +176,9 @@ def selectors(subject: Subject) -> Iterator[Finding]:
         )
         return
     others = [pool for pool in subject.plan.pooled if pool.accelerator == asked[0]] or subject.plan.pooled
-    if not others:
+    if not others or _EXISTING in subject.scaler.cluster:
         raise NotKnown(
-            f"{subject.target.title}: this plan makes no pool; `./berth doctor` compares the cluster's nodes"
+            f"{subject.target.title}: this plan makes no pool there; `./berth doctor` compares the cluster's nodes"
         )
     nearest = min(others, key=lambda pool: len(subject.unmet(pool)))
     missing = subject.unmet(nearest)
