@@ -170,7 +170,7 @@ def matches(subject: Subject) -> Iterator[Finding]:
     if service is None:
         yield Finding(
             "failed",
-            f"nothing in {cluster or 'the cluster'} serves the external metrics API",
+            f"nothing in {cluster.rpartition('::')[2] or 'the cluster'} serves the external metrics API",
             (subject.scaler.title, f"APIService {EXTERNAL_API}"),
             "deploy the metrics adapter: metricsAdapter: {mode: bundled}, or name who serves it",
         )

@@ -178,7 +178,7 @@ def selectors(subject: Subject) -> Iterator[Finding]:
     others = [pool for pool in subject.plan.pooled if pool.accelerator == asked[0]] or subject.plan.pooled
     if not others or _EXISTING in subject.scaler.cluster:
         raise NotKnown(
-            f"{subject.target.title}: this plan makes no pool there; `./berth doctor` compares the cluster's nodes"
+            f"{subject.target.title}: no pool there is of this plan; `./berth doctor` compares nodes"
         )
     nearest = min(others, key=lambda pool: len(subject.unmet(pool)))
     missing = subject.unmet(nearest)
