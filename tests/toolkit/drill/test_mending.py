@@ -38,6 +38,27 @@ with drilling_alone("demo"):
 """
 
 
+STOPPED = """
+import asyncio, sys
+import berth.operations.drill as engine
+from berth.cli.drill import _stoppable
+
+async def forever(ground, settings, lever):
+    print("began", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.1)
+        print("mended", flush=True)
+
+engine.drill = forever
+try:
+    asyncio.run(_stoppable(None, None, None))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
 @pytest.fixture(autouse=True)
 def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BERTH_CACHE", str(tmp_path / "cache"))
@@ -55,6 +76,16 @@ def test_what_a_killed_drill_broke_is_mended_by_the_next_run(tmp_path: Path) -> 
     assert mend("demo", QUIET)
     assert quota.read_text() == "50000"
     assert not mend("demo", QUIET)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drill_that_is_told_to_end_mends_first(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True) as drill:
+        assert drill.stdout is not None
+        assert drill.stdout.readline() == "began\n"
+        drill.send_signal(number)
+        assert drill.stdout.read() == "mended\n"
+    assert drill.returncode == 130
 
 
 def test_what_cannot_be_mended_stays_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
