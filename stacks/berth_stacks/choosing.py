@@ -8,6 +8,7 @@ program would say.
 """
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,20 @@ _FOR = {
     "sagemaker": "no cluster to run; clients authenticate by IAM",
 }
 _ORDER = [*_TITLES]
+_CAP = 10
+"""US dollars an hour, where neither a budget nor a price says another: the file says to set it."""
+_HEAD = """# yaml-language-server: $schema=schema.json
+# Own hardware first, a cloud for what it cannot serve, by ./berth choose. Yours to set before the first `up`:
+# costCapPerHour, and in beyond where the router comes from (cidrs) and the certificate (tls): docs/hybrid.md.
+"""
+_INTERNAL: Mapping[str, Mapping[str, str]] = {
+    "eks": {
+        "service.beta.kubernetes.io/aws-load-balancer-type": "nlb",
+        "service.beta.kubernetes.io/aws-load-balancer-internal": "true",
+    },
+    "gke": {"networking.gke.io/load-balancer-type": "Internal"},
+}
+"""What makes a load balancer of a cloud one of its own network."""
 
 
 class Needs(Settings):
@@ -320,10 +335,33 @@ class _Chooser:
                     "concurrency": {**theirs["concurrency"], "slots": slots},
                 }
             },
+            "berth:routers": {"front": self._router([*here["berth:sites"], *there["berth:sites"]], cloud)},
         }
-        head = "# yaml-language-server: $schema=schema.json\n# Own hardware and a cloud, by ./berth choose.\n"
-        text = head + yaml.safe_dump({"config": merged}, sort_keys=False, width=116)
+        text = _HEAD + yaml.safe_dump({"config": merged}, sort_keys=False, width=116)
         return self._planned(cloud.accelerator, text)
+
+    def _router(self, sites: list[str], cloud: _Tried) -> dict[str, Any]:
+        """One address: own hardware first, the cloud below what the budget leaves, or it costs at most."""
+        budget, cost = self._needs.budget_per_month, cloud.usd_per_month
+        month = budget if budget is not None else cost[1] if cost else None
+        there = next(one for key, one in cloud.stack.sites.items() if key in sites)
+        beyond: dict[str, Any] = {
+            "cidrs": ["10.10.0.0/16"],
+            "service": {"type": "LoadBalancer", "annotations": {**_INTERNAL["eks" if there.eks else "gke"]}},
+        }
+        if self._needs.environment == "production":
+            beyond["tls"] = {
+                "secret": "gateway-tls",
+                "serverName": "sites.example.org",
+                "caSecret": "sites-ca",
+            }
+        hybrid = {
+            "model": "chat",
+            "sites": sites,
+            "costCapPerHour": _CAP if month is None else math.ceil(month / HOURS * 100) / 100,
+            "beyond": beyond,
+        }
+        return {"site": sites[0], "hybrid": hybrid}
 
     def _why_not(self, name: str) -> str:
         if name == "hybrid":

@@ -61,6 +61,10 @@ def test_all_ways_fit_and_their_files_are_right(folder: Path, root: Path) -> Non
     assert [*both["berth:sites"]] == both["berth:models"]["chat"]["sites"]
     assert both["berth:models"]["chat"]["sites"][0] == "own"
     assert len(both["berth:sites"]) == 2
+    front = both["berth:routers"]["front"]
+    assert (front["site"], front["hybrid"]["sites"]) == ("own", [*both["berth:sites"]])
+    assert front["hybrid"]["costCapPerHour"] == 10
+    assert "costCapPerHour" in found["hybrid"].text.split("config:")[0]
 
 
 def test_requests_that_may_not_leave_stay(folder: Path) -> None:

@@ -76,7 +76,7 @@ def test_every_property_that_changes_is_one_that_was_changed(review: dict[str, A
     assert found == {
         "a bigger pool on AWS": {"aws-prod"},
         "a bigger pool on Google Cloud": {"gcp-dev"},
-        "a new flag": {"aws-dev", "aws-prod", "gcp-dev", "gcp-prod"},
+        "a new flag": {"aws-dev", "aws-prod", "gcp-dev", "gcp-prod", "hybrid-dev", "hybrid-prod"},
         "a new flag on SageMaker": {"aws-prod"},
         "a looser security context": every,
         "a removed probe": every,
