@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from berth_agents.hybrid import documents, weights
+from berth_agents.router import overlay
 from berth_agents.router.document import parse
 from berth_stacks.errors import SettingsError
 from berth_stacks.hybrid import token_of
@@ -130,6 +133,29 @@ def test_the_controller_is_told_what_replicas_cost(hybrid: Any) -> None:
     weights = named(done, "home-front-hybrid-weights")
     assert weights["metadata"]["name"] == "front-weights"
     assert "data" not in weights
+
+
+def test_controller_reporter_and_router_read_what_is_declared(hybrid: Any) -> None:
+    done = hybrid({f"{HYBRID}.beyond.tls": TLS}, preview=True)
+    told = documents.hybrid(named(done, "home-front-hybrid-document")["data"]["hybrid.json"])
+    assert [place.site.name for place in told.places] == ["home", "cloud"]
+    for site in ("home", "cloud"):
+        data = named(done, f"{site}-front-report-document")["data"]
+        (text,) = data.values()
+        models = documents.served(text)
+        assert [*models] == [told.model] == ["chat"]
+        deployment = named(done, f"{site}-chat-deployment")["spec"]
+        labels = deployment["template"]["metadata"]["labels"]
+        assert models["chat"].selector.items() <= labels.items()
+        containers = deployment["template"]["spec"]["containers"]
+        assert models["chat"].port in {port["name"] for one in containers for port in one.get("ports", [])}
+    # What the one writes the other takes, for every route.
+    now = datetime(2026, 11, 28, 12, tzinfo=UTC)
+    router = parse(named(done, "home-front-document")["data"]["router.json"])
+    written = weights.text_of({"home": 7_000, "cloud": 3_000}, told, now)
+    bank, last = overlay.overlaid(router, written, now).routes
+    assert (bank.weights, last.weights) == ({"bank-home": 10_000}, {"home": 7_000, "cloud": 3_000})
+    assert weights.weights_in(written, told, now) == {"home": 7_000, "cloud": 3_000}
 
 
 def _tokens(done: Any) -> set[str]:
