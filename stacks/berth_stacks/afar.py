@@ -3,19 +3,33 @@
 from berth_stacks.hybrid_settings import Beyond
 from berth_stacks.settings import Gateway, Model, Service, Stack
 
+HOSTNAME = "external-dns.alpha.kubernetes.io/hostname"
+
 
 def entered(stack: Stack, site: str, key: str, model: Model) -> tuple[Model, str]:
     """A model as it is at a site, and the router that reaches it from another one, "" where none does."""
     for name, router in stack.routers.items():
         hybrid = router.hybrid
         if hybrid and hybrid.beyond and hybrid.model == key and site in {*hybrid.sites} - {router.site}:
-            return _seen_from_afar(model, hybrid.beyond), name
+            return _seen_from_afar(model, hybrid.beyond, site), name
     return model, ""
 
 
-def _seen_from_afar(model: Model, beyond: Beyond) -> Model:
-    tls = beyond.tls
-    said = beyond.service.model_dump(exclude={"report_node_port"})
+def names_at(beyond: Beyond, site: str) -> tuple[str, str] | None:
+    """The DNS names of a site's gateways and reporter, where the settings say them."""
+    domain = beyond.service.domain
+    return (f"{site}.{domain}", f"report-{site}.{domain}") if domain else None
+
+
+def annotated(beyond: Beyond, name: str | None) -> dict[str, str]:
+    """Annotations of a Service there; external-dns gives it the name."""
+    return {**beyond.service.annotations, **({HOSTNAME: name} if name else {})}
+
+
+def _seen_from_afar(model: Model, beyond: Beyond, site: str) -> Model:
+    tls, names = beyond.tls, names_at(beyond, site)
+    said = beyond.service.model_dump(exclude={"report_node_port", "domain"})
+    said["annotations"] = annotated(beyond, names[0] if names else None)
     service = Service().model_copy(update={**said, "port": 443 if tls else None})
     gateway = (model.gateway or Gateway()).model_copy(update={"tls_secret": tls.secret if tls else None})
     return model.model_copy(update={"service": service, "gateway": gateway})

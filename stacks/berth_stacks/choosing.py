@@ -55,7 +55,7 @@ _CAP = 10
 """US dollars an hour, where neither a budget nor a price says another: the file says to set it."""
 _HEAD = """# yaml-language-server: $schema=schema.json
 # Own hardware first, a cloud for what it cannot serve, by ./berth choose. Yours to set before the first `up`:
-# costCapPerHour, and in beyond where the router comes from (cidrs) and the certificate (tls): docs/hybrid.md.
+# costCapPerHour, and in beyond where the router comes from (cidrs), domain and certificate: docs/hybrid.md.
 """
 _INTERNAL: Mapping[str, Mapping[str, str]] = {
     "eks": {
@@ -347,7 +347,11 @@ class _Chooser:
         there = next(one for key, one in cloud.stack.sites.items() if key in sites)
         beyond: dict[str, Any] = {
             "cidrs": ["10.10.0.0/16"],
-            "service": {"type": "LoadBalancer", "annotations": {**_INTERNAL["eks" if there.eks else "gke"]}},
+            "service": {
+                "type": "LoadBalancer",
+                "domain": "sites.example.org",
+                "annotations": {**_INTERNAL["eks" if there.eks else "gke"]},
+            },
         }
         if self._needs.environment == "production":
             beyond["tls"] = {

@@ -83,6 +83,7 @@ def open_findings(stack: Stack, pins: Collection[str], *, has_api_keys: bool) ->
             asked.add(model.model)
             text = f"has no pinned weights: ./berth weights pin {model.model}"
             yield Finding(("models", key, "model"), text, "everywhere")
+    yield from _examples(stack)
     for key, site in stack.sites.items():
         yield from _ground(key, site)
         if stack.environment == "production":
@@ -100,6 +101,23 @@ def token_findings(stack: Stack, *, has_token: bool) -> Iterator[Finding]:
     if stack.api_keys_secret and not has_token and any(one.hybrid for one in stack.routers.values()):
         text = f"is missing, which sites of hybrid routers share, and apiKeys are not known: {SET_A_TOKEN}"
         yield Finding(("siteToken",), text, "everywhere")
+
+
+def _examples(stack: Stack) -> Iterator[Finding]:
+    """Names that stand for one of the user's."""
+    for key, router in stack.routers.items():
+        beyond = router.hybrid.beyond if router.hybrid else None
+        if beyond is None:
+            continue
+        path: Path = ("routers", key, "hybrid", "beyond")
+        names = {
+            ("service", "domain"): beyond.service.domain,
+            ("tls", "serverName"): beyond.tls.server_name if beyond.tls else None,
+        }
+        for where, name in names.items():
+            # Nobody can have one of them (RFC 2606).
+            if name and f".{name}".endswith((".example", ".example.org", ".example.com", ".example.net")):
+                yield Finding((*path, *where), f"is {name}, an example: say one of yours", "everywhere")
 
 
 def _image_remedy(stack: Stack, role: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 from berth_components.site_reporter import PORT as REPORTER_PORT
 
-from berth_stacks import build
+from berth_stacks import afar, build
 from berth_stacks.hybrid_rules import ALL, variant
 from berth_stacks.hybrid_settings import Beyond, Hybrid
 from berth_stacks.pools import dns_of
@@ -80,7 +80,9 @@ def reached(
     if service.type == "NodePort":
         node = stack.sites[site].node_address or PENDING
         return Reached(node, service.node_port or 1, node, service.report_node_port or 1)
-    return Reached(address, 443 if beyond.tls else 80, report_address, REPORTER_PORT)
+    # Names that are known beforehand can be reviewed, and written as a chart.
+    gateways, reporter = afar.names_at(beyond, site) or (address, report_address)
+    return Reached(gateways, 443 if beyond.tls else 80, reporter, REPORTER_PORT)
 
 
 def _trust(beyond: Beyond) -> dict[str, Any]:
@@ -210,13 +212,13 @@ def reporter_args(
         "image_pull_secrets": stack.images.pull_secrets,
     }
     if site != router.site:
-        service = beyond.service
+        service, names = beyond.service, afar.names_at(beyond, site)
         args["access"] |= {"controllers": None, "client_cidrs": beyond.cidrs}
         args["service"] = {
             "type": service.type,
             "node_port": service.report_node_port,
             "external_traffic_policy": service.external_traffic_policy,
-            "annotations": service.annotations,
+            "annotations": afar.annotated(beyond, names[1] if names else None),
         }
         args["tls_secret"] = beyond.tls.secret if beyond.tls else None
     return args

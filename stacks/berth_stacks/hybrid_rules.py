@@ -149,6 +149,8 @@ def _service(stack: Stack, path: Path, router: Router, hybrid: Hybrid, beyond: B
             yield Problem((*path, name), "is missing", "a port from 30000 to 32767 with NodePort")
         elif service.type != "NodePort" and port is not None:
             yield Problem((*path, name), "is given", "only with type NodePort")
+    if service.domain and service.type != "LoadBalancer":
+        yield Problem((*path, "domain"), "is given", "only with type LoadBalancer")
     report = service.report_node_port
     if report is None:
         return

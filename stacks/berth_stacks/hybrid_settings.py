@@ -2,10 +2,31 @@
 
 from typing import Annotated
 
+from berth_components import checks
 from pydantic import Field
 
-from berth_stacks.fields import Cidr, LabelKey, Name, Number, Settings, Text, Whole, limits, one_of, words
+from berth_stacks.fields import (
+    Allowed,
+    Cidr,
+    LabelKey,
+    Name,
+    Number,
+    Settings,
+    Text,
+    Whole,
+    limits,
+    one_of,
+    words,
+)
 
+Domain = Annotated[
+    str,
+    Allowed(
+        checks.text(
+            r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+", "a DNS name"
+        )
+    ),
+]
 Dollars = Annotated[Number, limits(0, 100_000, "a number")]
 Waiting = Annotated[Number, limits(0, 10_000, "a number")]
 Step = Annotated[Number, limits(0.01, 100, "a number")]
@@ -37,6 +58,10 @@ class BeyondService(Settings):
     """Local keeps the router's address, so that the network policy sees it. Default: Local."""
     annotations: dict[LabelKey, Text] = Field(default_factory=dict)
     """For a cloud's load balancer, such as an internal one. Default: none."""
+    domain: Domain | None = None
+    """With LoadBalancer: the names `<site>.<domain>` and `report-<site>.<domain>` are asked of external-dns
+    by annotation, and looked up by the router. Default: the load balancers' own addresses, which only a
+    deployment knows."""
 
 
 class BeyondTls(Settings):
@@ -44,7 +69,7 @@ class BeyondTls(Settings):
 
     secret: Name
     """A Secret that exists in the namespace at each site beyond, of type kubernetes.io/tls."""
-    server_name: Text
+    server_name: Domain
     """The DNS name that its certificate carries."""
     ca_secret: Name | None = None
     """A Secret that exists in the router's namespace, whose entry ca.crt signed it. Default: the public

@@ -62,6 +62,7 @@ ALONE: dict[str, Alone] = dict(
         _case("beyond.service.reportNodePort", 30083),
         _case("beyond.service.externalTrafficPolicy", "Cluster"),
         _case("beyond.service.annotations", {"a.example/b": "c"}, _BALANCED, audible=True),
+        _case("beyond.service.domain", "a.example.org", _BALANCED),
         _case("beyond.tls.secret", "other"),
         _case("beyond.tls.serverName", "b.example.org"),
         _case("beyond.tls.caSecret", "authority"),

@@ -38,7 +38,7 @@ rules = _rules()
 HYBRID = rules.HYBRID
 ROLES = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter", "router", "envoy")
 IMAGES = {"berth:images": json.dumps({"refs": {role: f"registry.example/{role}:1" for role in ROLES}})}
-TLS = {"secret": "gateway-tls", "serverName": "chat.example.org", "caSecret": "authority"}
+TLS = {"secret": "gateway-tls", "serverName": "sites.internal", "caSecret": "authority"}
 
 
 def named(done: Any, name: str) -> Json:
@@ -105,7 +105,7 @@ def test_sites_beyond_admit_the_router_alone(hybrid: Any) -> None:
     document = parse(named(done, "home-front-document")["data"]["router.json"])
     tls = document.backends["cloud"].tls
     assert tls
-    assert (tls.server_name, tls.ca_file) == ("chat.example.org", "/etc/berth-router-ca/0/ca.crt")
+    assert (tls.server_name, tls.ca_file) == ("sites.internal", "/etc/berth-router-ca/0/ca.crt")
 
 
 def test_the_controller_is_told_what_replicas_cost(hybrid: Any) -> None:
@@ -126,7 +126,7 @@ def test_the_controller_is_told_what_replicas_cost(hybrid: Any) -> None:
         "costPerReplicaHour": 1.25,
         "mostReplicas": 3,
         "caFile": "/etc/berth-hybrid-ca/0/ca.crt",
-        "serverName": "chat.example.org",
+        "serverName": "sites.internal",
     }
     assert told["policy"]["costCapPerHour"] == 4
     assert told["routes"] == {"bank": ["home"], "all": ["home", "cloud"]}
@@ -211,6 +211,26 @@ def test_behind_load_balancers_addresses_come_later(hybrid: Any) -> None:
     assert [(one.address, one.port) for one in document.backends["cloud"].hosts] == [("pending.invalid", 80)]
     ranges = named(hybrid(changes), "cloud-front-report-service")["spec"]["loadBalancerSourceRanges"]
     assert ranges == ["198.18.0.0/24"]
+
+
+def test_names_beforehand_are_known_in_a_preview(hybrid: Any) -> None:
+    service = {"type": "LoadBalancer", "domain": "sites.internal"}
+    done = hybrid({f"{HYBRID}.beyond.service": service}, preview=True)
+    document = parse(named(done, "home-front-document")["data"]["router.json"])
+    assert [one.address for one in document.backends["cloud"].hosts] == ["cloud.sites.internal"]
+    told = json.loads(named(done, "home-front-hybrid-document")["data"]["hybrid.json"])
+    assert told["sites"][1]["url"] == "http://report-cloud.sites.internal:8080"
+    for name, host in (("chat", "cloud"), ("front-report", "report-cloud")):
+        annotations = named(done, f"cloud-{name}-service")["metadata"]["annotations"]
+        assert annotations["external-dns.alpha.kubernetes.io/hostname"] == f"{host}.sites.internal"
+
+
+def test_a_name_that_is_an_example_is_asked_for(load: Callable[..., Any]) -> None:
+    service = {"type": "LoadBalancer", "domain": "sites.example.org"}
+    found = load(rules.text({f"{HYBRID}.beyond.service": service}), rules.KEYS, "mixed").findings
+    (said,) = [one for one in found if "example" in one.text]
+    assert str(said).startswith(f"berth:{HYBRID}.beyond.service.domain is sites.example.org, an example")
+    assert said.blocks == "everywhere"
 
 
 def test_a_site_that_leaves_the_program_takes_everything_with_it(hybrid: Any) -> None:

@@ -91,6 +91,7 @@ def text(changes: Json | None = None) -> str:
         ({f"{HYBRID}.beyond.service.reportNodePort": 80}, "beyond.service.reportNodePort is 80"),
         ({f"{HYBRID}.beyond.service": {"type": "LoadBalancer", "nodePort": 30081}}, "only with type"),
         ({f"{HYBRID}.beyond.service.type": "ClusterIP"}, "beyond.service.type is 'ClusterIP'"),
+        ({f"{HYBRID}.beyond.service.domain": "a.b"}, "service.domain is given; allowed: only with"),
         ({"sites.cloud.nodeAddress": None}, "sites.cloud.nodeAddress is missing"),
         ({"environment": "production"}, "beyond.tls is missing; allowed: secret and serverName"),
         ({f"{HYBRID}.returnBelow": 4}, "returnBelow is 4; allowed: less than overflowAt, 4"),
