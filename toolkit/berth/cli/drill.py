@@ -31,7 +31,7 @@ _BY_API = {"lose-metrics"}
 
 @click.command()
 @stack_argument
-@click.argument("fault", required=False, type=click.Choice(FAULTS))
+@click.argument("fault", metavar="[FAULT]", required=False, type=click.Choice(FAULTS))
 @click.option("--site", metavar="NAME", help="Whom it befalls.  [default: the preferred site]")
 @click.option("--router", metavar="NAME", help="Which router; needed where several have sites.")
 @click.option(
@@ -81,13 +81,12 @@ def drill(
     rate: float | None, seed: int, restore: bool, folder: Path, yes: bool, key_file: Path | None,
     ca: Path | None, server_name: str, contexts: tuple[str, ...], engine: str, as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Break a site of STACK for real, under load, and see what clients notice.
+    """Break a site of STACK for real, under load, and see what clients notice.
 
-    \b
-    lose-site     its nodes lose their network and are frozen
-    lose-pool     the nodes of its pool are drained and removed
-    lose-metrics  its reporter is scaled to 0
-    slow-site     its engines get a tenth of their processor time
+    FAULT is one of these. lose-site: its nodes lose their network and are
+    frozen. lose-pool: the nodes of its pool are drained and removed.
+    lose-metrics: its reporter is scaled to 0. slow-site: its engines get a
+    tenth of their processor time.
 
     The load is steady, then too much for the preferred site; then comes the
     fault, and what was broken is always mended, also after Ctrl-C; after a
