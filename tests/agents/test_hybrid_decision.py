@@ -69,6 +69,36 @@ def test_a_step_that_helps_is_given_time() -> None:
         assert found.weights == {"home": 9_000, "cloud": 1_000}
         past = found.past
     assert run({"home": shorter, "cloud": IDLE}, past).weights["cloud"] == 2_000
+    # A fifth less, and it gets shorter by itself.
+    much = Observed(waiting=22, ready_replicas=2, billed_replicas=2, running=8, slots=8)
+    assert run({"home": much, "cloud": IDLE}, past).weights["cloud"] == 1_000
+
+
+def test_as_many_as_may_wait_are_not_too_many() -> None:
+    four = Observed(waiting=8, ready_replicas=2, billed_replicas=2, running=8, slots=8)
+    assert run({"home": four, "cloud": IDLE}, {"home": TOTAL}).reason == "none"
+    one = Observed(waiting=2, ready_replicas=2, billed_replicas=2, running=0, slots=8)
+    assert run({"home": one, "cloud": IDLE}, {"home": 9_000, "cloud": 1_000}).reason == "none"
+
+
+def test_a_queue_of_requests_that_are_not_divided_moves_nothing() -> None:
+    # Residents wait at home, which has none of the others.
+    found = run({"home": BUSY, "cloud": IDLE}, {"cloud": TOTAL})
+    assert found.weights == {"home": 0, "cloud": TOTAL}
+    assert found.reason == "none"
+
+
+def test_what_runs_is_remembered_while_nobody_can_read_it() -> None:
+    works = Observed(waiting=0, ready_replicas=2, billed_replicas=2, running=4, slots=8)
+    past = run({"home": works, "cloud": IDLE}, {}).past
+    assert past.running["home"] == 4
+    unread = Observed(waiting=0, ready_replicas=2, billed_replicas=2, unread=2)
+    assert run({"home": unread, "cloud": IDLE}, past).past.running["home"] == 4
+    full = Observed(waiting=0, ready_replicas=2, billed_replicas=2, running=8, slots=8)
+    assert run({"home": Heard(full, new=False), "cloud": IDLE}, past).past.running["home"] == 4
+    assert 4 < run({"home": full, "cloud": IDLE}, past).past.running["home"] < 8
+    gone = Observed(waiting=0, ready_replicas=0, billed_replicas=0)
+    assert run({"home": gone, "cloud": IDLE}, past).past.running["home"] == 0
 
 
 def test_it_comes_back_slower_and_not_before_there_is_room() -> None:
@@ -158,6 +188,8 @@ def test_a_silent_site_keeps_what_it_has_and_gets_no_more() -> None:
     assert run({"home": IDLE, "cloud": Heard(IDLE, 11, new=False)}, shares).weights == shares
     # What it costs is the last that it said.
     assert run({"home": IDLE, "cloud": Heard(IDLE, 11, new=False)}, shares).cost_per_hour == 4.0
+    # Ten seconds are not more than ten.
+    assert run({"home": Heard(BUSY, 10), "cloud": IDLE}, shares).reason == "overflow"
     # All silent, or never heard: as it was.
     assert run({}, shares).weights == shares
     assert run({}, {}).weights == {"home": TOTAL, "cloud": 0}
@@ -186,6 +218,9 @@ def test_a_cost_that_nobody_ever_said_lets_nothing_grow() -> None:
     seen: dict[str, Observed | Heard] = {"home": BUSY, "cloud": waits}
     assert run(seen, three, POLICY, HOME, CLOUD, DEAR).reason == "capped"
     assert run({**seen, "dear": Observed(0, 0, 0)}, three, POLICY, HOME, CLOUD, DEAR).reason == "overflow"
+    # One that costs nothing need not say so.
+    free = Site("lab", 0.0, 2)
+    assert run(seen, three, POLICY, HOME, free, CLOUD).reason == "overflow"
 
 
 def test_a_site_where_nothing_is_ready_loses_its_load_at_once() -> None:
@@ -196,6 +231,11 @@ def test_a_site_where_nothing_is_ready_loses_its_load_at_once() -> None:
     assert found.reason == "lost"
     assert found.words == "home cannot serve; all of it to cloud"
     assert run({"home": IDLE, "cloud": empty}, shares).weights == {"home": TOTAL, "cloud": 0}
+    # It goes where the load can be seen, if that can be.
+    unread = Observed(waiting=0, ready_replicas=2, billed_replicas=2, unread=2)
+    seen: dict[str, Observed | Heard] = {"home": empty, "cloud": unread, "dear": IDLE}
+    assert run(seen, {}, POLICY, HOME, CLOUD, DEAR).weights["dear"] == TOTAL
+    assert run({"home": empty, "cloud": unread}, {}).weights["cloud"] == TOTAL
     assert run({"home": empty, "cloud": empty}, shares).weights == shares
 
 

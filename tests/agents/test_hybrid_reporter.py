@@ -78,6 +78,7 @@ async def test_it_counts_what_the_cluster_knows(here: Ground) -> None:
     put_slice(here.api, "chat-b", "chat", "127.0.0.3", "127.0.0.4")
     put_slice(here.api, "chat-c", "chat", "127.0.0.9", ready=False)
     put_slice(here.api, "other", "other", "127.0.0.8")
+    put_slice(here.api, "chat-6", "chat", "fd00::2", "fd00::3")  # the same pods in the other family
     # Starts and ends cost; what waits for a node or has finished does not, nor does another model's.
     put_pod(here.api, "starting", "127.0.0.9", port, ready=False)
     put_pod(here.api, "ending", "127.0.0.9", port, ending=True)

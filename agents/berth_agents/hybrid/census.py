@@ -89,7 +89,8 @@ class Census:
             "waiting": sum(reading.values[_WAITING] for reading in readings),
             "running": sum(reading.values[_RUNNING] for reading in readings),
             "slots": sum(reading.slots for reading in readings),
-            "ready": len(addresses),
+            # Of a Service of both families each pod has an address of either.
+            "ready": max(sum(":" in one for one in addresses), sum(":" not in one for one in addresses)),
             "billed": sum(pod.costs for pod in pods),
             "unread": len(silent) + unplaced,
             "ageSeconds": round(max((now - reading.asked_at for reading in readings), default=0.0), 3),

@@ -250,16 +250,13 @@ class _Work:
         if cap is None:
             return None
         if any(site.cost_per_replica_hour and not self.heard[site.name].said for site in self.sites):
-            return min(0.0, cap - self.cost)  # nobody knows what it costs, so nothing may be added
+            return 0.0  # nobody knows what it costs, so nothing may be added
         return cap - self.cost
-
-    def is_silent(self, site: Site) -> bool:
-        one = self.heard[site.name]
-        return one.said is None or one.seconds > self.policy.silent_seconds
 
     def said(self, site: Site) -> Observed | None:
         """What a site says that is not silent."""
-        return None if self.is_silent(site) else self.heard[site.name].said
+        one = self.heard[site.name]
+        return one.said if one.seconds <= self.policy.silent_seconds else None
 
     def news(self, site: Site) -> Observed | None:
         """What it said since the last decision, where that says anything of its load."""
@@ -295,10 +292,9 @@ class _Work:
         """Whether load left it a moment ago: too soon for any to come."""
         return self.left.get(site.name, (0.0, SETTLE))[1] < SETTLE
 
-    def load_with(self, site: Site, more: int) -> float | None:
+    def load_with(self, site: Site, seen: Observed, more: int) -> float | None:
         """Share of its slots that would be used with so many more hundredths; None where nobody knows."""
-        seen = self.said(site)
-        if not seen or not seen.known or not seen.slots:
+        if not seen.slots:
             return None
         unseen = more + sum(self.past.came.get(site.name, ()))
         return (self.running.get(site.name, 0.0) + unseen / TOTAL * sum(self.running.values())) / seen.slots
@@ -362,7 +358,7 @@ def _unwatched(work: _Work) -> str:
     """Nobody can say what a silent site costs; after a while that is reason enough."""
     for site in reversed(work.sites):
         waits = work.heard[site.name].seconds <= work.policy.hold_seconds
-        if not work.weights[site.name] or not site.cost_per_replica_hour or not work.is_silent(site) or waits:
+        if waits or not work.weights[site.name] or not site.cost_per_replica_hour:
             continue
         if target := work.cheaper(site):
             work.move(site, target, work.policy.step)
@@ -395,7 +391,7 @@ def _overflow(work: _Work) -> str:
                 if work.has_just_left(target) or not work.may_get(target):
                     work.capped |= work.would_exceed(target)
                     continue
-                busy = work.load_with(target, work.policy.step)
+                busy = work.load_with(target, there, work.policy.step)
                 fills = there.waiting > 0 or (busy is not None and busy > ROOM)
                 # Load makes a site grow: room for one more replica must be there, unless nobody will wait.
                 if fills and work.would_exceed(target):
@@ -423,7 +419,7 @@ def _back(work: _Work) -> str:
             seen = work.news(target)
             if not seen or seen.per_replica >= work.policy.return_below or not work.may_get(target):
                 continue
-            busy = work.load_with(target, step)
+            busy = work.load_with(target, seen, step)
             if busy is not None and busy > ROOM:
                 continue
             settled = not any(work.past.came.get(target.name, ())) or (busy is not None and busy <= HALF)
