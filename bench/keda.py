@@ -5,6 +5,8 @@ stay in the cache), makes a cluster of its own, installs them by KEDA's own mani
 with `metricsAdapter: {mode: keda}`. Then a burst of clients, again and again: prints for each, in seconds
 from its beginning, when the signal was above its target as the autoscaler is told it, when more replicas were
 wanted, and when one more was ready; and from its end until one replica was left. With --build it only builds.
+
+Not run yet as a whole: KEDA's manifests were made and read, nothing was built or measured.
 """
 
 from __future__ import annotations
