@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -261,12 +262,17 @@ def test_every_shipped_stack_is_a_chart(
         others = [collected[pairs[name]]] if name in pairs else []
         files = rendered(one, *others)
         write(tmp_path / name, files)
-        values = yaml.safe_load(files["values.yaml"])
-        jsonschema.Draft7Validator(json.loads(files["values.schema.json"])).validate(values)
-        assert helm("lint", "--strict", tmp_path / name).count("[ERROR]") == 0
-        made = by_key(helm("template", "x", tmp_path / name))
-        assert without_empty_annotations(made) == wanted(one), name
-        assert not [key for key in made if key[0] == "Secret"]
+        for cluster, items in one.clusters.items():
+            # Of several clusters each has a chart of its own.
+            start = f"{cluster}/" if len(one.clusters) > 1 else ""
+            values = yaml.safe_load(files[f"{start}values.yaml"])
+            jsonschema.Draft7Validator(json.loads(files[f"{start}values.schema.json"])).validate(values)
+            chart = tmp_path / name / start
+            assert helm("lint", "--strict", chart).count("[ERROR]") == 0
+            made = by_key(helm("template", "x", chart))
+            alone = dataclasses.replace(one, clusters={cluster: items})
+            assert without_empty_annotations(made) == wanted(alone), (name, cluster)
+            assert not [key for key in made if key[0] == "Secret"]
         for other in others:
             values_file = tmp_path / name / f"values-{other.stack}.yaml"
             made = by_key(helm("template", "x", tmp_path / name, "-f", values_file))
