@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from berth.cli.drilling import Asked, ground_of
+from berth.cli.levers import lever
+from berth.cli.mending import Breakage
+from berth.cli.stackfile import find_stack
 
 from tests.cluster.test_main_job import Berth, copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from berth.localcluster import Cluster
 
@@ -85,6 +90,42 @@ def test_a_lost_site_is_replaced_and_comes_back(
     assert phases["fault"]["backends"]["cloud"]["results"]["ok"] > 0, said
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".svg", ".md"}
     assert "nothing is broken" in berth.run("drill", STACK, "--restore").stdout
+
+
+def content(file: str) -> str:
+    return Path(file).read_text().strip()
+
+
+async def test_levers_break_a_site_for_real_and_mend_it(
+    cluster: Cluster, deployed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BERTH_CLUSTER", cluster.name)
+    given = find_stack(STACK), deployed["outputs"], Asked(None, None)
+    ground, places = await asyncio.to_thread(ground_of, *given)
+    assert [one.name for one in ground.sites] == ["home", "cloud"]
+    assert ground.token
+    assert [place.whole for place in (places["home"], places["cloud"])] == [False, True]
+    # Under a name of its own: what somebody's drill of the stack has written down is not this test's.
+    breakage = Breakage(f"{STACK}-levers")
+    slow = lever("slow-site", places["home"], breakage)
+    try:
+        await slow.pull()
+        [entry] = breakage.undo
+        for file, said in entry["files"].items():
+            assert int(content(file).split()[0]) * 10 == int(said.split()[0])
+    finally:
+        await slow.release()
+    assert all(content(file) == said for file, said in entry["files"].items())
+    silent = lever("lose-metrics", places["home"], breakage)
+    words = ("-n", places["home"].namespace, "get", "deployment", places["home"].reporter, "-o")
+    try:
+        await silent.pull()
+        assert cluster.kubectl(*words, "jsonpath={.spec.replicas}") == "0"
+        assert cluster.kubectl(*words, "jsonpath={.status.replicas}") in {"", "0"}
+    finally:
+        await silent.release()
+    assert cluster.kubectl(*words, "jsonpath={.spec.replicas}") == "1"
+    assert not breakage.file.exists()
 
 
 def test_down_leaves_nothing(berth: Berth, cluster: Cluster, deployed: dict[str, Any]) -> None:
