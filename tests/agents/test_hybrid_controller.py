@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from berth_agents.hybrid import controller, documents
+from berth_agents.hybrid.settings import ControllerSettings
+from berth_agents.hybrid.weights import LAST_SECONDS, RENEW_SECONDS, WeightsMap
+from berth_agents.kube import ClusterAccess, KubeClient
 from berth_agents.router import overlay
 from berth_agents.router.document import parse
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.agents.api_world import CONFIG_MAPS
 from tests.agents.hybrid_world import TOKEN, Agent, Ground, Site, ground, until
 from tests.agents.router_world import document
+from tests.agents.stand_ins import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -182,6 +188,36 @@ async def test_another_token_is_said_and_a_renewed_one_counts(here: Ground) -> N
     assert TOKEN not in json.dumps(agent.log)
 
 
+async def test_a_site_beyond_proves_who_it_is(here: Ground) -> None:
+    home = await here.site("home")
+    cloud = Site("cloud", certificate=here.authority.sign("localhost", server=True))
+    cloud.says()
+    await cloud.start()
+    here.stack.push_async_callback(cloud.stop)
+    text = here.hybrid(home, cloud)
+    ca_file = here.folder / "site-ca.crt"
+    ca_file.write_text(Authority(here.folder, "another").pem)
+    text["sites"][1] |= {
+        "url": f"https://127.0.0.1:{cloud.port}",
+        "caFile": str(ca_file),
+        "serverName": "localhost",
+    }
+    agent = await here.controller(text)
+    await until(lambda: agent.says("certificate verify failed"))
+    assert not cloud.asked, "the token is told to nobody who has not proved who it is"
+    # The right CA counts when it is there, without a restart.
+    ca_file.write_text(here.authority.pem)
+
+    async def heard() -> bool:
+        return (await agent.probe()) == (200, "ready\n")
+
+    await until(heard)
+    assert set(cloud.asked) == {f"Bearer {TOKEN}"}
+    text["sites"][1]["serverName"] = "elsewhere.example"
+    other = await here.controller(text)
+    await until(lambda: other.says("elsewhere.example"))
+
+
 async def test_it_goes_on_from_the_weights_in_force_and_leaves_them(here: Ground) -> None:
     def put(until_then: timedelta) -> str:
         moment = (datetime.now(UTC) + until_then).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -230,6 +266,32 @@ async def test_weights_that_cannot_be_read_or_written_are_said(here: Ground) -> 
         return (await weights(here)).get("cloud", 0) > 0
 
     await until(at_cloud)
+
+
+async def test_weights_are_renewed_long_before_they_end(
+    here: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 2 * RENEW_SECONDS < LAST_SECONDS
+    monkeypatch.setattr(controller, "RENEW_SECONDS", 0.2)
+    what = documents.hybrid(json.dumps(here.hybrid(Site("home", port=1), Site("cloud", port=1))))
+    settings = ControllerSettings(
+        here.folder, here.folder / "site-token", host="127.0.0.1", metrics_port=0, probes_port=0
+    )
+    access = ClusterAccess(
+        f"https://localhost:{here.api.port}", here.folder / "token", here.folder / "ca.crt"
+    )
+    async with KubeClient(access) as client:
+        made = controller.Controller(settings, what, [], WeightsMap(client, what))
+        running = asyncio.create_task(made.run())
+
+        async def thrice() -> bool:
+            return len(here.api.applied) >= 3
+
+        await until(thrice)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    texts = [json.loads(body["data"]["weights.json"]) for _, body in here.api.applied]
+    assert all(text["routes"] == texts[0]["routes"] for text in texts)
 
 
 @pytest.mark.parametrize(
