@@ -10,10 +10,12 @@ import pytest
 from berth_components import (
     Autoscaler,
     ExistingCluster,
+    HybridController,
     MetricsAdapter,
     ModelServer,
     RestrictedNamespace,
     Router,
+    SiteReporter,
 )
 
 if TYPE_CHECKING:
@@ -72,12 +74,31 @@ def everything(
             },
             opts,
         )
+        token = "canary-" * 6
+        common = {"namespace": room.namespace, "image": "registry.example/router:1", "token": token}
+        models = {"chat": {"service": server.name, "selector": server.selector}}
+        SiteReporter(
+            "front",
+            {**common, "site": "home", "models": models, "access": {"controllers": ["front"]}},  # type: ignore[typeddict-item] # built up
+            opts,
+        )
+        HybridController(
+            "front-hybrid",
+            {  # type: ignore[typeddict-item] # built up
+                **common,
+                "router": "front",
+                "model": "chat",
+                "sites": [{"name": "home", "most_replicas": 3, "reporter": "front"}],
+                "policy": {"cost_cap_per_hour": 1},
+            },
+            opts,
+        )
 
     return render(program)
 
 
 def test_every_pod_is_restricted(everything: Any) -> None:
-    assert len(everything.pods) == 3
+    assert len(everything.pods) == 5
     for pod in everything.pods:
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True
@@ -102,9 +123,10 @@ def test_every_pod_is_restricted(everything: Any) -> None:
 
 def test_only_who_asks_the_api_server_gets_a_token(everything: Any) -> None:
     tokens = {pod["serviceAccountName"]: pod["automountServiceAccountToken"] for pod in everything.pods}
-    assert tokens == {"chat": False, "berth-metrics-adapter": True, "front": True}
+    asking = ("berth-metrics-adapter", "front", "front-report", "front-hybrid")
+    assert tokens == {"chat": False, **dict.fromkeys(asking, True)}
     accounts = [o for o in everything.objects if o["kind"] == "ServiceAccount"]
-    assert [account["automountServiceAccountToken"] for account in accounts] == [False] * 3
+    assert [account["automountServiceAccountToken"] for account in accounts] == [False] * 5
 
 
 def test_nothing_of_the_host(everything: Any) -> None:
