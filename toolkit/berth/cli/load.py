@@ -40,7 +40,9 @@ class _Rate(click.ParamType[float | None]):
 
 @click.command()
 @click.argument("stack")
-@click.option("--model", metavar="SITE/MODEL", help="Which endpoint; needed where the stack has several.")
+@click.option(
+    "--model", metavar="SITE/MODEL", help="Which endpoint; needed where the stack has several and no router."
+)
 @click.option(
     "--profile",
     type=click.Choice(PROFILES),
@@ -104,7 +106,9 @@ def load(
     Requests begin when the arrival process says so, however slow the answers
     are. Exit code 1 where any admitted request failed; 429 is the server's
     right answer to overload and is counted apart, and so are clients that
-    stall on purpose. Profiles are described in docs/operations.md.
+    stall on purpose. Profiles are described in docs/operations.md. Of a stack
+    with several sites behind one router, the router is asked, and the report
+    says which site answered how much.
     """
     from berth import deployer
     from berth.operations.load import LoadSettings, read_prompts, render
@@ -113,7 +117,7 @@ def load(
     prepared = prepare(stack, console, context=context, yes=False, gpus=None, need=Need.EXISTING)
     outputs = asyncio.run(deployer.outputs(prepared.request))
     key = api_key(prepared.key, key_file, stack)
-    chosen = chosen_model(outputs, model)
+    chosen = chosen_model(outputs, model or _behind_router(outputs))
     target = scaling_target(chosen, prepared.request.config)
     options["profile"] = options["profile"] or ("overload" if options["rate"] is None else "steady")
     settings = LoadSettings(
@@ -153,6 +157,13 @@ def chosen_model(outputs: Mapping[str, Any], model: str | None) -> Mapping[str, 
     if not isinstance(chosen, dict):
         raise UserError(f"the output models.{model} is no map; was this stack deployed by another program?")
     return chosen
+
+
+def _behind_router(outputs: Mapping[str, Any]) -> str | None:
+    """The model at the site of the only router in front of several sites, through which clients ask it."""
+    routers = outputs.get("routers")
+    found = [one for one in (routers.values() if isinstance(routers, dict) else ()) if one.get("sites")]
+    return f"{found[0]['site']}/{found[0]['model']}" if len(found) == 1 else None
 
 
 def scaling_target(model: Mapping[str, Any], config: Mapping[str, str]) -> ScalingTarget:
