@@ -23,9 +23,10 @@ NAMES = sorted(file.name.split(".")[1] for file in STACKS.glob("Pulumi.*.yaml"))
 
 def stack(name: str) -> Loaded:
     values = load_config(STACKS.parent, name)[0]
-    if name == "local":  # its cluster is filled in by `up local`
-        site = {"cluster": {"kubeconfig": "~/.kube/config"}, "nodeAddress": "198.18.0.11"}
-        values = {**values, "berth:sites": json.dumps({"local": site})}
+    if name.startswith("local"):  # its clusters are filled in by `up`
+        sites = json.loads(values["berth:sites"])
+        there = {key: {"kubeconfig": f"~/.kube/{key}", "nodeAddress": "198.18.0.11"} for key in sites}
+        values = {**values, "berth:connections": json.dumps(there)}
     return read(STACKS, name, values)
 
 

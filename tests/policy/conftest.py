@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from berth_policy.rule import Rule
 
-STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod", "hybrid-dev", "hybrid-prod")
-_LOCAL = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter")
+STACKS = (
+    *("local", "local-hybrid", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod"),
+    *("hybrid-dev", "hybrid-prod"),
+)
+_LOCAL = {"local": ("local",), "local-hybrid": ("home", "cloud")}
+_ROLES = ("model-server", "engine-llama-cpp", "weights-smollm2", "metrics-adapter", "router", "envoy")
 _PRELOAD = (
     *("pydantic", "pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1", "pulumi_kubernetes.rbac.v1"),
     *("pulumi_aws.ec2", "pulumi_aws.eks", "pulumi_aws.iam", "pulumi_gcp.compute", "pulumi_gcp.container"),
@@ -33,9 +37,12 @@ def _planned(
 ) -> dict[str, list[Given]]:
     def request(stack: str) -> RunRequest:
         config, secret = load_config(root, stack)
-        if stack == "local":  # what the command lays over it, as fixtures
-            connections = {"local": {"kubeconfig": "fixture.kubeconfig", "nodeAddress": "198.18.0.2"}}
-            refs = {role: f"berth.local/{role}:fixture" for role in _LOCAL}
+        if stack in _LOCAL:  # what the command lays over it, as fixtures
+            connections = {
+                site: {"kubeconfig": f"fixture-{site}.kubeconfig", "nodeAddress": "198.18.0.2"}
+                for site in _LOCAL[stack]
+            }
+            refs = {role: f"berth.local/{role}:fixture" for role in _ROLES}
             given = {"connections": connections, "images": {"refs": refs}, "apiKeys": {"fixture": "0" * 24}}
             config |= {f"berth:{key}": json.dumps(value) for key, value in given.items()}
         return RunRequest(

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json = dict[str, Any]
-STACKS = ("local", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod", "hybrid-dev", "hybrid-prod")
+STACKS = (
+    *("local", "local-hybrid", "onprem", "aws-dev", "aws-prod", "gcp-dev", "gcp-prod"),
+    *("hybrid-dev", "hybrid-prod"),
+)
+LOCAL = {"local": ("local",), "local-hybrid": ("home", "cloud")}
 UPDATE = "BERTH_UPDATE_GRAPHS"
 PRELOAD = (
     *("pydantic", "pulumi_kubernetes.apps.v1", "pulumi_kubernetes.core.v1", "pulumi_kubernetes.rbac.v1"),
@@ -41,9 +45,12 @@ def reports(root: Path) -> dict[str, Any]:
 
     def request(stack: str) -> RunRequest:
         config, secret = load_config(root, stack)
-        if stack == "local":
+        if stack in LOCAL:
             # What the command lays over it, as fixtures.
-            connections = {"local": {"kubeconfig": "fixture.kubeconfig", "nodeAddress": "198.18.0.2"}}
+            connections = {
+                site: {"kubeconfig": f"fixture-{site}.kubeconfig", "nodeAddress": "198.18.0.2"}
+                for site in LOCAL[stack]
+            }
             config = {**config, "berth:connections": json.dumps(connections)}
         return RunRequest(
             program=root / "stacks",
@@ -134,7 +141,7 @@ def test_a_plan_is_as_it_was_reviewed(reports: dict[str, Any], root: Path, stack
     assert planned == file.read_text(encoding="utf-8"), f"if it is meant, set {UPDATE}=1 and review the diff"
 
 
-@pytest.mark.parametrize("stack", [one for one in STACKS if one != "local"])
+@pytest.mark.parametrize("stack", [one for one in STACKS if one not in LOCAL])
 def test_no_secret_and_nothing_invented(reports: dict[str, Any], root: Path, stack: str) -> None:
     """Numbers of accounts, digests and the like that nobody gave are the reserved ones."""
     text = (root / "tests" / "stacks" / "graphs" / f"{stack}.json").read_text(encoding="utf-8")
