@@ -208,10 +208,15 @@ def remove_nodes(sites: Sites, console: Console) -> None:
 NO_ADDRESS = "no-cluster-yet.invalid"
 
 
-def present_ground(console: Console, settings: Container[str], sites: Sites) -> Ground:
-    """Say what clusters and images there are; make none."""
+def present_ground(
+    console: Console, settings: Container[str], sites: Sites, *, offline: bool = False
+) -> Ground:
+    """Say what clusters and images there are; make none. Offline: as if there were no cluster."""
+    from berth.localcluster import Status
+
     clusters = _clusters(sites).values()
-    return _as_it_is([(one, one.status()) for one in clusters], console, settings, sites)
+    found = [(one, Status(one.name, "absent") if offline else one.status()) for one in clusters]
+    return _as_it_is(found, console, settings, sites)
 
 
 def _as_it_is(

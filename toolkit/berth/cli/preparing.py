@@ -141,7 +141,7 @@ def prepare(
     elif need is Need.EXISTING:
         ground = local.existing_ground(console, stack.settings, sites)
     else:
-        ground = local.present_ground(console, stack.settings, sites)
+        ground = local.present_ground(console, stack.settings, sites, offline=offline)
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
     overlay = _local_overlay(ground)
