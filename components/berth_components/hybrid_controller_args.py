@@ -40,7 +40,7 @@ class HybridPolicyArgs(TypedDict):
     return_below: NotRequired[pulumi.Input[float]]
     """Waiting requests per replica, below which load comes back; less than overflow_at. Default: 1."""
     step_percent: NotRequired[pulumi.Input[float]]
-    """Percent of the requests that move on at a time, once a second, 0.01 to 100. Default: 10."""
+    """Percent of the requests that move on at a time, at most once a second, 0.01 to 100. Default: 10."""
     return_step_percent: NotRequired[pulumi.Input[float]]
     """Percent that move back at a time; at most step_percent. Default: 5."""
     silent_seconds: NotRequired[pulumi.Input[int]]

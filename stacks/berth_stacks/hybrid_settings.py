@@ -105,7 +105,7 @@ class Hybrid(Settings):
     return_below: Waiting = 1
     """Waiting requests per replica, below which load comes back. Less than overflowAt. Default: 1."""
     step_percent: Step = 10
-    """Percent of the requests that move on at a time, once a second. Default: 10."""
+    """Percent of the requests that move on at a time, at most once a second. Default: 10."""
     return_step_percent: Step = 5
     """Percent that move back at a time. At most stepPercent, so that it does not swing. Default: 5."""
     silent_seconds: Annotated[Whole, limits(2, 600)] = 10
