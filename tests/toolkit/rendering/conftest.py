@@ -15,7 +15,7 @@ from berth.deployer import Interpreter, Report, RunRequest, load_config, load_pr
 from berth.localcluster import build_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from berth.rendering import Collected
 
@@ -85,11 +85,17 @@ def plan(tmp_path: Path, interpreter: Interpreter) -> Callable[..., Report]:
     return run
 
 
-def on_this_machine(kubeconfig: str = "/no/kubeconfig", address: str = "198.18.0.1") -> dict[str, str]:
-    """Give what `berth up local` fills in: where the cluster is, its images, a key."""
+def on_this_machine(
+    kubeconfig: str = "/no/kubeconfig", address: str = "198.18.0.1", sites: Sequence[str] = ("local",)
+) -> dict[str, str]:
+    """Give what `berth up local` fills in: where the clusters are, their images, a key."""
     roles = ("engine-llama-cpp", "metrics-adapter", "model-server", "weights-smollm2")
+    there = {
+        site: {"kubeconfig": kubeconfig if site == "local" else f"/no/{site}", "nodeAddress": address}
+        for site in sites
+    }
     return {
-        "berth:connections": json.dumps({"local": {"kubeconfig": kubeconfig, "nodeAddress": address}}),
+        "berth:connections": json.dumps(there),
         "berth:images": json.dumps({"refs": {role: f"berth.local/{role}:not-built-yet" for role in roles}}),
         "berth:apiKeys": json.dumps({"team": "canary-51d0f2a9c3"}),
     }
@@ -103,8 +109,9 @@ def shipped(root: Path) -> dict[str, Report]:
     requests = []
     for name in names:
         config, secret = load_config(root, name)
-        if name == "local":
-            config, secret = {**config, **on_this_machine()}, frozenset({"berth:apiKeys"})
+        if name.startswith("local"):
+            sites = list(json.loads(config["berth:sites"]))
+            config, secret = {**config, **on_this_machine(sites=sites)}, frozenset({"berth:apiKeys"})
         requests.append(
             RunRequest(project.program, project.name, name, config, secret, root=project.folder, offline=True)
         )
