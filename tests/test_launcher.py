@@ -92,11 +92,13 @@ def test_every_command_gets_what_it_imports(command: str) -> None:
     assert done.stdout.strip() in allowed
 
 
-def test_asking_the_clouds_for_prices_needs_their_sdks() -> None:
+def test_only_what_asks_a_cloud_gets_the_clouds_sdks() -> None:
     script = (ROOT / "berth").read_text()
     function = "set_for()" + script.partition("\nset_for()")[2].partition("\n}")[0] + "\n}"
     for words, wanted in (
         ("plan local", "up"),
+        ("up local-hybrid --yes", "up"),
+        ("up hybrid-dev", "clouds"),
         ("plan --all --ask", "clouds"),
         ("plan aws-dev --ask", "clouds"),
     ):
