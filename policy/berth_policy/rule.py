@@ -85,6 +85,11 @@ class Rule:
         """Where to read more."""
         return f"docs/policies.md#{self.more or self.name}"
 
+    @property
+    def by_cluster(self) -> bool:
+        """Whether it looks at each cluster by itself: a name means another object in another one."""
+        return bool(self.types) and all(kind.startswith("kubernetes:") for kind in self.types)
+
     def looks_at(self, kind: str) -> bool:
         """Whether it looks at resources of a type."""
         return not self.types or kind.startswith(self.types)

@@ -146,9 +146,7 @@ class Run:
 
     def _findings(self, rule: Rule, stack: Stack) -> Iterator[Finding]:
         if rule.check_stack is not None:
-            # A name means another object in another cluster.
-            apart = all(kind.startswith("kubernetes:") for kind in rule.types)
-            parts = stack.clusters if rule.types and apart else [stack]
+            parts = stack.clusters if rule.by_cluster else [stack]
             for part in parts:
                 part.configured = stack.configured
             yield from _once(survey(parts, lambda part: _of_cluster(rule, part)))

@@ -93,7 +93,7 @@ BAD: list[tuple[str, Path_, Any]] = [
     ("pods-capabilities", (*CONTEXT, "capabilities"), GONE),
     ("pods-capabilities", (*CONTEXT, "capabilities", "drop"), ["NET_RAW"]),
     ("pods-capabilities", (*CONTEXT, "capabilities", "add"), ["SYS_TIME"]),
-    ("pods-host-path", (*POD, "volumes", 0, "hostPath"), {"path": "/etc"}),
+    ("pods-host-path", (*POD, "volumes", 0, "hostPath"), {"path": "/srv"}),
     ("pods-volume-types", (*POD, "volumes", 0, "gcePersistentDisk"), {"pdName": "a"}),
     ("pods-host-ports", (*FIRST, "ports", 0, "hostPort"), 80),
     ("pods-probe-hosts", (*FIRST, "livenessProbe", "httpGet", "host"), "10.0.0.1"),

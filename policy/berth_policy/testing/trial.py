@@ -49,11 +49,14 @@ class Trial:
             if counted[trip] > self.baseline.get(trip, 0):
                 return trip[0]
         stack = Stack(list({**self._resources, urn: resource}.values()), self.environment)
+        here = next(
+            (part for part in stack.clusters if any(one is resource for one in part.resources)), stack
+        )
         for rule in self._whole:
             if not rule.looks_at(resource.token):
                 continue
             counted = {}
-            for trip in _judged_of(rule, stack, resource):
+            for trip in _judged_of(rule, here if rule.by_cluster else stack, resource):
                 counted[trip] = counted.get(trip, 0) + 1
                 if counted[trip] > self.baseline.get(trip, 0):
                     return trip[0]
@@ -64,7 +67,8 @@ class Trial:
             yield from self._of_one(one)
         stack = Stack(list(resources.values()), self.environment)
         for rule in self._whole:
-            yield from _judged(rule, stack)
+            for part in stack.clusters if rule.by_cluster else [stack]:
+                yield from _judged(rule, part)
 
     def _of_one(self, resource: Resource) -> Iterator[Trip]:
         for rule in self._single:
@@ -107,6 +111,7 @@ def _resource(one: Given) -> Resource:
         protect=one.protect,
         dependencies=tuple(one.dependencies),
         references={key: tuple(urns) for key, urns in one.references.items()},
+        provider=one.provider.urn_in(STACK, PROJECT) if one.provider else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import json
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,30 @@ from berth.deployer.kubeconfig import load
 from berth.deployer.lease import DURATION, Hold, is_dead_here, this_process
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .conftest import Stack
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    # httpcore forgets a connection that is cancelled between TCP and TLS; it closes when it is collected.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <function _SelectorTransport:pytest.PytestUnraisableExceptionWarning",
+        r"ignore:Exception ignored in. <socket\.socket:pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 SLOW = """
 one = configmap("one", {"a": "1"})
 import asyncio
 later = asyncio.sleep(0 if pulumi.runtime.is_dry_run() else 2, "1")
 configmap("two", {"a": pulumi.Output.from_input(later)}, depends_on=[one])
 """
+
+
+@pytest.fixture(autouse=True)
+def _collected_here() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 def fine(report: Report) -> Report:
