@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -11,6 +11,18 @@ HANDSHAKE_SECONDS = 5.0
 SHUTDOWN_SECONDS = 3.0
 MAX_CONNECTIONS = 512
 """Those that ask an agent keep a handful."""
+
+
+def probes(ready: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    """What a kubelet asks: `/live`, which answers as long as the process does, and `/ready`."""
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
+    application = web.Application(client_max_size=1024)
+    application.router.add_get("/live", live)
+    application.router.add_get("/ready", ready)
+    return application
 
 
 @asynccontextmanager

@@ -61,11 +61,12 @@ def service(asked: Asked, measurements: Iterable[Measurement]) -> Service:
         )
         return Service(section=_section(asked, (check,)), replicas=None, tokens_per_second=tokens)
     measured, point = found
-    replicas, fewest = _needed(load, point, load.utilisation), _needed(load, point, 1.0)
+    needed = _needed(load, point, load.utilisation), _needed(load, point, 1.0)
+    replicas, fewest = needed
     checks = [_replicas(asked, load, replicas, measured)]
     if load.first_token_seconds is not None:
         checks.append(_first_token(asked, load.first_token_seconds, point, measured))
-    section = _section(asked, tuple(checks), _figures(asked, load, point, measured))
+    section = _section(asked, tuple(checks), _figures(asked, load, point, needed, measured))
     return Service(section=section, replicas=replicas, fewest=fewest, tokens_per_second=tokens)
 
 
@@ -139,7 +140,9 @@ def _first_token(asked: Asked, most: float, point: Point, measured: Measurement)
     )
 
 
-def _figures(asked: Asked, load: Load, point: Point, measured: Measurement) -> tuple[Figure, ...]:
+def _figures(
+    asked: Asked, load: Load, point: Point, needed: tuple[Range, Range], measured: Measurement
+) -> tuple[Figure, ...]:
     by = {"slots": float(asked.slots), "measured": _cited(measured)}
     needs: dict[str, float | str] = {
         "requests/s": load.requests_per_second,
@@ -147,13 +150,14 @@ def _figures(asked: Asked, load: Load, point: Point, measured: Measurement) -> t
         "tokens/s": point.tokens_per_second.expected,
         "utilisation": load.utilisation,
     }
+    replicas, fewest = needed
     full = {**needs, "utilisation": 1.0}
     formula = "requests/s / (tokens/s / output tokens * utilisation), rounded up"
     return (
         _figure("a replica's throughput", "tokens/s", point.tokens_per_second, "measured, at slots", by),
         _figure("first token, 95 %", "s", point.first_token_p95, "measured, at slots", by),
-        _figure("replicas needed", "replicas", _needed(load, point, load.utilisation), formula, needs),
-        _figure("replicas, no reserve", "replicas", _needed(load, point, 1.0), formula, full),
+        _figure("replicas needed", "replicas", replicas, formula, needs),
+        _figure("replicas, no reserve", "replicas", fewest, formula, full),
     )
 
 

@@ -19,7 +19,7 @@ from berth_agents.hybrid.documents import Hybrid, hybrid
 from berth_agents.hybrid.settings import ControllerSettings, text_of
 from berth_agents.hybrid.weights import LAST_SECONDS, RENEW_SECONDS, WeightsMap
 from berth_agents.kube import ClusterAccess, KubeClient
-from berth_agents.listening import listening
+from berth_agents.listening import listening, probes
 from berth_agents.process import until_signalled
 from berth_agents.router.reading import DocumentError
 
@@ -55,10 +55,10 @@ class Controller:
             host, told = await ports.enter_async_context(
                 listening(self._telling(), settings.host, settings.metrics_port)
             )
-            _, probes = await ports.enter_async_context(
-                listening(self._probes(), settings.host, settings.probes_port)
+            _, asked_at = await ports.enter_async_context(
+                listening(probes(self._ready), settings.host, settings.probes_port)
             )
-            log.info("Listening", extra={"host": host, "port": told, "probes": probes})
+            log.info("Listening", extra={"host": host, "port": told, "probes": asked_at})
             async with asyncio.TaskGroup() as tasks:
                 for ear in self._ears:
                     tasks.create_task(ear.run())
@@ -117,15 +117,6 @@ class Controller:
         application = web.Application(client_max_size=1024)
         application.router.add_get("/metrics", tell)
         return application
-
-    def _probes(self) -> web.Application:
-        application = web.Application(client_max_size=1024)
-        application.router.add_get("/live", self._live)
-        application.router.add_get("/ready", self._ready)
-        return application
-
-    async def _live(self, _: web.Request) -> web.Response:
-        return web.Response(text="live\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
         """Ready while its weights count; what is wrong with a site is said, and no reason not to be."""

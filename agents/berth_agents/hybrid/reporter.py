@@ -16,7 +16,7 @@ from berth_agents.hybrid.certificate import MountedCertificate
 from berth_agents.hybrid.documents import VERSION, Served, served
 from berth_agents.hybrid.settings import ReporterSettings, text_of, token_of
 from berth_agents.kube import ClusterAccess, KubeClient
-from berth_agents.listening import listening
+from berth_agents.listening import listening, probes
 from berth_agents.metrics_adapter.readings import GatewayReader
 from berth_agents.process import until_signalled
 from berth_agents.router.reading import DocumentError
@@ -59,11 +59,11 @@ class Reporter:
             host, port = await ports.enter_async_context(
                 listening(self._asked(), settings.host, settings.port, tls=tls)
             )
-            _, probes = await ports.enter_async_context(
-                listening(self._probes(), settings.host, settings.probes_port)
+            _, asked_at = await ports.enter_async_context(
+                listening(probes(self._ready), settings.host, settings.probes_port)
             )
             log.info(
-                "Listening", extra={"host": host, "port": port, "probes": probes, "tls": tls is not None}
+                "Listening", extra={"host": host, "port": port, "probes": asked_at, "tls": tls is not None}
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._census.pods.run())
@@ -74,12 +74,6 @@ class Reporter:
     def _asked(self) -> web.Application:
         application = web.Application(client_max_size=1024)
         application.router.add_get(PATH, self._report)
-        return application
-
-    def _probes(self) -> web.Application:
-        application = web.Application(client_max_size=1024)
-        application.router.add_get("/live", self._live)
-        application.router.add_get("/ready", self._ready)
         return application
 
     async def _report(self, request: web.Request) -> web.Response:
@@ -109,9 +103,6 @@ class Reporter:
         refusal = _error(401, "the token is missing or not the site's")
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
-
-    async def _live(self, _: web.Request) -> web.Response:
-        return web.Response(text="live\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
         reason = "stopping" if self._stopping else self._census.problem

@@ -14,6 +14,7 @@ from aiohttp import web
 from berth_agents.backoff import Backoff
 from berth_agents.errors import AgentError
 from berth_agents.kube import ClusterAccess, Json, KubeClient
+from berth_agents.listening import probes
 from berth_agents.process import stop_event
 from berth_agents.reflector import Reflector
 from berth_agents.router import overlay
@@ -154,14 +155,9 @@ class Controller:
             return document, f"{where}: {error}"
 
     def _probes(self) -> web.Application:
-        application = web.Application()
-        application.router.add_get("/live", self._answer_live)
-        application.router.add_get("/ready", self._answer_ready)
+        application = probes(self._answer_ready)
         application.router.add_get("/metrics", self._answer_metrics)
         return application
-
-    async def _answer_live(self, _: web.Request) -> web.Response:
-        return web.Response(text="live\n")
 
     async def _answer_metrics(self, _: web.Request) -> web.Response:
         lines = [
