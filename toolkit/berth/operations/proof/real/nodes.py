@@ -70,6 +70,11 @@ class NodeAutoscaler:
             group.create_task(self._follow("/api/v1/pods", {}, self.pods))
             group.create_task(self._work())
 
+    def keep(self, count: int) -> None:
+        """Have at least so many nodes from now on."""
+        self.minimum = count
+        self._changed.set()
+
     async def _follow(self, path: str, params: dict[str, str], kept: dict[str, Json]) -> None:
         async for found in self.reader.follow(path, params):
             kept.clear()
@@ -89,7 +94,8 @@ class NodeAutoscaler:
                 continue
 
     async def _grow(self) -> None:
-        if not any(map(waits_for_gpu, self.pods.values())):
+        below = self.minimum - len(self.nodes)
+        if below <= 0 and not any(map(waits_for_gpu, self.pods.values())):
             return
         # Pods of one rollout come within milliseconds of each other, and want their nodes together.
         await asyncio.sleep(self.batch_seconds)
@@ -98,9 +104,10 @@ class NodeAutoscaler:
             max(0, self._has(node) - self._used(node["metadata"]["name"])) for node in self.nodes.values()
         )
         missing = -(-(waiting - free) // self.per_node)
-        count = min(missing, self.maximum - len(self.nodes))
+        count = min(max(missing, below), self.maximum - len(self.nodes))
         if count > 0:
-            self.say("node requested", f"{waiting} pods wait for a GPU: {count} nodes")
+            why = f"{waiting} pods wait for a GPU" if missing > 0 else f"at least {self.minimum} are kept"
+            self.say("node requested", f"{why}: {count} nodes")
             added = await self.provider.add(count)
             self.say("node added", ", ".join(added))
             # The watch may be behind: what was just made must not be asked for twice.

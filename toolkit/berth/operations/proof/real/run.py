@@ -132,15 +132,14 @@ async def _clear(kube: KubeWriter, provider: NodeProvider) -> None:
 async def _proved(kube: KubeWriter, work: Workload, key: str, ground: Ground, wanted: Wanted) -> Measured:
     watch = Watch(kube, work, POOL)
     most = work.maximum - work.minimum
-    least = most if wanted.warm else 0
-    scaler = NodeAutoscaler(kube, ground.provider, POOL, minimum=least, maximum=most, say=watch.note)
+    scaler = NodeAutoscaler(kube, ground.provider, POOL, minimum=0, maximum=most, say=watch.note)
     wanted.say("deploying", f"a copy of {work.deployment} into {work.namespace}")
     for one in work.objects:
         await kube.apply(one)
     async with _beside([scaler.run(), *watch.loops()]):
         url = await _first_answer(kube, watch, key)
         if wanted.warm:
-            await ground.provider.add(most)
+            scaler.keep(most)
             await watch.until(lambda seen: seen.ready_nodes >= most, _READY_SECONDS, "nodes before the burst")
         chance = random.Random(wanted.seed)  # noqa: S311 - when a burst begins
         bursts = []
