@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from berth.operations.proof.facts import Facts, Resource
 
 POOL = "berth-proof"
-_UP_SECONDS, _DOWN_SECONDS, _READY_SECONDS = 300.0, 600.0, 300.0
+_UP_SECONDS, _DOWN_SECONDS, _READY_SECONDS, _GONE_SECONDS = 300.0, 600.0, 300.0, 120.0
 _PLATEAU_SECONDS = 3.0
 _EXTERNAL_API = "/apis/external.metrics.k8s.io/v1beta1"
 _KEPT = {"controller.kubernetes.io/pod-deletion-cost": "1000"}
@@ -122,11 +123,21 @@ async def _require_adapter(kube: KubeWriter) -> None:
 
 async def _clear(kube: KubeWriter, provider: NodeProvider) -> None:
     """Remove what this proof, or one that was killed, has made."""
-    for item in (await kube.get("/api/v1/namespaces", {"labelSelector": f"{PROOF_LABEL}=true"}))["items"]:
+    for item in await _left(kube):
         await kube.delete(f"/api/v1/namespaces/{item['metadata']['name']}")
     nodes = await kube.get("/api/v1/nodes", {"labelSelector": f"berth.dev/pool={POOL}"})
     for item in nodes["items"]:
         await provider.remove(item["metadata"]["name"], force=True)
+    # A replica that still ends would keep the first node's GPU from the next proof's.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GONE_SECONDS):
+            while await _left(kube):  # noqa: ASYNC110 - the API server decides
+                await asyncio.sleep(0.2)
+
+
+async def _left(kube: KubeWriter) -> list[dict[str, Any]]:
+    found = await kube.get("/api/v1/namespaces", {"labelSelector": f"{PROOF_LABEL}=true"})
+    return list(found["items"])
 
 
 async def _proved(kube: KubeWriter, work: Workload, key: str, ground: Ground, wanted: Wanted) -> Measured:
@@ -136,8 +147,11 @@ async def _proved(kube: KubeWriter, work: Workload, key: str, ground: Ground, wa
     wanted.say("deploying", f"a copy of {work.deployment} into {work.namespace}")
     for one in work.objects:
         await kube.apply(one)
-    async with _beside([scaler.run(), *watch.loops()]):
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(_beside(watch.loops()))
         url = await _first_answer(kube, watch, key)
+        # From here on: the replica that stays is on the first node, and no node of the pool is kept by it.
+        await running.enter_async_context(_beside([scaler.run()]))
         if wanted.warm:
             scaler.keep(most)
             await watch.until(lambda seen: seen.ready_nodes >= most, _READY_SECONDS, "nodes before the burst")
