@@ -1,6 +1,7 @@
 """Screenshots of every dashboard under load, and how long they take.
 
 `.venv/bin/python bench/dashboards.py`
+`.venv/bin/python bench/dashboards.py --stack local-hybrid --site home --only sites`
 Without --prometheus it starts model servers, Prometheus and the node exporter on loopback and loads them.
 Needs Debian's chromium. Prints every value with the machine; the pictures go to docs/images/dash-*.jpg.
 """
@@ -93,6 +94,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prometheus", help="one that scrapes model servers under load; default: its own")
     parser.add_argument("--stack", help="one whose Prometheus is asked; put load on it meanwhile")
+    parser.add_argument("--site", help="of a stack with several Prometheuses: whose")
+    parser.add_argument("--only", help="one page instead of all")
     parser.add_argument("--seconds", type=float, default=300, help="of load before the pictures")
     parser.add_argument("--out", type=Path, default=IMAGES)
     given = parser.parse_args()
@@ -102,7 +105,7 @@ def main() -> None:
     venv = tool_venv("dash", LOCK, expected_seconds=10)
     [script] = venv.glob("lib/python*/site-packages/plotly/package_data/plotly.min.js")
     source = (
-        board_of(given.stack, given.prometheus)
+        board_of(given.stack, given.prometheus, given.site)
         if given.prometheus or given.stack
         else own_board(given.seconds)
     )
@@ -117,10 +120,12 @@ def main() -> None:
         shots = [
             shoot(browser, address, page.name, given.out / f"dash-{page.name}.jpg", width=1280, dark=False)
             for page in board.pages
+            if given.only in {None, page.name}
         ]
-        shots.append(
-            shoot(browser, address, "fleet", given.out / "dash-fleet-phone.jpg", width=390, dark=True)
-        )
+        if given.only in {None, "fleet"}:
+            shots.append(
+                shoot(browser, address, "fleet", given.out / "dash-fleet-phone.jpg", width=390, dark=True)
+            )
         browser.close()
         server.shutdown()
     states = [one.state for one in findings]
