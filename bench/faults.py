@@ -112,7 +112,7 @@ def full(watched: Watched) -> Iterator[None]:
 @contextmanager
 def disk(watched: Watched) -> Iterator[None]:
     """A file system of the node, 64 MB, written full."""
-    pid = next(one.pid for one in watched.cluster.processes() if one.name.endswith("kubelet"))
+    pid = next(one.pid for one in watched.cluster.processes() if one.program == "kubelet")
     inside = ("nsenter", f"--target={pid}", "--mount")
     with tempfile.TemporaryDirectory() as folder:
         image, place = Path(folder, "disk"), Path(folder, "mounted")
@@ -231,7 +231,7 @@ def run(watched: Watched, name: str, fault: Fault, delay: float) -> Measured:
             if made.firing is None and watched.value(query):
                 made.firing = time.monotonic() - began
             told = watched.hook.told("firing", before, alertname=fault.alert, **fault.labels)
-            made.arrived = told and told["time"] - began
+            made.arrived = None if told is None else float(told["time"]) - began
             time.sleep(0.5)
     made.over = time.monotonic()
     return made

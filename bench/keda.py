@@ -33,8 +33,8 @@ from berth.localcluster.gobuild import GoModule  # noqa: E402
 from berth.localcluster.images import ScratchImage  # noqa: E402
 from berth.localcluster.locks import locked  # noqa: E402
 from berth.localcluster.toolchain import ensure_go  # noqa: E402
+from faults import asked  # noqa: E402
 
-from bench.faults import asked  # noqa: E402
 from tests.monitoring.faulty import MODEL, NAMESPACE, Hook, Watched, until  # noqa: E402
 
 if TYPE_CHECKING:

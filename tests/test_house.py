@@ -47,6 +47,7 @@ def test_types_are_strict() -> None:
     packages = [path.parent.name for room in ROOMS for path in ROOT.glob(f"{room}/**/py.typed")]
     assert len(packages) == len(ROOMS)
     run(str(BIN / "mypy"), *(word for package in packages for word in ("-p", package)))
+    run(str(BIN / "mypy"), *map(str, sorted(ROOT.glob("bench/*.py"))))
 
 
 def test_calls_to_the_clouds_sdks_have_their_types() -> None:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -186,7 +187,7 @@ class Watched:
             self.gateways.append(f"http://127.0.0.1:{port}")
             self.metrics_ports.append(metrics_port)
         for gateway in self.gateways:
-            self.until(lambda gateway=gateway: _answers(f"{gateway}/ready"), f"{gateway} is ready")
+            self.until(partial(_answers, f"{gateway}/ready"), f"{gateway} is ready")
 
     def _watch(self) -> None:
         folder = programs()
