@@ -27,7 +27,12 @@ def probes(ready: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web
 
 @asynccontextmanager
 async def listening(
-    application: web.Application, host: str, port: int, *, tls: ssl.SSLContext | None = None
+    application: web.Application,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    most: int = MAX_CONNECTIONS,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve an application; gives the address and the port.
 
@@ -45,7 +50,7 @@ async def listening(
     patience = HANDSHAKE_SECONDS if tls else None
     try:
         listener = await asyncio.get_running_loop().create_server(
-            lambda: _Refusal() if len(server.connections) >= MAX_CONNECTIONS else server(),
+            lambda: _Refusal() if len(server.connections) >= most else server(),
             host,
             port,
             ssl=tls,

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.agents.stand_ins import NAMESPACE, SERVICE, Authority, Json, StandInGateway, StandInKube, pod
+from tests.agents.stand_ins import (
+    NAMESPACE,
+    ROUTER_LABELS,
+    SERVICE,
+    Authority,
+    Json,
+    StandInGateway,
+    StandInKube,
+    StandInRouter,
+    pod,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -107,6 +117,15 @@ class World:
         self.stack.push_async_callback(gateway.stop)
         self.kube.put(pod(f"gateway-{number}", gateway.address, **pod_fields))
         return gateway
+
+    async def router(self, number: int, **pod_fields: Any) -> StandInRouter:
+        """Start a router that holds requests, on 127.0.0.<number>, and put its Ready pod into the cluster."""
+        router = StandInRouter(f"127.0.0.{number}")
+        await router.start()
+        self.stack.push_async_callback(router.stop)
+        fields = {"labels": ROUTER_LABELS, "load_port": router.port, **pod_fields}
+        self.kube.put(pod(f"router-{number}", router.address, **fields))
+        return router
 
     def trust_proxy(self, authority: Authority, names: list[str]) -> None:
         """Publish the front proxy as an API server does."""

@@ -19,6 +19,7 @@ from berth_agents.router.envoy import Envoy
 from berth_images.programs import envoy as envoy_program
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
@@ -40,9 +41,11 @@ class Gateway:
     mode: str = "ok"
     port: int = 0
     requests: int = 0
+    received: int = 0
     seen: list[Mapping[str, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     chunks: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    tls: ssl.SSLContext | None = None
     _runner: web.AppRunner | None = None
 
     async def start(self) -> Self:
@@ -50,7 +53,7 @@ class Gateway:
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, shutdown_timeout=0, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
         self.port = self._runner.addresses[0][1]
         return self
 
@@ -84,7 +87,7 @@ class Gateway:
                 await request.read()
                 request.transport.abort()
                 return web.Response()
-        await request.read()
+        self.received += len(await request.read())
         if self.mode in {"stream", "cut"}:
             response = web.StreamResponse()
             await response.prepare(request)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 NAMESPACE, SERVICE = "berth-system", "berth-metrics-adapter"
+ROUTER_LABELS = {"berth.dev/queue-metrics": "router", "app.kubernetes.io/instance": "front"}
 LABELS = {"berth.dev/queue-metrics": "true", "app.kubernetes.io/instance": "chat"}
 
 
@@ -121,6 +122,39 @@ class StandInGateway:
         )
 
 
+@dataclass
+class StandInRouter:
+    """Where a router tells what it holds. `mode`: ok, hang or garbage."""
+
+    address: str
+    held: dict[str, int] = field(default_factory=dict)
+    port: int = 0
+    mode: str = "ok"
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/load", self._load)
+        self._runner = web.AppRunner(app, shutdown_timeout=0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.address, 0).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        self._released.set()
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _load(self, _: web.Request) -> web.Response:
+        match self.mode:
+            case "hang":
+                await self._released.wait()
+            case "garbage":
+                return web.json_response({"held": {"chat": "many"}})
+        return web.json_response({"held": self.held})
+
+
 def pod(
     name: str,
     address: str,
@@ -129,6 +163,7 @@ def pod(
     ready: bool = True,
     labels: dict[str, str] | None = None,
     terminating: bool = False,
+    load_port: int | None = None,
 ) -> Json:
     """Return a pod as an API server shows it."""
     metadata: Json = {
@@ -141,11 +176,13 @@ def pod(
     }
     if terminating:
         metadata["deletionTimestamp"] = "2026-11-01T00:00:00Z"
+    load = [{"name": "load", "containerPort": load_port}] if load_port else []
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
+        "spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8000}, *load]}]},
         "status": {"podIP": address, "conditions": conditions},
     }
 
@@ -249,7 +286,7 @@ class StandInKube:
         return await handler(request)
 
     async def _pods(self, request: web.Request) -> web.StreamResponse:
-        assert request.query["labelSelector"] == "berth.dev/queue-metrics=true"
+        assert request.query["labelSelector"] == "berth.dev/queue-metrics in (true,router)"
         if request.query.get("watch") != "true":
             self.lists += 1
             limit, start = int(request.query["limit"]), int(request.query.get("continue", "0"))

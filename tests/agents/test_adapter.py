@@ -218,6 +218,32 @@ async def test_pods_come_change_and_go(
     assert "app.kubernetes.io/instance=chat" in body["message"]
 
 
+async def test_a_model_without_pods_has_the_queue_that_routers_hold(
+    world: Any, eventually: Callable[..., Any]
+) -> None:
+    router = await world.router(8)
+    router.held = {"chat": 3}
+    await world.router(9, namespace="elsewhere")
+    adapter = await world.adapter()
+
+    def sums_to(total: int | None) -> Callable[[], Any]:
+        async def holds() -> bool:
+            return bool(await adapter.value(**INSTANCE) == total)
+
+        return holds
+
+    await eventually(sums_to(3))
+    assert await adapter.value("berth_running_requests", **INSTANCE) == 0
+    (await world.gateway(2)).depth = 4
+    router.held = {"chat": 0}
+    await eventually(sums_to(4))
+    world.kube.remove(world.kube.pods["uid-models-gateway-2"])
+    await eventually(sums_to(0))
+    world.kube.remove(world.kube.pods["uid-models-router-8"])
+    await eventually(sums_to(None))
+    assert (await adapter.metric(**INSTANCE))[0] == 404
+
+
 async def test_the_watch_survives_expiry_cuts_and_an_api_server_that_is_away(
     world: Any, eventually: Callable[..., Any]
 ) -> None:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from berth_agents.kube import ClusterAccess, KubeClient
 from berth_agents.metrics_adapter.gateways import Gateways
-from berth_agents.metrics_adapter.readings import GatewayReader
+from berth_agents.metrics_adapter.readings import GatewayReader, held_by
 from berth_agents.metrics_adapter.selectors import parse
 from berth_agents.metrics_adapter.signal import NoSignal, QueueSignal
 
@@ -26,7 +26,8 @@ class Watched:
         self.now = 1000.0
         reader = GatewayReader(session, world.gateway_port, lambda: self.now)
         self.gateways = Gateways(client, reader.forget, lambda: self.now)
-        self._signal = QueueSignal(self.gateways, reader, lambda: self.now)
+        routers = GatewayReader(session, 0, lambda: self.now, understand=held_by)
+        self._signal = QueueSignal(self.gateways, reader, routers, lambda: self.now)
 
     async def ask(self) -> int:
         return (await self._signal.value("models", "berth_queue_depth", parse(SELECTOR), SELECTOR)).total

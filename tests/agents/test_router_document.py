@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from berth_agents.router import resources
-from berth_agents.router.document import MAX_DOCUMENT_BYTES, parse
+from berth_agents.router.document import MAX_DOCUMENT_BYTES, Wakes, parse
 from berth_agents.router.reading import DocumentError
 
 from tests.agents.router_world import document
 
 DIGEST = "ab" * 32
 ROUTE: dict[str, Any] = {"name": "all", "weights": {"main": 100}}
+
+
+TWO: dict[str, Any] = {"service": {"namespace": "models", "name": "two"}}
+
+
+def waking(**wakes: Any) -> dict[str, Any]:
+    """Parts of a document whose backend `one` wakes."""
+    one = {"service": {"namespace": "models", "name": "one"}, "wakes": wakes}
+    return {"backends": {"one": one, "two": TWO}}
 
 
 def test_defaults_suit_long_streams() -> None:
@@ -24,6 +34,29 @@ def test_defaults_suit_long_streams() -> None:
     assert found.limit is None
     assert found.routes[0].weights == {"main": 9000, "next": 1000}
     assert found.routes[0].experiment == "all"
+
+
+def test_what_wakes_is_asked_for_and_needs_a_key() -> None:
+    one, two = parse(json.dumps(document(**waking()))).backends.values()
+    assert one.wakes == Wakes(hold_seconds=300, most=100, keys=True)
+    assert two.wakes is None
+
+
+def test_a_waiting_room_costs_no_attempt_and_no_budget() -> None:
+    parts = waking(most=50)
+    routes = [
+        {"name": "asleep", "match": {"headers": {"x": "y"}}, "weights": {"main": 100}},
+        {"name": "all", "weights": {"next": 100}},
+    ]
+    parsed = parse(json.dumps(document(**parts, routes=routes)))
+    (host,) = resources.routes(parsed)["virtual_hosts"]
+    assert [one["route"]["retry_policy"]["num_retries"] for one in host["routes"]] == [3, 2]
+    found = resources.clusters(parsed, Path("/run"))
+    least = {
+        name: one["circuit_breakers"]["thresholds"][0]["retry_budget"]["min_retry_concurrency"]
+        for name, one in found.items()
+    }
+    assert least == {"one": 50, "two": 3}
 
 
 def test_weights_have_two_decimals() -> None:
@@ -68,6 +101,24 @@ def test_weights_have_two_decimals() -> None:
         (
             {"backends": {"one": {"hosts": [{"address": "a b", "port": 1}]}}},
             "backends.one.hosts[0].address is 'a b'",
+        ),
+        (waking(holdSeconds=0), "backends.one.wakes.holdSeconds is 0; it must be a whole number from 1"),
+        (waking(holdSeconds=600), "wakes.holdSeconds is 600; it must be below listener.streamIdleSeconds"),
+        (
+            {**waking(), "listener": {"requestSeconds": 300}},
+            "wakes.holdSeconds is 300; it must be below listener.requestSeconds, which is 300",
+        ),
+        (waking(most=0), "backends.one.wakes.most is 0; it must be a whole number from 1 to 1000"),
+        (waking(most=1001), "backends.one.wakes.most is 1001"),
+        (waking(keys="no"), "backends.one.wakes.keys is 'no'; it must be true or false"),
+        (waking(holdSecond=3), "backends.one.wakes.holdSecond does not exist; did you mean 'holdSeconds'?"),
+        (
+            {"backends": {"one": {"hosts": [{"address": "a", "port": 1}], "wakes": {}}, "two": TWO}},
+            "backends.one.wakes is given beside hosts; it is for a service only",
+        ),
+        (
+            {**waking(), "variants": {"main": {"backends": ["two", "one"]}, "next": {"backends": ["two"]}}},
+            "variants.main has other backends as well",
         ),
         ({"variants": {"main": {"backends": []}}}, "at least one backend, each once"),
         ({"variants": {"main": {"backends": ["three"]}}}, "it must be of one, two"),

@@ -10,7 +10,7 @@ import pytest
 from berth_agents.metrics_adapter import readings
 from berth_agents.metrics_adapter import signal as queue_signal
 from berth_agents.metrics_adapter.gateways import Gateway, gateway_of
-from berth_agents.metrics_adapter.readings import GatewayReader
+from berth_agents.metrics_adapter.readings import GatewayReader, held_by
 from berth_agents.metrics_adapter.selectors import Selector, matches, parse
 from berth_agents.metrics_adapter.signal import NoSignal, QueueSignal
 
@@ -39,7 +39,11 @@ class Pods:
         self.all: list[Gateway] = []
 
     def matching(self, namespace: str, selector: Selector) -> list[Gateway]:
-        return [one for one in self.all if one.namespace == namespace and matches(selector, one.labels)]
+        here = [one for one in self.all if one.namespace == namespace and not one.routes]
+        return [one for one in here if matches(selector, one.labels)]
+
+    def routers(self, namespace: str) -> list[Gateway]:
+        return [one for one in self.all if one.namespace == namespace and one.routes and one.ready]
 
 
 class Bench:
@@ -48,13 +52,20 @@ class Bench:
     def __init__(self, world: Any, session: aiohttp.ClientSession) -> None:
         self.world, self.clock, self.pods = world, Clock(), Pods()
         self.reader = GatewayReader(session, world.gateway_port, self.clock)
-        self.signal = QueueSignal(self.pods, self.reader, self.clock)  # type: ignore[arg-type]
+        self.routers = GatewayReader(session, 0, self.clock, understand=held_by)
+        self.signal = QueueSignal(self.pods, self.reader, self.routers, self.clock)  # type: ignore[arg-type]
 
     async def gateway(self, number: int, depth: int) -> Any:
         gateway = await self.world.gateway(number)
         gateway.depth = depth
         self.pods.all.append(gateway_of(self.world.kube.pods[f"uid-models-gateway-{number}"]))
         return gateway
+
+    async def router(self, number: int, **held: int) -> Any:
+        router = await self.world.router(number)
+        router.held = held
+        self.pods.all.append(gateway_of(self.world.kube.pods[f"uid-models-router-{number}"]))
+        return router
 
     async def ask(self, metric: str = "berth_queue_depth") -> int:
         return (await self.signal.value("models", metric, parse(SELECTOR), SELECTOR)).total
@@ -200,6 +211,93 @@ async def test_matching_but_not_ready(bench: Bench, make_pod: Callable[..., Any]
     assert refusal.status == 503
     assert "None of 3 gateways is Ready" in str(refusal)
     assert "starting, leaving, unplaced" in str(refusal)
+
+
+async def test_what_waits_for_a_model_that_sleeps_is_its_queue(bench: Bench) -> None:
+    first, second = await bench.router(2, chat=0, other=7), await bench.router(3, chat=0)
+    assert await bench.ask() == 0, "nobody waits, and that is known"
+    assert await bench.ask("berth_running_requests") == 0
+    first.held, second.held = {"chat": 2, "other": 7}, {"chat": 3}
+    bench.clock.now += 2
+    assert await bench.ask() == 5
+    assert await bench.ask("berth_running_requests") == 0
+    text = "app.kubernetes.io/instance=another"
+    with pytest.raises(NoSignal) as caught:
+        await bench.signal.value("models", "berth_queue_depth", parse(text), text)
+    assert caught.value.status == 404
+    assert "no Ready router holds requests for it" in str(caught.value)
+
+
+async def test_with_ready_pods_it_is_added_and_a_silent_router_hides_nothing(bench: Bench) -> None:
+    gateway, router = await bench.gateway(2, 4), await bench.router(3, chat=2)
+    gateway.running = 1
+    assert await bench.ask() == 6
+    assert await bench.ask("berth_running_requests") == 1
+    router.mode = "hang"
+    bench.clock.now += 6
+    assert await bench.ask() == 4
+
+
+@pytest.mark.parametrize("mode", ["hang", "garbage"])
+async def test_a_silent_router_puts_nothing_to_sleep(bench: Bench, mode: str) -> None:
+    speaking, silent = await bench.router(2, chat=1), await bench.router(3, chat=1)
+    assert await bench.ask() == 2
+    silent.mode = mode
+    bench.clock.now += 6
+    refusal = await bench.refusal()
+    assert refusal.status == 503
+    assert "1 Ready routers are silent (router-3" in str(refusal)
+    speaking.held = {"chat": 5}
+    bench.clock.now += 2
+    assert await bench.ask() == 5, "more than ever before is told"
+    speaking.mode = mode
+    bench.clock.now += 6
+    assert "what may wait for it is not known" in str(await bench.refusal())
+
+
+async def test_a_router_that_does_not_say_where_it_is_asked_is_silent(bench: Bench) -> None:
+    await bench.router(2, chat=1)
+    portless = await bench.world.router(3, load_port=None)
+    bench.pods.all.append(gateway_of(bench.world.kube.pods["uid-models-router-3"]))
+    assert portless
+    assert "router-3: it has no container port named load" in str(await bench.refusal())
+
+
+async def test_while_pods_start_what_waits_is_a_lower_bound(
+    bench: Bench, make_pod: Callable[..., Any]
+) -> None:
+    router = await bench.router(2, chat=1)
+    assert await bench.ask() == 1
+    starting = gateway_of(make_pod("starting", "127.0.0.9", ready=False))
+    bench.pods.all.append(starting)
+    refusal = await bench.refusal()
+    assert refusal.status == 503
+    assert "none of 1 gateways is Ready: starting" in str(refusal)
+    router.held = {"chat": 30}
+    bench.clock.now += 2
+    assert await bench.ask() == 30
+    router.held = {"chat": 0}
+    bench.clock.now += 2
+    await bench.refusal()
+    # What ends or has ended will not serve again, so it keeps nobody from being woken.
+    bench.pods.all.remove(starting)
+    bench.pods.all.append(gateway_of(make_pod("leaving", "127.0.0.9", terminating=True)))
+    failed = make_pod("failed", "127.0.0.9", ready=False)
+    failed["status"]["phase"] = "Failed"
+    bench.pods.all.append(gateway_of(failed))
+    assert await bench.ask() == 0
+
+
+async def test_a_router_is_no_gateway(bench: Bench) -> None:
+    """Whatever a selector says: a router's own labels are not its models'."""
+    await bench.router(2, front=3)
+    text = "app.kubernetes.io/instance=front,berth.dev/queue-metrics=router"
+    value = await bench.signal.value("models", "berth_queue_depth", parse(text), text)
+    assert value.total == 3
+    for several in ("app.kubernetes.io/instance in (front,chat)", "app.kubernetes.io/instance!=front"):
+        with pytest.raises(NoSignal) as caught:
+            await bench.signal.value("models", "berth_queue_depth", parse(several), several)
+        assert caught.value.status == 404
 
 
 async def test_before_the_pods_are_known(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from berth_agents.metrics_adapter.apiservice import Registration
 from berth_agents.metrics_adapter.frontproxy import read_trust
 from berth_agents.metrics_adapter.gateways import Gateways
 from berth_agents.metrics_adapter.metrics import AdapterMetrics
-from berth_agents.metrics_adapter.readings import GatewayReader
+from berth_agents.metrics_adapter.readings import GatewayReader, held_by
 from berth_agents.metrics_adapter.secret import CertificateSecret
 from berth_agents.metrics_adapter.settings import Settings
 from berth_agents.metrics_adapter.signal import QueueSignal
@@ -39,8 +39,9 @@ class Adapter:
         self._secret = CertificateSecret(client, settings)
         self._registration = Registration(client, settings)
         self._reader = GatewayReader(session, settings.gateway_port)
-        self._gateways = Gateways(client, self._reader.forget)
-        queue = QueueSignal(self._gateways, self._reader)
+        self._routers = GatewayReader(session, 0, understand=held_by)
+        self._gateways = Gateways(client, self._forget)
+        queue = QueueSignal(self._gateways, self._reader, self._routers)
         self._metrics = AdapterMetrics(
             self._gateways.count, self._unready, lambda: self._registration.problem
         )
@@ -54,6 +55,10 @@ class Adapter:
     def stop_being_ready(self) -> None:
         """Answer /readyz with 503 from now on."""
         self._stopping = True
+
+    def _forget(self, uid: str) -> None:
+        self._reader.forget(uid)
+        self._routers.forget(uid)
 
     def _unready(self) -> list[str]:
         """Say everything that stands in the way of being asked.

@@ -8,7 +8,11 @@ from berth_agents.kube import Json, KubeClient
 from berth_agents.metrics_adapter.selectors import Selector, matches
 from berth_agents.reflector import Reflector
 
-SELECTED = "berth.dev/queue-metrics=true"
+LABEL = "berth.dev/queue-metrics"
+ROUTER = "router"
+"""The label's value of a router that holds requests for models that sleep; a gateway's is `true`."""
+SELECTED = f"{LABEL} in (true,{ROUTER})"
+_LOAD = "load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,8 @@ class Gateway:
 
     Attributes:
         ready: condition Ready, an address, and not terminating.
-        port: where it answers `/load`; None: where the reader asks.
+        port: where it answers `/load`; None: where the reader asks, and of a router nowhere.
+        leaving: it terminates or has finished, so it will not be Ready again.
     """
 
     uid: str
@@ -27,11 +32,19 @@ class Gateway:
     ready: bool
     labels: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
+    leaving: bool = False
+
+    @property
+    def routes(self) -> bool:
+        """Whether it is a router, not a gateway."""
+        return self.labels.get(LABEL) == ROUTER
 
 
 def gateway_of(pod: Json) -> Gateway:
     """Reduce a pod to what is needed of it."""
     metadata, status = pod["metadata"], pod.get("status") or {}
+    labels = metadata.get("labels") or {}
+    gone = bool(metadata.get("deletionTimestamp"))
     address = status.get("podIP") or ""
     is_ready = any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
@@ -42,13 +55,22 @@ def gateway_of(pod: Json) -> Gateway:
         namespace=metadata["namespace"],
         name=metadata["name"],
         address=address,
-        ready=is_ready and bool(address) and not metadata.get("deletionTimestamp"),
-        labels=metadata.get("labels") or {},
+        ready=is_ready and bool(address) and not gone,
+        labels=labels,
+        # A gateway's port is the adapter's setting; a router says its own.
+        port=_load_port(pod) if labels.get(LABEL) == ROUTER else None,
+        leaving=gone or status.get("phase") in {"Succeeded", "Failed"},
     )
 
 
+def _load_port(pod: Json) -> int | None:
+    containers = (pod.get("spec") or {}).get("containers") or []
+    ports = (port for container in containers for port in container.get("ports") or [])
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == _LOAD), None)
+
+
 class Gateways:
-    """All pods of all namespaces that carry `berth.dev/queue-metrics=true`.
+    """All pods of all namespaces that carry the label `berth.dev/queue-metrics`: gateways and routers.
 
     Args:
         on_gone: told the uid of each pod that is deleted or no longer carries the label.
@@ -76,13 +98,21 @@ class Gateways:
 
     def count(self) -> tuple[int, int]:
         """How many gateways there are: Ready, and not."""
-        ready = sum(gateway.ready for gateway in self._reflector.objects.values())
-        return ready, len(self._reflector.objects) - ready
+        ready = [one.ready for one in self._reflector.objects.values() if not one.routes]
+        return sum(ready), len(ready) - sum(ready)
 
     def matching(self, namespace: str, selector: Selector) -> list[Gateway]:
         """Return the gateways of a namespace whose pod's labels the selector takes, Ready or not."""
         return [
             gateway
             for gateway in self._reflector.objects.values()
-            if gateway.namespace == namespace and matches(selector, gateway.labels)
+            if gateway.namespace == namespace and not gateway.routes and matches(selector, gateway.labels)
+        ]
+
+    def routers(self, namespace: str) -> list[Gateway]:
+        """Return the Ready routers of a namespace that hold requests for models that sleep."""
+        return [
+            one
+            for one in self._reflector.objects.values()
+            if one.namespace == namespace and one.routes and one.ready
         ]

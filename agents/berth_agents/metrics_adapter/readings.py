@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 
@@ -28,7 +29,8 @@ MAX_BODY_BYTES = 16 * 1024
 class Reading:
     """What a gateway said, and when it was asked: `asked_at` in seconds of the monotonic clock.
 
-    `slots`: requests that its engine works on at a time; 0 where it does not say.
+    `values`: by metric; of a router, requests that it holds by model. `slots`: requests that its engine works
+    on at a time; 0 where it does not say.
     """
 
     values: dict[str, int]
@@ -46,12 +48,24 @@ class Silence:
 
 
 class GatewayReader:
-    """Asks gateways, each at most once at a time and once per `FRESH_SECONDS`, whoever wants to know."""
+    """Asks gateways, each at most once at a time and once per `FRESH_SECONDS`, whoever wants to know.
+
+    Args:
+        port: where gateways are asked that do not say another one.
+        clock: monotonic seconds.
+        understand: takes values and slots out of the body of `/load`; a ValueError says why it cannot.
+    """
 
     def __init__(
-        self, session: aiohttp.ClientSession, port: int, clock: Callable[[], float] = time.monotonic
+        self,
+        session: aiohttp.ClientSession,
+        port: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        understand: Callable[[bytes, str], tuple[dict[str, int], int]] | None = None,
     ) -> None:
         self._session, self._port, self._clock = session, port, clock
+        self._understand = understand or _values
         self._last: dict[str, Reading] = {}
         self._reasons: dict[str, str] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
@@ -98,7 +112,7 @@ class GatewayReader:
             try:
                 async with asyncio.timeout(READ_SECONDS):
                     body = await self._fetch(url)
-                values, slots = _values(body, url)
+                values, slots = self._understand(body, url)
                 self._last[gateway.uid] = Reading(values, asked_at, asked, slots)
                 if self._reasons.pop(gateway.uid, None):
                     log.info(
@@ -137,18 +151,35 @@ class GatewayReader:
         self._reasons[gateway.uid] = reason
 
 
-def _values(body: bytes, url: str) -> tuple[dict[str, int], int]:
-    """Take both metrics and the slots out of the body of `/load`.
+def held_by(body: bytes, url: str) -> tuple[dict[str, int], int]:
+    """Take out of the body of a router's `/load` how many requests it holds, by model.
 
     Raises:
-        ValueError: it is not JSON, or a metric is missing or no count. A guess would scale the wrong way.
+        ValueError: it does not say so.
     """
+    held = _object(body, url).get("held")
+    if not isinstance(held, dict) or not all(type(count) is int and count >= 0 for count in held.values()):
+        raise ValueError(f"{url}: held is {held!r}; it must be counts of at least 0, by model")
+    return held, 0
+
+
+def _object(body: bytes, url: str) -> dict[str, Any]:
     try:
         load = json.loads(body)
     except ValueError as error:
         raise ValueError(f"{url} did not answer with JSON: {error}") from error
     if not isinstance(load, dict):
         raise ValueError(f"{url} did not answer with a JSON object")  # noqa: TRY004 - what came over the wire is a value
+    return load
+
+
+def _values(body: bytes, url: str) -> tuple[dict[str, int], int]:
+    """Take both metrics and the slots out of the body of `/load`.
+
+    Raises:
+        ValueError: it is not JSON, or a metric is missing or no count. A guess would scale the wrong way.
+    """
+    load = _object(body, url)
     found = {name: load.get(name) for name in METRICS}
     for name, value in found.items():
         if type(value) is not int or value < 0:

@@ -14,16 +14,17 @@ from aiohttp import web
 from berth_agents.backoff import Backoff
 from berth_agents.errors import AgentError
 from berth_agents.kube import ClusterAccess, Json, KubeClient
-from berth_agents.listening import probes
+from berth_agents.listening import listening, probes
 from berth_agents.process import stop_event
 from berth_agents.reflector import Reflector
-from berth_agents.router import overlay
+from berth_agents.router import held, overlay, resources
 from berth_agents.router.delivery import Delivery
 from berth_agents.router.document import Document, parse
 from berth_agents.router.endpoints import ReadyEndpoints
 from berth_agents.router.envoy import Envoy, EnvoySilent
 from berth_agents.router.reading import DocumentError
 from berth_agents.router.settings import Settings
+from berth_agents.router.waiting import WaitingRooms
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Controller:
         )
         self._endpoints = ReadyEndpoints(client, self._changed.set)
         self._delivery = Delivery(settings.folder, envoy)
+        self._rooms = WaitingRooms(settings.keys)
         self._document: Document | None = None
         self._text = ""
         self._problem = ""
@@ -70,20 +72,29 @@ class Controller:
         self._stopping = True
 
     async def run(self) -> None:
-        """Keep Envoy told until cancelled."""
-        runner = web.AppRunner(self._probes(), access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, self._settings.host, self._settings.port)
-        try:
-            await site.start()
-            log.info("Listening", extra={"host": runner.addresses[0][0], "port": runner.addresses[0][1]})
+        """Keep Envoy told until cancelled.
+
+        Raises:
+            OSError: a port cannot be listened on.
+        """
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as stack:
+            host, port = await stack.enter_async_context(
+                listening(self._probes(), settings.host, settings.port)
+            )
+            log.info("Listening", extra={"host": host, "port": port})
+            if settings.load_port is not None:
+                telling = held.application(lambda: self._rooms.held)
+                host, port = await stack.enter_async_context(
+                    listening(telling, settings.host, settings.load_port)
+                )
+                log.info("Telling what is held", extra={"host": host, "port": port})
+            stack.callback(self._endpoints.stop)
+            stack.push_async_callback(self._rooms.close)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._documents.run())
                 tasks.create_task(self._overlays.run())
                 tasks.create_task(self._keep_told())
-        finally:
-            self._endpoints.stop()
-            await runner.cleanup()
 
     async def _keep_told(self) -> None:
         backoff = Backoff()
@@ -135,8 +146,15 @@ class Controller:
             return
         document, wrong = self._overlaid(self._document)
         self._refused["weights"] = bool(wrong)
-        if await self._delivery.deliver(document, self._endpoints.ready(document)):
+        ready = self._endpoints.ready(document)
+        await self._rooms.open(document)
+        there = {name for name, hosts in ready.items() if hosts}
+        self._rooms.asleep(resources.waking(document) - there)
+        if await self._delivery.deliver(
+            document, ready, self._rooms.hosts, lambda names: self._rooms.let_go(names & there)
+        ):
             log.info("Told", extra={"routes": _weights(document)})
+        await self._rooms.keep(document)
         self._delivered = True
         if wrong and wrong != self._problem:
             log.error("Weights are passed over", extra={"error": wrong})

@@ -1,14 +1,15 @@
 """Hands a document and its endpoints to Envoy, in an order in which no request finds a hole.
 
 What is new comes before what uses it, what is gone goes after it was used last: endpoints, clusters (old and
-new), routes, clusters (new). Each step waits until Envoy says that it has taken the one before.
+new), routes, clusters (new). Each step waits until Envoy says that it has taken the one before. Endpoints of
+backends that wake are waited for as well: only then may go what waited for them.
 """
 
 import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from berth_agents.errors import AgentError
@@ -36,29 +37,59 @@ class Delivery:
         self._folder, self._envoy = folder, envoy
         # One before this, in the same pod, may have told Envoy of others.
         self._clusters: Mapping[str, resources.Json] = _listed(folder / resources.CDS)
+        self._awaited: dict[str, str] = {}
 
-    async def deliver(self, document: Document, ready: resources.Endpoints) -> bool:
+    async def deliver(
+        self,
+        document: Document,
+        ready: resources.Endpoints,
+        rooms: resources.Rooms = resources.NO_ROOMS,
+        in_force: Callable[[set[str]], None] = lambda _: None,
+    ) -> bool:
         """Make Envoy do what the document says; returns whether anything changed.
+
+        Args:
+            document: what is to be.
+            ready: pods by backend.
+            rooms: waiting rooms by backend, of those that wake.
+            in_force: told the names of backends that wake, as soon as Envoy has their endpoints: whatever
+                else of the document it refuses.
 
         Raises:
             Refused: it would not.
             EnvoySilent: nobody knows, since it does not answer.
         """
         changed = False
-        for name, content in resources.endpoints(document, ready).items():
-            text, _ = resources.response([content])
-            changed |= files.put(self._folder, resources.endpoints_file(name), text)
+        wakes = resources.waking(document)
+        self._awaited = {name: version for name, version in self._awaited.items() if name in wakes}
+        for name, content in resources.endpoints(document, ready, rooms).items():
+            text, version = resources.response([content])
+            if files.put(self._folder, resources.endpoints_file(name), text):
+                changed = True
+                if name in wakes:
+                    self._awaited[name] = version
+        known = wakes & self._clusters.keys()
+        await self._endpoints_taken(known, in_force)
         wanted = resources.clusters(document, self._folder)
         # Of a cluster whose settings change the new ones count at once; its requests end where they are.
         changed |= await self._put(resources.CDS, _CLUSTERS, {**self._clusters, **wanted}.values())
         changed |= await self._put(resources.RDS, _ROUTES, [resources.routes(document)])
         changed |= await self._put(resources.CDS, _CLUSTERS, wanted.values())
         self._clusters = wanted
+        await self._endpoints_taken(wakes - known, in_force)
         kept = {resources.endpoints_file(name) for name in document.backends}
         for old in self._folder.glob("eds-*.json"):
             if old.name not in kept:
                 old.unlink()
         return changed
+
+    async def _endpoints_taken(self, names: set[str], in_force: Callable[[set[str]], None]) -> None:
+        for name in sorted(names & self._awaited.keys()):
+            version = self._awaited[name]
+            await self._taken(resources.endpoints_file(name), f"cluster.{name}", version)
+            del self._awaited[name]
+        if names:
+            in_force(names)
 
     async def _put(self, name: str, stat: str, content: Iterable[resources.Json]) -> bool:
         text, version = resources.response(content)
@@ -68,7 +99,7 @@ class Delivery:
         if not files.put(self._folder, name, text):
             return False
         try:
-            await self._taken(name, stat, version, refused)
+            await self._taken(name, stat, version, refused=refused, warmed=True)
         except Refused:
             # Envoy keeps what it had; so must the file, which an Envoy that starts again will read.
             if before is not None:
@@ -76,15 +107,17 @@ class Delivery:
             raise
         return True
 
-    async def _taken(self, name: str, stat: str, version: str, refused: int) -> None:
+    async def _taken(
+        self, name: str, stat: str, version: str, *, refused: int | None = None, warmed: bool = False
+    ) -> None:
         pattern = f"^({re.escape(stat)}\\.(version_text|update_rejected)|cluster_manager\\.warming_clusters)$"
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 while True:
                     found = await self._envoy.stats(pattern)
-                    if int(found.get(f"{stat}.update_rejected", "0")) > refused:
+                    if refused is not None and int(found.get(f"{stat}.update_rejected", "0")) > refused:
                         raise Refused(f"Envoy refuses {name}; its log says why")
-                    warming = found.get("cluster_manager.warming_clusters", "0") != "0"
+                    warming = warmed and found.get("cluster_manager.warming_clusters", "0") != "0"
                     if found.get(f"{stat}.version_text") == version and not warming:
                         return
                     await asyncio.sleep(_POLL_SECONDS)

@@ -13,6 +13,8 @@ HUNDREDTHS = 100
 TOTAL = 100 * HUNDREDTHS
 KEY = "key"
 """Sticky by the API key that a request carries."""
+MOST_HELD = 1000
+"""Requests of one backend that a replica may hold: each is a connection and some kilobytes."""
 MAX_DOCUMENT_BYTES = 900_000  # a ConfigMap holds 1 MiB
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[a-z0-9]([-a-z0-9]{0,62}[a-z0-9])?")
@@ -90,6 +92,21 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class Wakes:
+    """What comes while no pod is ready is held until one is: that it waits is the autoscaler's signal.
+
+    Attributes:
+        hold_seconds: no request is held longer.
+        most: requests held at once, in each replica of the router.
+        keys: whether only who has a key of the model may wake it.
+    """
+
+    hold_seconds: int
+    most: int
+    keys: bool
+
+
+@dataclass(frozen=True)
 class Backend:
     """Gateways of one model server: a Service of the cluster, or hosts elsewhere.
 
@@ -97,6 +114,7 @@ class Backend:
         asked: whether each address is asked for its health all the time. Always worth it for hosts elsewhere,
             of which no Kubernetes tells; of a Service where a dead node must be noticed within seconds.
         health_path: what is asked for.
+        wakes: of a Service that may have no pods at all; None: requests find nobody then.
     """
 
     service: Service | None
@@ -104,6 +122,7 @@ class Backend:
     tls: Tls | None
     asked: bool
     health_path: str
+    wakes: Wakes | None
 
 
 @dataclass(frozen=True)
@@ -219,7 +238,30 @@ def parse(text: str) -> Document:
         )
     _unlike([route.name for route in routes], "routes", "name")
     _unlike([key.sha256 for key in keys.values()], "keys", "sha256")
+    _wakeable(listener, backends, variants)
     return Document(listener, limit, keys, backends, variants, routes, retries, ejection, connect)
+
+
+def _wakeable(listener: Listener, backends: Mapping[str, Backend], variants: Mapping[str, Variant]) -> None:
+    """What is held must be able to wait so long, and must not be wanted by another backend."""
+    for name, backend in backends.items():
+        if backend.wakes is None:
+            continue
+        for key, seconds in (
+            ("streamIdleSeconds", listener.stream_idle_seconds),
+            ("requestSeconds", listener.request_seconds),
+        ):
+            if backend.wakes.hold_seconds >= seconds:
+                raise DocumentError(
+                    f"backends.{name}.wakes.holdSeconds is {backend.wakes.hold_seconds}; it must be below "
+                    f"listener.{key}, which is {seconds}"
+                )
+        for variant, served in variants.items():
+            if name in served.backends and len(served.backends) > 1:
+                raise DocumentError(
+                    f"backends.{name}.wakes is given, and variants.{variant} has other backends as well, "
+                    "which would never be asked; it must be the only backend of its variants"
+                )
 
 
 def _unlike(values: list[str], where: str, key: str) -> None:
@@ -282,10 +324,23 @@ def _backend(section: Section) -> Backend:
     health = section.text("healthPath", "/ready")
     if not health.startswith("/"):
         raise section.refuse("healthPath", health, "a path")
+    wakes = _wakes(section.section("wakes")) if section.has("wakes") else None
     section.end()
     if (service is None) == (not hosts):
         raise DocumentError(f"{section.where} needs either service or hosts")
-    return Backend(service, hosts, tls, asked, health)
+    if wakes is not None and service is None:
+        raise DocumentError(f"{section.where}.wakes is given beside hosts; it is for a service only")
+    return Backend(service, hosts, tls, asked, health, wakes)
+
+
+def _wakes(section: Section) -> Wakes:
+    found = Wakes(
+        hold_seconds=section.whole("holdSeconds", 1, _DAY, 300),
+        most=section.whole("most", 1, MOST_HELD, 100),
+        keys=section.flag("keys", default=True),
+    )
+    section.end()
+    return found
 
 
 def _service(section: Section) -> Service:

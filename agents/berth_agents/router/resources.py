@@ -9,6 +9,7 @@ from typing import Any
 
 from berth_agents.router.bootstrap import LUA, METADATA, ROUTES, TYPES, certificate, seconds, source
 from berth_agents.router.document import KEY, Backend, Document, Host, Route
+from berth_agents.router.waiting import FINAL
 
 Json = dict[str, Any]
 
@@ -27,8 +28,14 @@ _BROKEN_SECONDS = 3
 _TCP_USER_TIMEOUT = 18  # of Linux; `socket` has it on Linux only
 _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 
+_MATCHED = "envoy.transport_socket_match"
+_WAITING = {"waiting": True}
+
 Endpoints = Mapping[str, Iterable[Host]]
 """Ready pods by backend."""
+Rooms = Mapping[str, Host]
+"""Where what a backend is asked waits while it has none."""
+NO_ROOMS: Rooms = {}
 
 
 def endpoints_file(backend: str) -> str:
@@ -48,13 +55,21 @@ def secrets(document: Document) -> list[Json]:
     return [certificate(document.listener.tls)] if document.listener.tls else []
 
 
-def endpoints(document: Document, ready: Endpoints) -> dict[str, Json]:
+def endpoints(document: Document, ready: Endpoints, rooms: Rooms = NO_ROOMS) -> dict[str, Json]:
     """ClusterLoadAssignments by backend, of those that are Services."""
-    return {
-        name: _assignment(name, sorted(ready.get(name, ()), key=lambda host: (host.address, host.port)))
-        for name, backend in document.backends.items()
-        if backend.service is not None
-    }
+    found = {}
+    for name, backend in document.backends.items():
+        if backend.service is None:
+            continue
+        hosts = sorted(ready.get(name, ()), key=lambda host: (host.address, host.port))
+        waits = not hosts and backend.wakes is not None and name in rooms
+        found[name] = _assignment(name, [rooms[name]] if waits else hosts, waits=waits)
+    return found
+
+
+def waking(document: Document) -> set[str]:
+    """Names of the backends that are woken by what they are asked."""
+    return {name for name, backend in document.backends.items() if backend.wakes is not None}
 
 
 def clusters(document: Document, folder: Path) -> dict[str, Json]:
@@ -113,6 +128,8 @@ def routes(document: Document) -> Json:
         "virtual_hosts": [host],
         # Ours is what was decided here; a client's word on it is not passed on.
         "request_headers_to_remove": [VARIANT_HEADER, BACKEND_HEADER],
+        # A waiting room's word to Envoy.
+        **({"response_headers_to_remove": [FINAL]} if waking(document) else {}),
     }
 
 
@@ -135,7 +152,7 @@ def _route(document: Document, route: Route) -> Json:
         "weighted_clusters": {"clusters": split},
         # How long is the listener's to say; a stream has no end known beforehand.
         "timeout": "0s",
-        "retry_policy": _retry_policy(document),
+        "retry_policy": _retry_policy(document, route),
     }
     if route.sticky is not None:
         action["weighted_clusters"]["use_hash_policy"] = True
@@ -179,16 +196,17 @@ def _match(route: Route) -> Json:
     return match
 
 
-def _retry_policy(document: Document) -> Json:
+def _retry_policy(document: Document, route: Route) -> Json:
     """Again only where nothing was begun: no connection, refused, or 503 instead of an answer.
 
-    With `resets` also where an answer was not begun.
+    With `resets` also where an answer was not begun. Whoever waited in a waiting room has one attempt more.
     """
+    asked = {name for variant in route.weights for name in document.variants[variant].backends}
     reset = "reset" if document.retries.resets else "reset-before-request"
     policy: Json = {
         "retry_on": f"connect-failure,refused-stream,{reset},retriable-status-codes",
         "retriable_status_codes": [503],
-        "num_retries": document.retries.attempts,
+        "num_retries": document.retries.attempts + bool(asked & waking(document)),
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
@@ -238,7 +256,11 @@ def _backend(document: Document, name: str, backend: Backend, folder: Path, *, m
         "name": name,
         "connect_timeout": seconds(document.connect_seconds),
         "lb_policy": "LEAST_REQUEST",
-        "circuit_breakers": _breakers(document.retries.budget_percent, document.retries.least),
+        # All that waited is sent again at once, which is no storm: nobody has had it yet.
+        "circuit_breakers": _breakers(
+            document.retries.budget_percent,
+            max(document.retries.least, backend.wakes.most if backend.wakes else 0),
+        ),
         "common_lb_config": {"healthy_panic_threshold": {"value": 0.0 if may_be_empty else 50.0}},
         "outlier_detection": {
             "split_external_local_origin_errors": True,
@@ -279,14 +301,25 @@ def _backend(document: Document, name: str, backend: Backend, folder: Path, *, m
         cluster.update(_soon_broken())
     if backend.tls is not None:
         cluster["transport_socket"] = _tls(backend)
+        if backend.wakes is not None:
+            # The waiting room is in this pod, and has no certificate.
+            plain = {"@type": TYPES + "extensions.transport_sockets.raw_buffer.v3.RawBuffer"}
+            cluster["transport_socket_matches"] = [
+                {
+                    "name": "waiting",
+                    "match": _WAITING,
+                    "transport_socket": {"name": "plain", "typed_config": plain},
+                }
+            ]
     return cluster
 
 
-def _assignment(name: str, hosts: Iterable[Host]) -> Json:
+def _assignment(name: str, hosts: Iterable[Host], *, waits: bool = False) -> Json:
+    about = {METADATA: {_BACKEND: name}, **({_MATCHED: _WAITING} if waits else {})}
     listed = [
         {
             "endpoint": {"address": {"socket_address": {"address": host.address, "port_value": host.port}}},
-            "metadata": {"filter_metadata": {METADATA: {_BACKEND: name}}},
+            "metadata": {"filter_metadata": about},
         }
         for host in hosts
     ]
