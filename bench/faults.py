@@ -130,9 +130,9 @@ def disk(watched: Watched) -> Iterator[None]:
 
 
 @contextmanager
-def asked(watched: Watched, clients: int, tokens: int) -> Iterator[None]:
-    """Clients that ask again as soon as they are answered, or refused."""
-    over = threading.Event()
+def asked(watched: Watched, clients: int, tokens: int) -> Iterator[threading.Event]:
+    """Clients that ask again as soon as they are answered, or refused; says once one was answered."""
+    over, answered = threading.Event(), threading.Event()
     key, opener = watched.key(), build_opener(ProxyHandler({}))
     outputs = json.loads(watched.berth("outputs", "local", "--json"))
     url = outputs.get("outputs", outputs)["endpoints"][f"local/{MODEL}"]
@@ -148,8 +148,9 @@ def asked(watched: Watched, clients: int, tokens: int) -> Iterator[None]:
     def ask() -> None:
         while not over.is_set():
             try:
-                with opener.open(request, timeout=120) as answer:
+                with opener.open(request, timeout=300) as answer:
                     answer.read()
+                answered.set()
             except HTTPError as error:
                 if error.code in {400, 401, 404, 422}:
                     refused.append(f"{error.code} {error.read()[:200]!r}")
@@ -162,11 +163,11 @@ def asked(watched: Watched, clients: int, tokens: int) -> Iterator[None]:
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield answered
     finally:
         over.set()
         for thread in threads:
-            thread.join(130)
+            thread.join(310)
         if refused:
             print(f"the bench's own requests were refused: {refused[0]}", flush=True)
 

@@ -1,12 +1,12 @@
-"""KEDA in place of our metrics adapter, for real: `python bench/keda.py [--bursts 3]`, as root.
+"""KEDA in place of our metrics adapter, for real: `python bench/keda.py [--bursts 3] [--wakes 3]`, as root.
 
 Builds KEDA's operator and metrics server from their Go module (a quarter of an hour on two cores, once: they
 stay in the cache), makes a cluster of its own, installs them by KEDA's own manifests, and deploys `local`
 with `metricsAdapter: {mode: keda}`. Then a burst of clients, again and again: prints for each, in seconds
 from its beginning, when the signal was above its target as the autoscaler is told it, when more replicas were
-wanted, and when one more was ready; and from its end until one replica was left. With --build it only builds.
-
-Not run yet as a whole: KEDA's manifests were made and read, nothing was built or measured.
+wanted, and when one more was ready; and from its end until one replica was left. Then the model is put behind
+a router with `autoscaling.min: 0`: once KEDA has taken its last replica, one request is sent, which the
+router holds; prints when a replica was wanted, and when the answer was there. With --build it only builds.
 """
 
 from __future__ import annotations
@@ -135,6 +135,48 @@ def deploy(cluster: Cluster, folder: Path) -> Watched:
     return made
 
 
+def put_to_sleep(watched: Watched) -> None:
+    """The same stack, its model behind a router that wakes it."""
+    file = watched.checkout / "stacks" / "Pulumi.local.yaml"
+    content = yaml.safe_load(file.read_text())
+    config = content["config"]
+    model = config["berth:models"][MODEL]
+    del model["service"]
+    model["autoscaling"] |= {"min": 0, "holdSeconds": 240}
+    entrance = {"type": "NodePort", "nodePort": 30080, "externalTrafficPolicy": "Cluster"}
+    config["berth:routers"] = {
+        "front": {"site": "local", "replicas": 1, "weights": {MODEL: 100}, "entrance": entrance}
+    }
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    watched.up()
+
+
+def wake(watched: Watched) -> dict[str, float]:
+    """One request to a model that sleeps: seconds until a replica is wanted, and until its answer."""
+    cluster = watched.cluster
+    until(lambda: replicas(cluster) == (0, 0), "no replica", PATIENCE)
+    gone = ("wait", "--for=delete", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=model-server")
+    cluster.kubectl(*gone, f"--timeout={PATIENCE}s", timeout=PATIENCE + 30)
+    found: dict[str, float] = {}
+    began = time.monotonic()
+    with asked(watched, 1, 8) as answered:
+        steps: dict[str, Callable[[], bool]] = {
+            "wanted": lambda: replicas(cluster)[0] > 0,
+            "ready": lambda: replicas(cluster)[1] > 0,
+            "answered": answered.is_set,
+        }
+        while missing := steps.keys() - found:
+            if time.monotonic() > began + PATIENCE:
+                sys.exit(
+                    f"{PATIENCE} s after a request to a model that slept: not {', '.join(sorted(missing))}"
+                )
+            for name in missing:
+                if steps[name]():
+                    found[name] = round(time.monotonic() - began, 1)
+            time.sleep(0.2)
+    return found
+
+
 def read(cluster: Cluster, *words: str) -> dict[str, Any]:
     """What the API server says."""
     found: dict[str, Any] = json.loads(cluster.kubectl(*words))
@@ -187,6 +229,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bursts", type=int, default=3)
+    parser.add_argument("--wakes", type=int, default=3)
     parser.add_argument("--build", action="store_true", help="only build KEDA")
     parser.add_argument("--cluster", default=CLUSTER)
     given = parser.parse_args()
@@ -196,7 +239,8 @@ def main() -> None:
         return
     before = os.getloadavg()[0]
     cluster = Cluster(given.cluster)
-    bursts = []
+    bursts: list[dict[str, float]] = []
+    wakes: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as temporary:
         try:
             cluster.start(progress)
@@ -207,6 +251,11 @@ def main() -> None:
             for _ in range(given.bursts):
                 bursts.append(burst(watched, target))
                 print(json.dumps(bursts[-1]), flush=True)
+            if given.wakes:
+                put_to_sleep(watched)
+            for _ in range(given.wakes):
+                wakes.append(wake(watched))
+                print(json.dumps(wakes[-1]), flush=True)
         finally:
             cluster.delete(progress)
     print(
@@ -218,6 +267,9 @@ def main() -> None:
                 "clients": CLIENTS,
                 "burst_seconds": {
                     name: [one[name] for one in bursts] for name in ("told", "wanted", "ready", "back")
+                },
+                "wake_seconds": {
+                    name: [one[name] for one in wakes] for name in ("wanted", "ready", "answered")
                 },
             },
             indent=2,
