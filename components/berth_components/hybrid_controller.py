@@ -281,7 +281,7 @@ def _agent(settings: ControllerSettings) -> Agent:
         (
             core.VolumeArgs(
                 name=f"ca-{i}",
-                secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
+                secret=pods.authority(secret),
             ),
             f"{_CA_FOLDER}/{i}",
         )

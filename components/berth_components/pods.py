@@ -84,6 +84,12 @@ def tmp_mount(container: str) -> core.VolumeMountArgs:
     return core.VolumeMountArgs(name=f"tmp-{container}", mount_path="/tmp")  # noqa: S108 - a volume of its own
 
 
+def authority(secret: pulumi.Input[str]) -> core.SecretVolumeSourceArgs:
+    """The entry ca.crt of a Secret and nothing else of it: cert-manager keeps a server's key beside it."""
+    entry = core.KeyToPathArgs(key="ca.crt", path="ca.crt")
+    return core.SecretVolumeSourceArgs(secret_name=secret, items=[entry], default_mode=0o440)
+
+
 def environment(values: Mapping[str, pulumi.Input[str]]) -> list[core.EnvVarArgs]:
     """Environment variables in a stable order."""
     return [core.EnvVarArgs(name=key, value=values[key]) for key in sorted(values)]

@@ -306,9 +306,17 @@ class Router(pulumi.ComponentResource):
                 core.VolumeMountArgs(name=_RUN, mount_path=FOLDER),
                 core.VolumeMountArgs(name=_CONFIG, mount_path=_DOCUMENT_FOLDER, read_only=True),
                 pods.tmp_mount(APP),
+                *self._authorities(),
             ],
             **further,  # type: ignore[arg-type] # of ContainerArgs' own
         )
+
+    def _authorities(self) -> list[core.VolumeMountArgs]:
+        """CAs of backends: the controller hands them to Envoy, so a renewed one counts without new pods."""
+        return [
+            core.VolumeMountArgs(name=f"{_CA}-{number}", mount_path=f"{CA_FOLDER}/{number}", read_only=True)
+            for number, _ in enumerate(self._settings.ca_secrets)
+        ]
 
     def _begin(self) -> core.ContainerArgs:
         return self._own_container("begin", command=["python3", "-m", "berth_agents.router", "begin"])
@@ -336,10 +344,7 @@ class Router(pulumi.ComponentResource):
         mounts = [core.VolumeMountArgs(name=_RUN, mount_path=FOLDER), pods.tmp_mount("envoy")]
         if settings.entrance.own_tls:
             mounts.append(core.VolumeMountArgs(name=_TLS, mount_path=TLS_FOLDER, read_only=True))
-        mounts += [
-            core.VolumeMountArgs(name=f"{_CA}-{number}", mount_path=f"{CA_FOLDER}/{number}", read_only=True)
-            for number, _ in enumerate(settings.ca_secrets)
-        ]
+        mounts += self._authorities()
         return core.ContainerArgs(
             name="envoy",
             image=settings.envoy_image,
@@ -396,10 +401,7 @@ class Router(pulumi.ComponentResource):
         return [
             *volumes,
             *(
-                core.VolumeArgs(
-                    name=f"{_CA}-{number}",
-                    secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
-                )
+                core.VolumeArgs(name=f"{_CA}-{number}", secret=pods.authority(secret))
                 for number, secret in enumerate(settings.ca_secrets)
             ),
         ]

@@ -91,15 +91,16 @@ def _trust(beyond: Beyond) -> dict[str, Any]:
     return {"tls_server_name": beyond.tls.server_name, "ca_secret": beyond.tls.ca_secret}
 
 
-def routed(router: Router, where: Mapping[str, Reached]) -> dict[str, Any]:
+def routed(router: Router, where: Mapping[str, Reached], home: Mapping[str, Any]) -> dict[str, Any]:
     """Backends, variants and routes of a `Router` in front of several sites.
 
-    A variant is the sites that serve its requests: the first one that can.
+    A variant is the sites that serve its requests: the first one that can. `home` is what it is told of the
+    certificate of the gateways at its own site.
     """
     hybrid, beyond = hybrid_of(router)
     backends: dict[str, Any] = {
         site: (
-            {"service": hybrid.model, "asked": True}
+            {"service": hybrid.model, "asked": True, **home}
             if site == router.site
             else {
                 "hosts": [{"address": where[site].address, "port": where[site].port}],

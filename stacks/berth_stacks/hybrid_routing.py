@@ -8,7 +8,7 @@ import pulumi
 from berth_components import HybridController, HybridControllerArgs, SiteReporter, SiteReporterArgs, pods
 from berth_components.site_reporter import PORT, TOKEN
 
-from berth_stacks import build, hybrid
+from berth_stacks import build, gateway_tls, hybrid
 from berth_stacks.hybrid import Reached, Shared
 from berth_stacks.load import Loaded
 from berth_stacks.sites import Place
@@ -83,11 +83,12 @@ def declare_controller(
         grounds.places[router.site].options,
     )
     scheme = "https" if beyond.tls else "http"
+    own = "https" if gateway_tls.trusted(shared.stack, settings.model, "") else "http"
 
     def site(name: str) -> dict[str, Any]:
         there = where.get(name)
         gateway = (
-            pulumi.Output.format("http://{0}.{1}.svc", settings.model, grounds.rooms[name])
+            pulumi.Output.format("{0}://{1}.{2}.svc", own, settings.model, grounds.rooms[name])
             if there is None
             else _url(scheme, there.address, there.port)
         )

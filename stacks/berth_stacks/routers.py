@@ -12,6 +12,7 @@ from berth_stacks import build, hybrid, pools
 from berth_stacks.component_rules import camel, camel_words
 from berth_stacks.errors import Path, Problem, nearest
 from berth_stacks.fields import Settings
+from berth_stacks.gateway_tls import trusted
 from berth_stacks.hybrid_checks import hybrid_path, hybrid_refusals
 from berth_stacks.hybrid_rules import ALL, hybrid_problems
 from berth_stacks.router_settings import Router, RouterRoute
@@ -38,7 +39,7 @@ def router_args(
         "namespace": namespace,
         "image": images[controller],
         "envoy_image": images[envoy],
-        **(hybrid.routed(router, where or {}) if router.hybrid else _of_models(router)),
+        **_routed(stack, router, namespace, where or {}),
         "access": {
             "client_cidrs": stack.clients.cidrs,
             "client_namespaces": stack.clients.namespaces,
@@ -58,11 +59,18 @@ def router_args(
     }
 
 
-def _of_models(router: Router) -> dict[str, Any]:
-    """Models of a site, each a variant."""
+def _routed(
+    stack: Stack, router: Router, namespace: pulumi.Input[str], where: Mapping[str, hybrid.Reached]
+) -> dict[str, Any]:
+    """One model at several sites, or models of a site, each a variant."""
+    if router.hybrid:
+        return hybrid.routed(router, where, trusted(stack, router.hybrid.model, namespace))
     last = {"name": ALL, "weights": router.weights, "sticky": router.sticky, "experiment": router.experiment}
     return {
-        "variants": {model: {"backends": [{"service": model}]} for model in build.routed_by(router)},
+        "variants": {
+            model: {"backends": [{"service": model, **trusted(stack, model, namespace)}]}
+            for model in build.routed_by(router)
+        },
         "routes": [*map(_route, router.routes), last],
     }
 
@@ -163,9 +171,6 @@ def _places(stack: Stack, key: str, router: Router) -> Iterator[Problem]:
         if name not in here:
             allowed = f"one of the models at {router.site}: " + ", ".join(here)
             yield Problem(at, "is no model there", allowed, nearest(name, here))
-        elif (gateway := stack.models[name].gateway) and gateway.tls_secret:
-            reason = "it speaks plain HTTP to gateways here; give the certificate to the entrance"
-            yield Problem(at, "serves by HTTPS", "a model without gateway.tlsSecret", reason)
 
 
 def _ports(stack: Stack, path: Path, router: Router) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from berth_components.arguments import Refusal
 from berth_stacks import build, pools, rules_local
 from berth_stacks.component_rules import component_problems, service_path
 from berth_stacks.errors import Path, Problem, nearest
+from berth_stacks.gateway_tls import tls_problems
 from berth_stacks.hybrid_rules import hybrid_problems
 from berth_stacks.rules_pools import pool_problems
 from berth_stacks.rules_sagemaker import sagemaker_problems
@@ -41,6 +42,7 @@ def broken_rules(
         *sagemaker_problems(stack),
         *_identities(stack),
         *hybrid_problems(stack),
+        *tls_problems(stack),
     ]
     yield from placement
     # Of a model whose engine does not suit, no more can be said; of a setting, once is enough.

@@ -32,6 +32,7 @@ from berth_stacks.fields import (
 from berth_stacks.grounds import Cluster, DevicePlugins, Pool, Toleration
 from berth_stacks.grounds_aws import Eks, SageMaker
 from berth_stacks.grounds_gcp import Gke
+from berth_stacks.hybrid_settings import Domain
 from berth_stacks.monitoring_settings import Monitoring
 from berth_stacks.plan_settings import Override, PlannedLoad
 from berth_stacks.router_settings import Router
@@ -135,6 +136,12 @@ class Gateway(Settings):
     """Share of the traces that begin here and are recorded. Default: 1."""
     tls_secret: Name | None = None
     """A Secret that exists, of type kubernetes.io/tls: clients and probes speak HTTPS then. Default: HTTP."""
+    tls_ca_secret: Name | None = None
+    """Behind a router, with tlsSecret: a Secret that exists, whose entry ca.crt signed that certificate; it
+    may be the same Secret. Needed for a name of the cluster. Default: the public authorities."""
+    tls_server_name: Domain | None = None
+    """Behind a router, with tlsSecret: the DNS name that its certificate carries. Default: the Service's,
+    <model>.<namespace>.svc."""
     egress: list[Egress] | None = None
     """Where the pod may go beside its weights: a collector, a moderation service. Default: nowhere."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,10 @@ def free_port() -> int:
 
 @dataclass
 class Gateway:
-    """A gateway's client port. `mode`: ok, stream, full (503), broken (500), cut (mid-stream) or reset."""
+    """A gateway's client port. `mode`: ok, stream, full (503), broken (500), cut (mid-stream) or reset.
+
+    With `tls` it serves by HTTPS.
+    """
 
     name: str
     mode: str = "ok"

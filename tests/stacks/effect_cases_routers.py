@@ -57,6 +57,7 @@ _ROUTED: Json = {
     "models.other": None,
     "routers": {"front": {"site": "here", "weights": {"chat": 100}}},
 }
+_BY_TLS: Json = {**_ROUTED, "models.chat.gateway": {"tlsSecret": "cert", "tlsCaSecret": "ca"}}
 ALONE: dict[str, Alone] = {
     "routers.*.entrance.via": Alone(
         {"via": "gateway-api", "hostname": "a.example.org", "className": "a"},
@@ -69,6 +70,8 @@ ALONE: dict[str, Alone] = {
     "routers.*.entrance.annotations": Alone(
         {"a.example/b": "c"}, "routers.front.entrance.annotations", _ROUTED, audible=True
     ),
+    "models.*.gateway.tlsCaSecret": Alone("other", "models.chat.gateway.tlsCaSecret", _BY_TLS),
+    "models.*.gateway.tlsServerName": Alone("a.example.org", "models.chat.gateway.tlsServerName", _BY_TLS),
     "routers.*.site": Alone(
         needs=_ROUTED, refused={"routers.front.site": "nowhere"}, words="routers.front.site"
     ),

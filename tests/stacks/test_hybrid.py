@@ -108,6 +108,28 @@ def test_sites_beyond_admit_the_router_alone(hybrid: Any) -> None:
     assert (tls.server_name, tls.ca_file) == ("sites.internal", "/etc/berth-router-ca/0/ca.crt")
 
 
+def test_gateways_at_home_may_serve_by_https_too(hybrid: Any) -> None:
+    own = {"models.chat.gateway": {"tlsSecret": "cert", "tlsCaSecret": "house"}}
+    done = hybrid({f"{HYBRID}.beyond.tls": TLS, **own})
+    backends = parse(named(done, "home-front-document")["data"]["router.json"]).backends
+    found = {key: (one.tls.server_name, one.tls.ca_file) for key, one in backends.items() if one.tls}
+    assert found == {
+        "home": ("chat.berth-mixed.svc", "/etc/berth-router-ca/0/ca.crt"),
+        "cloud": ("sites.internal", "/etc/berth-router-ca/1/ca.crt"),
+    }
+    pod = named(done, "home-front-deployment")["spec"]["template"]["spec"]
+    secrets = [one["secret"]["secretName"] for one in pod["volumes"] if one["name"].startswith("ca-")]
+    assert secrets == ["house", "authority"]
+    assert done.outputs["routers"]["front"]["sites"]["home"]["url"] == "https://chat.berth-mixed.svc"
+    # Beyond it is what the router says.
+    (tls,) = [
+        one["secret"]["secretName"]
+        for one in named(done, "cloud-chat-deployment")["spec"]["template"]["spec"]["volumes"]
+        if one["name"] == "tls"
+    ]
+    assert tls == "gateway-tls"
+
+
 def test_the_controller_is_told_what_replicas_cost(hybrid: Any) -> None:
     done = hybrid({f"{HYBRID}.beyond.tls": TLS})
     told = json.loads(named(done, "home-front-hybrid-document")["data"]["hybrid.json"])

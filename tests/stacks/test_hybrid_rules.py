@@ -109,7 +109,7 @@ def text(changes: Json | None = None) -> str:
         ({f"{HYBRID}.residency.0.sites": ["hme"]}, "residency[0].sites[0] is 'hme'; allowed: one of"),
         ({f"{HYBRID}.residency.0.keys": []}, "residency[0] names neither keys nor headers"),
         ({f"{HYBRID}.residency.0.headers": {"x a": "b"}}, "residency"),
-        ({"models.chat.gateway": {"tlsSecret": "cert"}}, "hybrid.model serves by HTTPS"),
+        ({"models.chat.gateway": {"tlsSecret": "cert"}}, "models.chat.gateway.tlsCaSecret is missing"),
         (
             {f"{HYBRID}.beyond.tls": {"secret": "cert", "serverName": "a b"}},
             "beyond.tls.serverName is 'a b'",

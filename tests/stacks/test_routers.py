@@ -88,6 +88,30 @@ def test_two_models_are_variants_of_one_address(run: Callable[..., Any], tmp_pat
     assert valid.returncode == 0, valid.stderr
 
 
+def test_a_router_trusts_the_authority_of_a_gateway_that_serves_by_https(run: Callable[..., Any]) -> None:
+    changes = {
+        "models.chat.gateway": {"tlsSecret": "cert", "tlsCaSecret": "cert"},
+        "models.chat-next.gateway": {"tlsSecret": "next", "tlsServerName": "next.example.org"},
+    }
+    done = run(text(changes), KEYS, "routed", preview=True)
+    backends = parse(named(done, "here-front-document")["data"]["router.json"]).backends
+    assert {key: (one.tls.server_name, one.tls.ca_file) for key, one in backends.items() if one.tls} == {
+        "chat": ("chat.berth-routed.svc", "/etc/berth-router-ca/0/ca.crt"),
+        # A name that everybody can look up may be signed by a public authority.
+        "chat-next": ("next.example.org", "/etc/ssl/certs/ca-certificates.crt"),
+    }
+    pod = named(done, "here-front-deployment")["spec"]["template"]["spec"]
+    secrets = [volume["secret"] for volume in pod["volumes"] if volume.get("secret")]
+    assert [(one["secretName"], [item["key"] for item in one["items"]]) for one in secrets] == [
+        ("cert", ["ca.crt"])
+    ], "the key beside it is the gateway's alone"
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert "/etc/berth-router-ca/0" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    # The gateway is told of its own certificate only.
+    assert "caSecret" not in json.dumps(named(done, "here-chat-deployment"), default=str)
+    assert named(done, "here-chat-service")["spec"]["ports"][0]["appProtocol"] == "https"
+
+
 def test_a_stack_without_routers_says_nothing_of_them(run: Callable[..., Any]) -> None:
     done = run(text({"routers": {}}), KEYS, "routed", preview=True)
     assert "routers" not in done.outputs
@@ -105,7 +129,19 @@ def test_a_stack_without_routers_says_nothing_of_them(run: Callable[..., Any]) -
         ({"routers.front.routes.0.keys": ["tester", "A"]}, "routers.front.routes[0].keys"),
         ({"routers.front.stiky": "key"}, "stiky"),
         ({"routers.chat": {"site": "here", "weights": {"chat": 100}}}, "has the name of a model at its site"),
-        ({"models.chat.gateway": {"tlsSecret": "cert"}}, "serves by HTTPS"),
+        ({"models.chat.gateway": {"tlsSecret": "cert"}}, "models.chat.gateway.tlsCaSecret is missing"),
+        (
+            {"models.chat.gateway": {"tlsSecret": "cert", "tlsServerName": "chat.room.svc"}},
+            "none signs chat.room.svc",
+        ),
+        (
+            {"models.chat.gateway": {"tlsCaSecret": "ca"}},
+            "tlsCaSecret is given; allowed: only with tlsSecret",
+        ),
+        (
+            {"routers": {}, "models.chat.gateway": {"tlsSecret": "cert", "tlsServerName": "a.example.org"}},
+            "tlsServerName is given; allowed: only of a model behind a router at here",
+        ),
         ({"models.chat.service": {"type": "NodePort", "nodePort": 30080}}, "a port that here/chat does not"),
         ({"routers.front.entrance": {"via": "ingress"}}, "routers.front.entrance.hostname is missing"),
         ({"clients": {"cidrs": []}}, "clients.cidrs"),

@@ -225,6 +225,7 @@ def _access_log() -> list[Json]:
                         "status": "%RESPONSE_CODE%",
                         "flags": "%RESPONSE_FLAGS%",
                         "details": "%RESPONSE_CODE_DETAILS%",
+                        "connection": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
                         "route": "%ROUTE_NAME%",
                         "backend": "%UPSTREAM_CLUSTER%",
                         "pod": "%UPSTREAM_HOST%",

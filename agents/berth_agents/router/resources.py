@@ -1,5 +1,6 @@
 """What Envoy is told while requests run: clusters, endpoints and routes, each a file's content."""
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -384,9 +385,20 @@ def _tls(backend: Backend) -> Json:
             "sni": name,
             "common_tls_context": {
                 "validation_context": {
-                    "trusted_ca": {"filename": backend.tls.ca_file or _SYSTEM_CA},
+                    "trusted_ca": _authority(backend.tls.ca_file or _SYSTEM_CA),
                     "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
                 }
             },
         },
     }
+
+
+def _authority(file: str) -> Json:
+    """A CA by its content, so that another one in a mounted file is a change: Envoy reads files once.
+
+    The public ones are Envoy's own image's; of a file that is not here Envoy says so.
+    """
+    if file != _SYSTEM_CA:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return {"inline_string": Path(file).read_text(encoding="ascii")}
+    return {"filename": file}
