@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -28,13 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from berth.cli.console import ClusterProgress, Console  # noqa: E402 - found by the line above
-from berth.localcluster import Cluster, Progress, build_tool, cache_folder  # noqa: E402
-from berth.localcluster.gobuild import GoModule  # noqa: E402
+from berth.localcluster import Cluster, Progress, build_tool  # noqa: E402
 from berth.localcluster.images import ScratchImage  # noqa: E402
-from berth.localcluster.locks import locked  # noqa: E402
-from berth.localcluster.toolchain import ensure_go  # noqa: E402
 from faults import asked  # noqa: E402
 
+from tests.go_modules import fetched  # noqa: E402
 from tests.monitoring.faulty import MODEL, NAMESPACE, Hook, Watched, until  # noqa: E402
 
 if TYPE_CHECKING:
@@ -50,32 +47,9 @@ CLIENTS, TOKENS = 16, 48
 PATIENCE = 600
 
 
-def source(progress: Progress) -> Path:
-    """KEDA's module, as its checksum in keda_parts/go.sum says, where it can be built."""
-    [version] = [line.split()[2] for line in (PARTS / "go.mod").read_text().splitlines() if MODULE in line]
-    target = cache_folder() / "sources" / f"keda-{version}"
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    doing = "fetching KEDA"
-    with locked(target.parent / ".keda.lock", doing, wait_seconds=600), progress.step(doing, 10) as step:
-        if target.is_dir():
-            return target
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            module = GoModule(ensure_go(progress), PARTS, scratch)
-            module.run(["mod", "download", MODULE], step, lambda _: doing)
-            copy = Path(scratch, "keda")
-            # The module cache is read-only, and a copy of its permissions would be too.
-            shutil.copytree(module.folder_of(MODULE), copy, copy_function=shutil.copyfile)
-            for path in (copy, *copy.rglob("*")):
-                path.chmod(0o755 if path.is_dir() else 0o644)
-            copy.rename(target)
-    return target
-
-
 def built(progress: Progress) -> tuple[Path, Path]:
     """KEDA's source, and the folder of its programs."""
-    folder = source(progress)
+    folder = fetched(MODULE, PARTS, name="keda", progress=progress)
     targets = [f"./cmd/{program}" for program in PROGRAMS.values()]
     return folder, build_tool("keda", folder, targets, expected_seconds=900, progress=progress)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
-from berth_components import Autoscaler, MetricsAdapter, ModelServer, RestrictedNamespace
+from berth.localcluster import ClusterError
+from berth_components import Autoscaler, MetricsAdapter, ModelServer, RestrictedNamespace, Router
+
+from tests.go_modules import fetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 Json = dict[str, Any]
+PINS = Path(__file__).with_name("gateway_api")
+"""go.mod and go.sum with the version of the Gateway API whose definitions are asked."""
 # Together they set every field that the components can set.
 HUB: Json = {
     "engine.resources": {"cpu_request": "4", "memory_request": "32Gi", "memory_limit": "64Gi"},
@@ -128,3 +135,88 @@ def test_the_api_server_takes_every_object(
     finally:
         cluster.kubectl("delete", "namespace", *rooms, "--ignore-not-found", "--wait=false")
     assert applied.count("(server dry run)") == len(objects)
+
+
+ROUTER: Json = {
+    "namespace": "default",
+    "image": "registry.example/router:1",
+    "envoy_image": "registry.example/envoy:1",
+    "variants": {"main": {"backends": [{"service": "chat"}]}},
+    "routes": [{"name": "all", "weights": {"main": 100}}],
+    "access": {"client_cidrs": ["10.0.0.0/8"]},
+}
+NAMED: Json = {"hostname": "chat.example.org", "annotations": {"example.com/internal": "true"}}
+ENTRANCES: dict[str, Json] = {
+    "made": {"via": "gateway-api", "class_name": "istio", **NAMED},
+    "secured": {"via": "gateway-api", "class_name": "istio", "certificate_secret": "cert", **NAMED},
+    "wild": {"via": "gateway-api", "class_name": "istio", "hostname": "*.example.org"},
+    "shared": {
+        "via": "gateway-api",
+        "gateway": "edge",
+        "gateway_namespace": "edge",
+        "hostname": "chat.example.org",
+    },
+    "ingress": {"via": "ingress", "class_name": "nginx", "certificate_secret": "cert", **NAMED},
+    "default-ingress": {"via": "ingress", "hostname": "chat.example.org"},
+}
+GATEWAY_API = "sigs.k8s.io/gateway-api"
+
+
+def entrances(render: Callable[..., Any]) -> list[Json]:
+    """Every kind of entrance, as a router makes it."""
+
+    def program() -> None:
+        for name, entrance in ENTRANCES.items():
+            Router(name, {**ROUTER, "entrance": entrance})  # type: ignore[typeddict-item] # built up
+
+    kinds = {"Gateway", "HTTPRoute", "Ingress", "Service"}
+    return [one for one in render(program).objects if one["kind"] in kinds]
+
+
+@pytest.mark.cluster
+def test_the_gateway_apis_own_definitions_take_every_entrance(
+    cluster: Any, render: Callable[..., Any], tmp_path: Path
+) -> None:
+    definitions = fetched(GATEWAY_API, PINS, name="gateway-api-standard", within="config/crd/standard")
+    crds = [
+        str(definitions / f"gateway.networking.k8s.io_{plural}.yaml") for plural in ("gateways", "httproutes")
+    ]
+    objects = entrances(render)
+    assert Counter(one["kind"] for one in objects) == {
+        "Gateway": 3, "HTTPRoute": 4, "Ingress": 2, "Service": len(ENTRANCES),
+    }  # fmt: skip
+    file = tmp_path / "objects.json"
+
+    def applied(items: list[Json]) -> str:
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        said: str = cluster.kubectl(
+            *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--field-manager=berth"),
+            *("--warnings-as-errors", "-f", str(file)),
+        )
+        return said
+
+    try:
+        for crd in crds:
+            cluster.kubectl("apply", "--server-side", "-f", crd)
+        cluster.kubectl(
+            *("wait", "--for=condition=Established", "--timeout=120s"),
+            *("crd/gateways.gateway.networking.k8s.io", "crd/httproutes.gateway.networking.k8s.io"),
+        )
+        assert applied(objects).count("(server dry run)") == len(objects)
+        # They bite: a field that is not there, and values that are not allowed.
+        for kind, path, value in (
+            ("HTTPRoute", ("rules", 0, "timeout"), "0s"),
+            ("HTTPRoute", ("rules", 0, "timeouts", "request"), "for ever"),
+            ("Gateway", ("listeners", 0, "host"), "chat.example.org"),
+            ("Ingress", ("ingressClass",), "nginx"),
+        ):
+            wrong = copy.deepcopy(next(one for one in objects if one["kind"] == kind))
+            place = wrong["spec"]
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = value
+            with pytest.raises(ClusterError, match=str(path[-1])):
+                applied([wrong])
+    finally:
+        for crd in crds:
+            cluster.kubectl("delete", "-f", crd, "--ignore-not-found", "--wait=false")

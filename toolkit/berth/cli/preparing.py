@@ -163,14 +163,17 @@ def kubeconfig_of(context: str) -> str:
 
 
 def _context_overlay(stack: Stack, context: str) -> dict[str, Any]:
+    from berth.operations.errors import NoNodeError
     from berth.operations.nodes import node_address
 
     kubeconfig = kubeconfig_of(context)
-    connection = {
-        "kubeconfig": kubeconfig,
-        "context": context,
-        "nodeAddress": node_address(Path(kubeconfig), context),
-    }
+    connection = {"kubeconfig": kubeconfig, "context": context}
+    try:
+        connection["nodeAddress"] = node_address(Path(kubeconfig), context)
+    except NoNodeError as error:
+        # Nodes may come with the first pods; only who is reached at a node needs one before.
+        if stack.lacks_node_address:
+            raise UserError(f"--context {error}, or set nodeAddress of the site in {stack.file}") from None
     return {"berth:connections": dict.fromkeys(stack.sites, connection)}
 
 

@@ -72,6 +72,14 @@ class Stack:
         }
 
     @property
+    def lacks_node_address(self) -> bool:
+        """Whether something of it is reached at a node's port, and a site does not say at which address."""
+        sites = self.config.get("berth:sites")
+        found = [site for site in sites.values() if isinstance(site, dict)] if isinstance(sites, dict) else []
+        served = json.dumps([self.config.get(f"berth:{key}") for key in ("models", "routers")], default=str)
+        return '"NodePort"' in served and not all(site.get("nodeAddress") for site in found)
+
+    @property
     def has_own_ground(self) -> bool:
         """Whether its sites say which clusters and nodes of this machine they have."""
         sites = self.config.get("berth:sites")

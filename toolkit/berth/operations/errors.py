@@ -13,6 +13,7 @@
     ├── ChainBroken            a link of a scale path did not move on a real cluster
     └── ClusterReadError       what the cluster does cannot be read
         ├── KubeconfigError        the kubeconfig is missing, broken, or uses what is not supported here
+        ├── NoNodeError            no node is Ready and takes pods
         └── ClusterRefused         the API server refused to show it
 
 httpx never leaks: every message names the address, what was answered, and what to do next.
@@ -67,6 +68,10 @@ class ClusterReadError(OperationsError):
 
 class KubeconfigError(ClusterReadError):
     """The kubeconfig is missing, broken, or uses what is not supported here."""
+
+
+class NoNodeError(ClusterReadError):
+    """No node is Ready, takes pods and has an address inside its network."""
 
 
 class ClusterRefused(ClusterReadError):  # noqa: N818 - as above
