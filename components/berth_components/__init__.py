@@ -64,6 +64,7 @@ from berth_components.router_args import (
     RouterTerminationArgs,
     RouterTimeoutsArgs,
     RouterVariantArgs,
+    RouterWakesArgs,
 )
 from berth_components.site_reporter import SiteReporter
 from berth_components.site_reporter_args import (
@@ -126,6 +127,7 @@ __all__ = [
     "RouterTerminationArgs",
     "RouterTimeoutsArgs",
     "RouterVariantArgs",
+    "RouterWakesArgs",
     "ScaleDownArgs",
     "ScaleUpArgs",
     "ServiceAccountArgs",

@@ -15,6 +15,11 @@ RUNNING_REQUESTS = "berth_running_requests"
 _WINDOW = checks.whole_number(0, 3600, "seconds")
 _PERIOD = checks.whole_number(1, 1800, "seconds")
 _PODS = checks.whole_number(1, 1000, "pods")
+_DOWN_SECONDS = 300
+_NOTHING_WAKES = (
+    "Kubernetes scales to zero only with the alpha gate HPAScaleToZero, and a router must hold the request "
+    "that wakes a replica: see wakes"
+)
 
 
 class ScaleUpArgs(TypedDict):
@@ -51,7 +56,11 @@ class AutoscalerArgs(TypedDict):
     max_replicas: pulumi.Input[int]
     """Most replicas, up to 1000."""
     min_replicas: NotRequired[pulumi.Input[int]]
-    """Fewest replicas. Default: 1. Zero is refused."""
+    """Fewest replicas. Default: 1. Zero only with wakes."""
+    wakes: NotRequired[bool]
+    """Whether min_replicas may be 0: a `Router` of the namespace holds what arrives for this server meanwhile
+    (`wakes` of its backend), and API server and controller manager run with the feature gate HPAScaleToZero.
+    Only with metric queue_depth and running_target. Default: False."""
     metric: NotRequired[str]
     """queue_depth (default): requests waiting per replica; needs a MetricsAdapter in the cluster. cpu:
     percent of the CPU that the pods request; needs metrics-server."""
@@ -120,26 +129,51 @@ def read_spec(given: Arguments) -> autoscaling.HorizontalPodAutoscalerSpecArgs:
         scale_target_ref=autoscaling.CrossVersionObjectReferenceArgs(
             api_version="apps/v1", kind="Deployment", name=given.read("deployment", checks.server_name)
         ),
-        **limits(given),
+        **limits(given, woken=_wakes(given), remedy=_NOTHING_WAKES),
         metrics=_metrics(given, given.read("server", checks.server_name)),
         behavior=behavior(given),
     )
 
 
-def limits(given: Arguments) -> Mapping[str, pulumi.Input[int]]:
-    """The fewest and the most replicas, checked against each other."""
+def _wakes(given: Arguments) -> bool:
+    wakes = given.plain("wakes", checks.boolean, False)
+    if wakes and given.plain("metric", checks.choice("queue_depth", "cpu"), "queue_depth") == "cpu":
+        raise given.refuse("wakes", "True", "only with metric queue_depth", "no replica has no CPU load")
+    needs_running(given, wakes=wakes)
+    return wakes
+
+
+def needs_running(given: Arguments, *, wakes: bool) -> None:
+    """See that a replica that is busy counts as load where the last one may be taken away.
+
+    Raises:
+        ArgumentError: it does not.
+    """
+    if wakes and "running_target" not in given:
+        raise given.refuse(
+            "running_target",
+            "missing",
+            "requests being answered per replica, where wakes is True",
+            "with an empty queue a model would be put to sleep under the requests that it answers",
+        )
+
+
+def limits(given: Arguments, *, woken: bool, remedy: str) -> Mapping[str, pulumi.Input[int]]:
+    """The fewest and the most replicas, checked against each other.
+
+    Args:
+        given: args with min_replicas and max_replicas.
+        woken: whether something holds the request that wakes the first replica, so that zero is allowed.
+        remedy: what to do to be allowed zero.
+    """
     # Zero and below pass the first check, so that the second one can say why they are refused.
     least = given.read("min_replicas", checks.whole_number(-1000, 1000, "replicas"), 1)
     most = given.read("max_replicas", checks.whole_number(1, 1000, "replicas"))
 
     def ordered(least: int, most: int) -> int:
-        if least < 1:
+        if least < (0 if woken else 1):
             raise given.refuse(
-                "min_replicas",
-                least,
-                "1 to max_replicas",
-                "Kubernetes scales to zero only with the alpha gate HPAScaleToZero, and nothing here would "
-                "hold the request that should wake a replica",
+                "min_replicas", least, f"{0 if woken else 1} to max_replicas", "" if woken else remedy
             )
         if least > most:
             raise given.refuse("min_replicas", least, f"at most max_replicas, which is {most}")
@@ -194,8 +228,13 @@ def behavior(given: Arguments) -> autoscaling.HorizontalPodAutoscalerBehaviorArg
         # AWS's figures for an 8B model: up after 30 s by 2 pods a minute, down after 5 minutes by 1 pod in
         # two.
         scale_up=_rules(up, window=30, pods_per_period=2, period=60),
-        scale_down=_rules(down, window=300, pods_per_period=1, period=120),
+        scale_down=_rules(down, window=_DOWN_SECONDS, pods_per_period=1, period=120),
     )
+
+
+def down_window(given: Arguments) -> pulumi.Input[int]:
+    """How long a lull must last, in seconds."""
+    return given.group("scale_down", ScaleDownArgs).read("window_seconds", _WINDOW, _DOWN_SECONDS)
 
 
 def _rules(

@@ -1,9 +1,9 @@
 """The metrics adapter: brings the queue depth of all model servers to a cluster's autoscalers.
 
-One per cluster. The API server forwards external metrics to it; it asks the Ready gateways. Its certificate
-is its own matter (design decision 8): it makes one at its first start, keeps it in a Secret that only it
-writes, and puts the `caBundle` into the APIService under a field manager of its own. So the program declares
-neither of the two.
+One per cluster. The API server forwards external metrics to it; it asks the Ready gateways, and the routers
+that hold requests for servers without a replica. Its certificate is its own matter (design decision 8): it
+makes one at its first start, keeps it in a Secret that only it writes, and puts the `caBundle` into the
+APIService under a field manager of its own. So the program declares neither of the two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ API_SERVICE = f"{VERSION}.{GROUP}"
 # GKE lets the control plane of a private cluster reach pods on 443 and 10250 only.
 PORT = 10250
 GATEWAY_METRICS_PORT = 9000
+ROUTER_LOAD_PORT = 9003
 METRICS_PORT = 9001
 DEFAULT_NAMESPACE = "berth-metrics"
 _ANY_API_SERVER = (
@@ -247,10 +248,13 @@ class MetricsAdapter(pulumi.ComponentResource):
                 )
             ]
         )
-        gateways = networking.NetworkPolicyPeerArgs(
-            namespace_selector=meta.LabelSelectorArgs(),
-            pod_selector=meta.LabelSelectorArgs(match_labels={f"{pods.PREFIX}queue-metrics": "true"}),
-        )
+
+        def asked_for(what: str) -> networking.NetworkPolicyPeerArgs:
+            label = {f"{pods.PREFIX}queue-metrics": what}
+            return networking.NetworkPolicyPeerArgs(
+                namespace_selector=meta.LabelSelectorArgs(),
+                pod_selector=meta.LabelSelectorArgs(match_labels=label),
+            )
 
         def reason(cidrs: Sequence[str] | None) -> dict[str, str]:
             return {} if cidrs else {f"{pods.PREFIX}public-reason": _ANY_API_SERVER}
@@ -272,7 +276,11 @@ class MetricsAdapter(pulumi.ComponentResource):
                 ],
                 egress=[
                     networking.NetworkPolicyEgressRuleArgs(
-                        to=[gateways], ports=[network.port(GATEWAY_METRICS_PORT)]
+                        to=[asked_for("true")], ports=[network.port(GATEWAY_METRICS_PORT)]
+                    ),
+                    # Routers that hold requests for servers without a replica.
+                    networking.NetworkPolicyEgressRuleArgs(
+                        to=[asked_for("router")], ports=[network.port(ROUTER_LOAD_PORT)]
                     ),
                     # API servers listen on one of these; no name is looked up, so there is no way to DNS.
                     networking.NetworkPolicyEgressRuleArgs(

@@ -316,10 +316,11 @@ class ModelServer(pulumi.ComponentResource):
             f"{self._prefix}-service",
             metadata=self._metadata(
                 "",
-                # It waits for its first endpoint only, so it does not outlive a rollout that is stuck.
+                # It waits for its first endpoint only, so it does not outlive a rollout that is stuck; for
+                # none where its server may have no replica.
                 combine(
                     lambda own, given: {**own, **given},
-                    pods.awaited(self._settings.patience_first),
+                    _NO_WAIT if self._settings.sleeps else pods.awaited(self._settings.patience_first),
                     annotations,
                 ),
             ),

@@ -367,6 +367,9 @@ class ModelServerArgs(TypedDict):
     """How many, 1 to 1000. Not together with autoscaled."""
     autoscaled: NotRequired[bool]
     """An Autoscaler owns the number of replicas, so the Deployment does not say one. Default: False."""
+    sleeps: NotRequired[bool]
+    """That Autoscaler may take the last replica away: Pulumi does not wait for an endpoint of the Service.
+    Default: False."""
     gpu: NotRequired[GpuArgs]
     """Accelerators. Default: none."""
     placement: NotRequired[PlacementArgs]

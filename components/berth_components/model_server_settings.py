@@ -58,6 +58,7 @@ class ServerSettings:
     dns: str
     account_annotations: pulumi.Input[Mapping[str, str]]
     replicas: pulumi.Input[int] | None
+    sleeps: bool
     pre_stop: pulumi.Input[int]
     grace: pulumi.Input[int]
     startup: pulumi.Input[int]
@@ -154,6 +155,7 @@ def read(given: Arguments, name: str, models_dir: str = MODELS_DIR) -> ServerSet
             "annotations", checks.mapping_of(checks.qualified_name, checks.plain_text), {}
         ),
         replicas=replicas,
+        sleeps=_sleeps(given),
         pre_stop=pre_stop,
         grace=grace,
         startup=startup,
@@ -179,6 +181,7 @@ def problems(given: Arguments, name: str) -> list[ArgumentError]:
         _probes,
         _rollout,
         _replicas,
+        _sleeps,
         _keys,
         read_access,
         lambda all_args: read(all_args, name),
@@ -215,6 +218,15 @@ def _replicas(given: Arguments) -> pulumi.Input[int] | None:
             "replicas", "missing", "a number, or autoscaled: True with an Autoscaler beside it"
         )
     return given.read("replicas", checks.whole_number(1, 1000, "replicas"))
+
+
+def _sleeps(given: Arguments) -> bool:
+    sleeps = given.plain("sleeps", checks.boolean, False)
+    if sleeps and "replicas" in given:
+        raise given.refuse(
+            "sleeps", "True", "only with autoscaled: True", "a fixed number never goes to zero"
+        )
+    return sleeps
 
 
 def _termination(given: Arguments) -> tuple[pulumi.Input[int], pulumi.Input[int], pulumi.Input[int]]:

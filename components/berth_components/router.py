@@ -17,15 +17,24 @@ from pulumi_kubernetes.rbac import v1 as rbac
 from berth_components import network, pods, router_document, router_entrance
 from berth_components.arguments import Arguments, combine, filled
 from berth_components.router_args import RouterArgs
-from berth_components.router_document import CA_FOLDER, FOLDER, METRICS_PORT, PORT, TLS_FOLDER
+from berth_components.router_document import (
+    CA_FOLDER,
+    FOLDER,
+    KEYS_FOLDER,
+    METRICS_PORT,
+    PORT,
+    TLS_FOLDER,
+)
 from berth_components.router_settings import read
 
 APP = "router"
 GATEWAY_PORT = 8000
 CONTROLLER_PORT = 9001
+LOAD_PORT, LOAD_PORT_NAME = 9003, "load"
+"""Where the controller says how many requests it holds; only where a backend wakes."""
 ENTRY = "router.json"
 _DOCUMENT_FOLDER = "/etc/berth-router"
-_RUN, _CONFIG, _TLS, _CA = "run", "config", "tls", "ca"
+_RUN, _CONFIG, _TLS, _CA, _KEYS = "run", "config", "tls", "ca", "keys"
 
 
 class Router(pulumi.ComponentResource):
@@ -155,14 +164,21 @@ class Router(pulumi.ComponentResource):
     def _network_policy(self) -> networking.NetworkPolicy:
         settings, access = self._settings, self._settings.access
 
+        wakes = (LOAD_PORT,) if settings.needs.wakes else ()
+
         def ways_in(
-            cidrs: Sequence[str], clients: Sequence[str], readers: Sequence[str], prometheus: str | None
+            cidrs: Sequence[str],
+            clients: Sequence[str],
+            readers: Sequence[str],
+            prometheus: str | None,
+            adapter: str | None,
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
             asking = [network.app_in(prometheus, "prometheus")] if prometheus else []
             # A rule without peers would let everybody in, so there is none where nobody is named.
             peers = [
                 ((PORT,), [*network.ranges(cidrs), *network.namespaces(clients)]),
-                ((METRICS_PORT, CONTROLLER_PORT), [*network.namespaces(readers), *asking]),
+                ((METRICS_PORT, CONTROLLER_PORT, *wakes), [*network.namespaces(readers), *asking]),
+                (wakes, [network.app_in(adapter, "metrics-adapter")] if adapter else []),
             ]
             return [
                 networking.NetworkPolicyIngressRuleArgs(
@@ -188,10 +204,10 @@ class Router(pulumi.ComponentResource):
             )
             for service in settings.services
         ]
-        if settings.ports_elsewhere:
+        if settings.needs.ports_elsewhere:
             elsewhere = [
                 networking.NetworkPolicyPortArgs(port=port, protocol="TCP")
-                for port in settings.ports_elsewhere
+                for port in settings.needs.ports_elsewhere
             ]
             out += [
                 network.names(settings.dns),
@@ -205,7 +221,12 @@ class Router(pulumi.ComponentResource):
                 pod_selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 policy_types=["Ingress", "Egress"],
                 ingress=combine(
-                    ways_in, access.cidrs, access.namespaces, access.metrics_namespaces, access.prometheus
+                    ways_in,
+                    access.cidrs,
+                    access.namespaces,
+                    access.metrics_namespaces,
+                    access.prometheus,
+                    access.adapter,
                 ),
                 egress=out,
             ),
@@ -239,7 +260,11 @@ class Router(pulumi.ComponentResource):
                 ),
                 template=core.PodTemplateSpecArgs(
                     metadata=meta.ObjectMetaArgs(
-                        labels=self._labels,
+                        labels={
+                            **self._labels,
+                            # By it the metrics adapter finds who holds requests.
+                            **({f"{pods.PREFIX}queue-metrics": "router"} if settings.needs.wakes else {}),
+                        },
                         annotations={
                             f"{pods.PREFIX}config-checksum": router_document.checksum_of(settings.static),
                             "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": (
@@ -289,10 +314,17 @@ class Router(pulumi.ComponentResource):
                 "BERTH_ROUTER_PORT": str(CONTROLLER_PORT),
                 "BERTH_ROUTER_PRE_STOP_SECONDS": pods.whole(settings.pre_stop),
                 "BERTH_ROUTER_DRAIN_SECONDS": pods.whole(settings.drain),
+                **(
+                    {"BERTH_ROUTER_LOAD_PORT": str(LOAD_PORT), "BERTH_ROUTER_KEYS": KEYS_FOLDER}
+                    if settings.needs.wakes
+                    else {}
+                ),
             }
         )
 
-    def _own_container(self, name: str, **further: object) -> core.ContainerArgs:
+    def _own_container(
+        self, name: str, mounts: Sequence[core.VolumeMountArgs] = (), **further: object
+    ) -> core.ContainerArgs:
         return core.ContainerArgs(
             name=name,
             image=self._settings.image,
@@ -307,6 +339,7 @@ class Router(pulumi.ComponentResource):
                 core.VolumeMountArgs(name=_CONFIG, mount_path=_DOCUMENT_FOLDER, read_only=True),
                 pods.tmp_mount(APP),
                 *self._authorities(),
+                *mounts,
             ],
             **further,  # type: ignore[arg-type] # of ContainerArgs' own
         )
@@ -315,7 +348,7 @@ class Router(pulumi.ComponentResource):
         """CAs of backends: the controller hands them to Envoy, so a renewed one counts without new pods."""
         return [
             core.VolumeMountArgs(name=f"{_CA}-{number}", mount_path=f"{CA_FOLDER}/{number}", read_only=True)
-            for number, _ in enumerate(self._settings.ca_secrets)
+            for number, _ in enumerate(self._settings.needs.ca_secrets)
         ]
 
     def _begin(self) -> core.ContainerArgs:
@@ -330,10 +363,19 @@ class Router(pulumi.ComponentResource):
                 failure_threshold=failures,
             )
 
+        load = {LOAD_PORT_NAME: LOAD_PORT} if self._settings.needs.wakes else {}
+        ports = {"probes": CONTROLLER_PORT, **load}
         return self._own_container(
             APP,
+            [
+                core.VolumeMountArgs(name=volume, mount_path=f"{KEYS_FOLDER}/{backend}", read_only=True)
+                for volume, backend, _ in self._keys()
+            ],
             command=["python3", "-m", "berth_agents.router"],
-            ports=[core.ContainerPortArgs(name="probes", container_port=CONTROLLER_PORT, protocol="TCP")],
+            ports=[
+                core.ContainerPortArgs(name=name, container_port=port, protocol="TCP")
+                for name, port in ports.items()
+            ],
             startup_probe=probe("/ready", 1, 120),
             readiness_probe=probe("/ready", 2, 2),
             liveness_probe=probe("/live", 10, 3),
@@ -402,6 +444,21 @@ class Router(pulumi.ComponentResource):
             *volumes,
             *(
                 core.VolumeArgs(name=f"{_CA}-{number}", secret=pods.authority(secret))
-                for number, secret in enumerate(settings.ca_secrets)
+                for number, secret in enumerate(settings.needs.ca_secrets)
             ),
+            *(
+                core.VolumeArgs(
+                    name=volume,
+                    secret=core.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
+                )
+                for volume, _, secret in self._keys()
+            ),
+        ]
+
+    def _keys(self) -> list[tuple[str, str, pulumi.Input[str]]]:
+        """Volume, backend and Secret of the keys that wake a backend."""
+        return [
+            (f"{_KEYS}-{number}", backend, secret)
+            for number, (backend, secret) in enumerate(self._settings.needs.wakes.items())
+            if secret is not None
         ]

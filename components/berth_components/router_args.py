@@ -17,6 +17,21 @@ class RouterHostArgs(TypedDict):
     """TCP port."""
 
 
+class RouterWakesArgs(TypedDict):
+    """A model server that may have no replica: the router holds what arrives until it has one again."""
+
+    hold_seconds: NotRequired[pulumi.Input[int]]
+    """Each request at most so long, then 503 with retry-after; less than timeouts.stream_idle. Default:
+    300."""
+    most: NotRequired[pulumi.Input[int]]
+    """So many at once in each replica of the router, 1 to 1000; more get 503 at once. Default: 100."""
+    keys_secret: NotRequired[pulumi.Input[str]]
+    """A Secret of the namespace with the keys that its gateways ask for, one per entry: nobody without one
+    wakes it. Either this or allow_anonymous."""
+    allow_anonymous: NotRequired[bool]
+    """Instead: whoever reaches the router wakes it, as its gateways ask for no key. Default: False."""
+
+
 class RouterBackendArgs(TypedDict):
     """The gateways of one model server: a Service of the namespace, or hosts elsewhere."""
 
@@ -34,6 +49,9 @@ class RouterBackendArgs(TypedDict):
     asked: NotRequired[pulumi.Input[bool]]
     """Whether each gateway is asked for its health every second, beside what Kubernetes says, so that nobody
     waits for a lost node. Default: True of hosts, False of a Service."""
+    wakes: NotRequired[RouterWakesArgs]
+    """What is held while it has no ready pod, as the signal of its `Autoscaler` with min_replicas 0. Only
+    with service. Default: nothing is held, requests get 503."""
 
 
 class RouterVariantArgs(TypedDict):
@@ -116,6 +134,9 @@ class RouterAccessArgs(TypedDict):
     """Namespaces that read metrics."""
     prometheus_namespace: NotRequired[pulumi.Input[str]]
     """Where the Prometheus is that reads metrics, as for model servers. Default: none."""
+    adapter_namespace: NotRequired[pulumi.Input[str]]
+    """Where the metrics adapter is that asks how many requests are held. Only with a backend that wakes.
+    Default: none."""
     public_reason: NotRequired[pulumi.Input[str]]
     """Why the whole internet may come in. Without it 0.0.0.0/0 and ::/0 are refused."""
     api_server_cidrs: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]

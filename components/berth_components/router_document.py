@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -19,6 +20,8 @@ PORT, METRICS_PORT = 8080, 9000
 FOLDER = "/run/berth-router"
 TLS_FOLDER = "/etc/berth-router-tls"
 CA_FOLDER = "/etc/berth-router-ca"
+KEYS_FOLDER = "/etc/berth-router-keys"
+"""A folder for each backend that wakes, with the keys that may wake it."""
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _MILLION = 1_000_000
 _DAY = 86_400
@@ -34,6 +37,22 @@ host_check = checks.text(r"[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?", "a D
 
 Part = Mapping[str, Any]
 """A part of the document; values in it may be outputs."""
+
+
+@dataclass
+class Found:
+    """What backends need of the pod and its network policy beside the document.
+
+    Attributes:
+        ca_secrets: with the authorities of gateways.
+        ports_elsewhere: of hosts out of the cluster.
+        wakes: of backends that wake, by name: the Secret with the keys that may wake it, None where
+            everybody may.
+    """
+
+    ca_secrets: list[pulumi.Input[str]] = field(default_factory=list)
+    ports_elsewhere: list[pulumi.Input[int]] = field(default_factory=list)
+    wakes: dict[str, pulumi.Input[str] | None] = field(default_factory=dict)
 
 
 def listener(given: Arguments, *, tls: bool, trusted_hops: pulumi.Input[int]) -> Part:
@@ -66,17 +85,16 @@ def _limit(group: Arguments) -> Part:
 
 
 def backends(
-    given: Arguments, namespace: pulumi.Input[str]
-) -> tuple[dict[str, Part], dict[str, Part], list[pulumi.Input[str]], list[pulumi.Input[int]]]:
-    """Backends, variants, the Secrets with CAs, and the ports of what is elsewhere."""
+    given: Arguments, namespace: pulumi.Input[str], idle: pulumi.Input[int]
+) -> tuple[dict[str, Part], dict[str, Part], Found]:
+    """Backends, variants, and what they need; `idle` is after how many seconds a still request is ended."""
     variants: dict[str, Part] = {}
-    secrets: list[pulumi.Input[str]] = []
-    ports: list[pulumi.Input[int]] = []
+    needs = Found()
     shared = given.named("backends", declared.RouterBackendArgs)
     found: dict[str, Part] = {}
     for name, part in shared.items():
         _named(given, "backends", name)
-        found[name] = _backend(part, namespace, secrets, ports)
+        found[name] = _backend(part, name, namespace, needs, idle)
     groups = given.named("variants", declared.RouterVariantArgs)
     if not groups:
         raise given.refuse("variants", "empty", "at least one variant")
@@ -96,17 +114,14 @@ def backends(
                 if key in found:
                     taken = f"called {key}, as another one is"
                     raise variant.refuse("backends", taken, "a variant's other name")
-                found[key] = _backend(part, namespace, secrets, ports)
+                found[key] = _backend(part, key, namespace, needs, idle)
             keys.append(key)
         variants[name] = {"backends": keys}
-    return found, variants, secrets, ports
+    return found, variants, needs
 
 
 def _backend(
-    part: Arguments,
-    namespace: pulumi.Input[str],
-    secrets: list[pulumi.Input[str]],
-    ports: list[pulumi.Input[int]],
+    part: Arguments, name: str, namespace: pulumi.Input[str], needs: Found, idle: pulumi.Input[int]
 ) -> Part:
     hosts = part.groups("hosts", declared.RouterHostArgs)
     if ("service" in part) == bool(hosts):
@@ -124,18 +139,56 @@ def _backend(
             }
             for host in hosts
         ]
-        ports.extend(host["port"] for host in found["hosts"])
+        needs.ports_elsewhere.extend(host["port"] for host in found["hosts"])
     else:
         found["service"] = {"namespace": namespace, "name": part.read("service", checks.server_name)}
     if "tls_server_name" in part:
-        ca = SYSTEM_CA
-        if "ca_secret" in part:
-            ca = f"{CA_FOLDER}/{len(secrets)}/ca.crt"
-            secrets.append(part.read("ca_secret", checks.dns_label))
-        found["tls"] = {"serverName": part.read("tls_server_name", host_check), "caFile": ca}
+        found["tls"] = _tls(part, needs)
     elif "ca_secret" in part:
         raise part.refuse("ca_secret", "given", "only with tls_server_name")
+    if "wakes" in part:
+        found["wakes"] = _wakes(part, name, needs, idle)
     return found
+
+
+def _tls(part: Arguments, needs: Found) -> Part:
+    ca = SYSTEM_CA
+    if "ca_secret" in part:
+        ca = f"{CA_FOLDER}/{len(needs.ca_secrets)}/ca.crt"
+        needs.ca_secrets.append(part.read("ca_secret", checks.dns_label))
+    return {"serverName": part.read("tls_server_name", host_check), "caFile": ca}
+
+
+def _wakes(part: Arguments, name: str, needs: Found, idle: pulumi.Input[int]) -> Part:
+    """How requests are held for a backend that has no replica."""
+    if "hosts" in part:
+        raise part.refuse("wakes", "given", "only with service", "whether hosts elsewhere sleep is not seen")
+    for other in ("tls_server_name", "asked"):
+        if other in part:
+            raise part.refuse("wakes", f"given beside {other}", "one of the two")
+    group = part.group("wakes", declared.RouterWakesArgs)
+    anonymous = group.plain("allow_anonymous", checks.boolean, False)
+    if ("keys_secret" in group) == anonymous:
+        said = "given beside allow_anonymous: True" if anonymous else "missing"
+        raise group.refuse(
+            "keys_secret", said, "exactly one of keys_secret and allow_anonymous: True",
+            "nobody without a key should start what costs",
+        )  # fmt: skip
+    needs.wakes[name] = group.maybe("keys_secret", checks.plain_text)
+
+    def shorter(hold: int, idle: int) -> int:
+        if hold >= idle:
+            allowed = f"less than timeouts.stream_idle, which is {int(idle)}"
+            raise group.refuse("hold_seconds", int(hold), allowed, "Envoy would end what is held")
+        return hold
+
+    return {
+        "holdSeconds": combine(
+            shorter, group.read("hold_seconds", checks.whole_number(1, _DAY, "seconds"), 300), idle
+        ),
+        "most": group.read("most", checks.whole_number(1, 1000, "requests"), 100),
+        "keys": not anonymous,
+    }
 
 
 def routes(given: Arguments, variants: Mapping[str, Part]) -> tuple[list[Part], set[str]]:

@@ -53,6 +53,7 @@ class Access:
     namespaces: pulumi.Input[Sequence[str]]
     metrics_namespaces: pulumi.Input[Sequence[str]]
     prometheus: pulumi.Input[str] | None
+    adapter: pulumi.Input[str] | None
     public_reason: pulumi.Input[str] | None
     api_servers: pulumi.Input[Sequence[str]] | None
 
@@ -69,8 +70,7 @@ class RouterSettings:
     document: Part
     static: Sequence[Any]
     services: Sequence[pulumi.Input[str]]
-    ports_elsewhere: Sequence[pulumi.Input[int]]
-    ca_secrets: Sequence[pulumi.Input[str]]
+    needs: router_document.Found
     entrance: Entrance
     access: Access
     pre_stop: pulumi.Input[int]
@@ -100,7 +100,7 @@ def read(given: Arguments, name: str) -> RouterSettings:
     entrance = _entrance(given)
     listener = router_document.listener(given, tls=entrance.own_tls, trusted_hops=entrance.trusted_hops)
     limit, own = router_document.limits(given)
-    backends, variants, secrets, ports = router_document.backends(given, namespace)
+    backends, variants, needs = router_document.backends(given, namespace, listener["streamIdleSeconds"])
     routes, named = router_document.routes(given, variants)
     keys = router_document.keys(given, named, own)
     document: dict[str, Any] = {"version": 1, "listener": listener}
@@ -127,10 +127,9 @@ def read(given: Arguments, name: str) -> RouterSettings:
         document=document,
         static=[listener, limit or {}, dict(own)],
         services=[one["service"]["name"] for one in backends.values() if "service" in one],
-        ports_elsewhere=ports,
-        ca_secrets=secrets,
+        needs=needs,
         entrance=entrance,
-        access=_access(given, entrance),
+        access=_access(given, entrance, wakes=bool(needs.wakes)),
         pre_stop=termination.read("pre_stop_seconds", checks.whole_number(0, 300, "seconds"), usual),
         drain=termination.read("drain_seconds", checks.whole_number(1, 3600, "seconds"), 60),
         resources=read_resources(given, _DEFAULT_RESOURCES),
@@ -187,8 +186,10 @@ def _entrance(given: Arguments) -> Entrance:
     )
 
 
-def _access(given: Arguments, entrance: Entrance) -> Access:
+def _access(given: Arguments, entrance: Entrance, *, wakes: bool) -> Access:
     group = given.group("access", declared.RouterAccessArgs)
+    if "adapter_namespace" in group and not wakes:
+        raise group.refuse("adapter_namespace", "given", "only with a backend that wakes", "nothing is held")
     reason = group.maybe("public_reason", checks.plain_text)
     names = checks.list_of(checks.dns_label)
     namespaces = group.read("client_namespaces", names, _NOBODY)
@@ -215,6 +216,7 @@ def _access(given: Arguments, entrance: Entrance) -> Access:
         namespaces=namespaces,
         metrics_namespaces=group.read("metrics_namespaces", names, _NOBODY),
         prometheus=group.maybe("prometheus_namespace", checks.dns_label),
+        adapter=group.maybe("adapter_namespace", checks.dns_label),
         public_reason=reason,
         api_servers=group.maybe("api_server_cidrs", checks.list_of(checks.cidr, at_least=1)),
     )

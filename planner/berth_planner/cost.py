@@ -108,6 +108,7 @@ def _of_tokens(usd_per_hour: float, tokens_per_second: float) -> Figure:
 
 def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
     count = str(fleet.fewest) if fleet.fewest == fleet.most else f"{fleet.fewest} to {fleet.most}"
+    why = f"{count} of them" + ("" if fleet.fewest else "; asleep when idle")
     wanted = f"one not older than {MAX_AGE_DAYS} days"
     key = fleet.key
     remedy = (
@@ -123,7 +124,7 @@ def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
             status="unknown",
             found=f"no price of {key}" if price is None else f"a price of {key} of {price.day}",
             wanted=wanted,
-            why=f"{count} of them",
+            why=why,
             remedy=remedy,
         )
     return Check(
@@ -132,7 +133,7 @@ def _check(fleet: Fleet, price: Price | None, today: date) -> Check:
         status="passed",
         found=f"{price.usd_per_hour:.4f} USD/h for {key}",
         wanted=wanted,
-        why=f"{count} of them; {price.source}, {price.day}",
+        why=f"{why}; {price.source}, {price.day}",
     )
 
 

@@ -32,6 +32,8 @@ _INSTANCE = {"cpu_request": "1", "memory_request": "1Gi", "memory_limit": "1Ti"}
 """Stands for resources on SageMaker, where nobody shares an instance."""
 NO_KEYS = {"unpinned": "unpinned-key-of-nobody"}
 """Stands in previews for API keys that nobody has set yet."""
+HOLD_SECONDS = 300
+"""The component's default of how long a router holds a request."""
 GATEWAY_ROLE = "model-server"
 ADAPTER_ROLE = "metrics-adapter"
 ROUTER_ROLES = ("router", "envoy")
@@ -150,6 +152,18 @@ class Placed:
         """Whether it needs the metrics adapter."""
         scaling = self.model.autoscaling
         return scaling is not None and scaling.metric in {None, "queue_depth"}
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it may have no replica, until its router wakes it."""
+        scaling = self.model.autoscaling
+        return scaling is not None and scaling.min == 0 and not self.site.sagemaker
+
+    @property
+    def hold_seconds(self) -> int:
+        """How long a request may wait for the first replica of one that sleeps."""
+        scaling = self.model.autoscaling
+        return (scaling and scaling.hold_seconds) or HOLD_SECONDS
 
     @property
     def image_roles(self) -> tuple[str, ...]:
@@ -353,6 +367,7 @@ def server_args(
         # On SageMaker something else counts instances; see endpoints.py.
         "replicas": 1 if at.site.sagemaker else model.replicas,
         "autoscaled": model.autoscaling is not None and not at.site.sagemaker,
+        "sleeps": at.sleeps or None,
         "gpu": _gpu(stack, at),
         "api_keys": given.api_keys,
         "api_keys_secret": stack.api_keys_secret,
@@ -413,14 +428,18 @@ def autoscaler_args(
 ) -> AutoscalerArgs:
     """Args of the `Autoscaler` of a model at a site; only where the model has `autoscaling`."""
     scaling = _group(at.model.autoscaling)
+    fewest = scaling.pop("min")
+    for held_by_the_router in ("hold_seconds", "hold_most"):
+        scaling.pop(held_by_the_router, None)
     running = {"running_target": float(at.model.concurrency.slots)} if at.by_queue else {}
     args = {
         "namespace": namespace,
         "deployment": deployment,
         "server": server,
-        "min_replicas": scaling.pop("min"),
+        "min_replicas": fewest,
         "max_replicas": scaling.pop("max"),
         "gpu_count": at.gpus,
+        **({"wakes": True} if fewest <= 0 else {}),
         **running,
         **scaling,
     }

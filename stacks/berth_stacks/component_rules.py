@@ -58,9 +58,11 @@ def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Ite
     images = build.references(stack)
     for at in build.placed(stack):
         found = server_problems(server_arguments(stack, name, at, pins), at.model_key)
-        # The name is the model's key, which has a rule of its own.
+        # The name is the model's key, which has a rule of its own; that it sleeps, too.
         problems = [
-            _problem(error, _server_path(error.argument, at)) for error in found if error.argument != "name"
+            _problem(error, _server_path(error.argument, at))
+            for error in found
+            if error.argument not in {"name", "sleeps"}
         ]
         if at.model.autoscaling and not at.site.sagemaker:
             args = build.autoscaler_args(at, "n", "d", "s")
@@ -70,7 +72,9 @@ def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Ite
                 else:
                     read_spec(Arguments("", args, AutoscalerArgs))
             except ArgumentError as error:
-                problems.append(_problem(error, _autoscaler_path(error.argument, at)))
+                # Whether zero is allowed is a matter of several settings, which have rules of their own.
+                if error.argument != "wakes":
+                    problems.append(_problem(error, _autoscaler_path(error.argument, at)))
         for problem in problems:
             if problem.path not in seen:
                 seen.add(problem.path)

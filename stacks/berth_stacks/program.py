@@ -32,8 +32,9 @@ def main(directory: Path) -> None:
         endpoints: URL by `<site>/<model>`; on SageMaker the endpoint's name.
         namespace: where the model servers are, unless a site says otherwise.
         models: by `<site>/<model>`: site, namespace, service, deployment, autoscaler ("" where there is
-            none), selector, model (as clients name it), endpoint, simulatedGpus (per replica); on SageMaker
-            site, model, endpoint and endpointArn.
+            none), selector, model (as clients name it), endpoint, simulatedGpus (per replica), holdSeconds
+            (only where it sleeps: how long a request may wait until it wakes); on SageMaker site, model,
+            endpoint and endpointArn.
         monitoring: by site: namespace, prometheus, alertmanager and grafana (each with service, port, and url
             where it has a port on every node), jobs that are scraped, absent ones with the reason.
         routers: by name: site, namespace, service, models, endpoint; absent where there are none. Of a hybrid
@@ -152,6 +153,7 @@ def _serve(
         "model": at.model_id,
         "endpoint": _endpoint(at, server),
         "simulatedGpus": simulated,
+        **({"holdSeconds": at.hold_seconds} if at.sleeps else {}),
     }
 
 

@@ -18,6 +18,7 @@ from berth_stacks.hybrid_rules import ALL, hybrid_problems
 from berth_stacks.router_settings import Router, RouterRoute
 from berth_stacks.rules import unknown_names
 from berth_stacks.settings import Stack
+from berth_stacks.waking import adapter_args, wakes_args
 
 _GROUP = "routers"
 _OF_CLIENTS = {"client_cidrs", "client_namespaces", "public_reason"}
@@ -46,6 +47,7 @@ def router_args(
             "public_reason": stack.clients.public_reason,
             "metrics_namespaces": stack.metrics_namespaces,
             **build.asked_by(stack),
+            **adapter_args(stack, router),
             "api_server_cidrs": stack.metrics_adapter.api_server_cidrs or None,
         },
         "replicas": router.replicas,
@@ -68,7 +70,15 @@ def _routed(
     last = {"name": ALL, "weights": router.weights, "sticky": router.sticky, "experiment": router.experiment}
     return {
         "variants": {
-            model: {"backends": [{"service": model, **trusted(stack, model, namespace)}]}
+            model: {
+                "backends": [
+                    {
+                        "service": model,
+                        **trusted(stack, model, namespace),
+                        **wakes_args(stack, router, model),
+                    }
+                ]
+            }
             for model in build.routed_by(router)
         },
         "routes": [*map(_route, router.routes), last],
@@ -132,6 +142,10 @@ def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
 
 
 def _path(path: Path, argument: str, router: Router) -> Path:
+    match argument.split("."):
+        case ["variants", model, _, "wakes", setting]:
+            # A model's own settings; its key is no argument's name.
+            return ("models", model, "autoscaling", *camel("hold_most" if setting == "most" else setting))
     words = camel(argument)
     if router.hybrid and words[0] in {"routes", "backends"}:
         return hybrid_path((*path, "hybrid"), argument, router)

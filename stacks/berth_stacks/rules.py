@@ -17,6 +17,7 @@ from berth_stacks.hybrid_rules import hybrid_problems
 from berth_stacks.rules_pools import pool_problems
 from berth_stacks.rules_sagemaker import sagemaker_problems
 from berth_stacks.settings import Model, Site, Stack
+from berth_stacks.waking import waking_problems
 
 _SITE = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
 # GKE takes 40 characters of <site>-<pool>.
@@ -52,6 +53,7 @@ def broken_rules(
         of_unsuited = problem.path[0] == "models" and problem.path[1] in unsuited
         if problem.path not in said and not of_unsuited:
             yield problem
+    yield from waking_problems(stack)
     yield from _contexts(stack)
     yield from _weights(stack)
     yield from _sites(stack, name)
@@ -274,9 +276,11 @@ def _production(stack: Stack) -> Iterator[Problem]:
     for key, model in stack.models.items():
         scaling = model.autoscaling
         fewest = scaling.min if scaling else model.replicas
-        if fewest is not None and fewest == 1:
+        if fewest is not None and fewest <= 1:
             path: Path = ("models", key, "autoscaling", "min") if scaling else ("models", key, "replicas")
-            yield Problem(path, "is 1", "at least 2 in production", "one node's end would be an outage")
+            yield Problem(
+                path, f"is {fewest}", "at least 2 in production", "one node's end would be an outage"
+            )
     if stack.metrics_adapter.replicas == 1:
         path = ("metricsAdapter", "replicas")
         yield Problem(

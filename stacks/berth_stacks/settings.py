@@ -79,6 +79,10 @@ class Site(Settings):
     ) = None
     """Which cluster of this machine, in environment local alone: it is called as the usual one, with '-' and
     this behind. Default: the usual one."""
+    scale_to_zero: Flag | None = None
+    """Whether API server and controller manager of the cluster run with the feature gate HPAScaleToZero,
+    which autoscaling.min 0 needs without KEDA. Not on EKS and GKE. Default: true in environment local, whose
+    clusters do; else false."""
     node_selector: Labels = Field(default_factory=dict)
     """Labels of the nodes that all models of the site run on. Default: any node."""
     tolerations: list[Toleration] = Field(default_factory=list)
@@ -307,9 +311,15 @@ class Autoscaling(Settings):
 
     max: Annotated[Whole, limits(1, 1000)]
     """Most replicas."""
-    min: Annotated[Whole, limits(1, 1000)] = 1
-    """Fewest replicas. Default: 1; production needs 2. 0 is not possible without the alpha gate
-    HPAScaleToZero."""
+    min: Annotated[Whole, limits(0, 1000)] = 1
+    """Fewest replicas. Default: 1; production needs 2. 0 for a model behind a router of its site, which holds
+    what arrives until a replica is ready; needs metricsAdapter.mode keda, or a site's scaleToZero."""
+    hold_seconds: Annotated[Whole, limits(1, 86_400)] | None = None
+    """Only with min 0: each request waits at most so long for the first replica, in seconds. Longer than one
+    takes to start, with its node. Default: 300."""
+    hold_most: Annotated[Whole, limits(1, 1000)] | None = None
+    """Only with min 0: so many wait at once in each replica of the router. Default: what the gateway of one
+    replica takes (maxConcurrentRequests), shared by the router's replicas, at most 100."""
     metric: Annotated[Text, words("queue_depth", "cpu")] | None = None
     """What it follows. Default: queue_depth; CPU load of GPU engines says little of their load."""
     target: Number | None = None

@@ -17,6 +17,7 @@ from berth_stacks.blame import blame
 from berth_stacks.fields import Settings
 from berth_stacks.load import Loaded
 from berth_stacks.settings import Stack
+from berth_stacks.waking import sleeping
 
 if TYPE_CHECKING:
     from berth_stacks.sites import Place
@@ -27,6 +28,7 @@ _NO_ROUTER = "there is no router in this cluster (berth:routers)"
 _ROUTED = {
     facts.ROUTER: _NO_ROUTER,
     facts.TELLER: _NO_ROUTER,
+    facts.WAITING: "no router in this cluster holds requests for a model that sleeps (autoscaling.min: 0)",
     facts.HYBRID: "there is no router in this cluster that divides requests between sites (its key hybrid)",
 }
 _WHY_NOT_HERE = {
@@ -116,7 +118,11 @@ def _routed(stack: Stack, site: str) -> dict[str, bool]:
     """Which routers the cluster of a site has."""
     home = pools.home(stack.sites[site], site)
     here = [one for one in stack.routers.values() if pools.home(stack.sites[one.site], one.site) == home]
-    return {"routers": bool(here), "hybrid": any(one.hybrid is not None for one in here)}
+    return {
+        "routers": bool(here),
+        "waiting": any(sleeping(stack, one) for one in here),
+        "hybrid": any(one.hybrid is not None for one in here),
+    }
 
 
 def _absent(stack: Stack, site: str, job: str) -> str:

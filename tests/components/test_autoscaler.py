@@ -91,6 +91,17 @@ def test_behaviour(scale: Callable[..., Any]) -> None:
     assert found == [(0, 5, 15), (15, 3, 10)]
 
 
+def test_zero_where_a_router_wakes_it(scale: Callable[..., Any]) -> None:
+    wakes = {"min_replicas": 0, "wakes": True, "running_target": 8}
+    spec = scale(wakes).one("HorizontalPodAutoscaler")["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (0, 3)
+    # Kubernetes allows zero only with metrics of this kind; while one answers, it is busy, whatever waits.
+    assert spec["metrics"] == [
+        _external("berth_queue_depth", "4"),
+        _external("berth_running_requests", "8"),
+    ]
+
+
 def test_outputs_are_taken(scale: Callable[..., Any]) -> None:
     lifted = {
         key: pulumi.Output.from_input(value)

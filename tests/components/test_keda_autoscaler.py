@@ -44,13 +44,33 @@ def test_it_asks_for_the_pods_of_its_deployment(scale: Callable[..., Any]) -> No
     assert {one["metricType"] for one in spec["triggers"]} == {"AverageValue"}
     up = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleUp"]
     assert up["policies"][0]["value"] == 5
+    assert spec["fallback"]["behavior"] == "currentReplicas"
+    assert "cooldownPeriod" not in spec
+
+
+def test_zero_where_a_router_wakes_it(scale: Callable[..., Any]) -> None:
+    down = {"window_seconds": 90}
+    spec = scale({"min_replicas": 0, "wakes": True, "running_target": 8, "scale_down": down})["spec"]
+    queue, running = spec["triggers"]
+    # While one answers, it is busy, whatever waits.
+    assert "berth_running_requests" in running["metadata"]["query"]
+    held = 'sum(berth_router_held_requests{namespace="room",service="chat"}) or vector(0)'
+    own = 'sum(berth_queue_depth{namespace="room",pod=~"chat-.*"}) or vector(0)'
+    assert queue["metadata"]["query"] == f"({own}) + ({held})"
+    assert (spec["minReplicaCount"], spec["pollingInterval"]) == (0, 5)
+    # The last one goes after the same lull as others; the first one, too, before anybody has asked for it.
+    assert (spec["cooldownPeriod"], spec["initialCooldownPeriod"]) == (90, 90)
+    # With a fallback of none KEDA would take the last replica where Prometheus does not answer.
+    assert "fallback" not in spec
 
 
 @pytest.mark.parametrize(
     ("changes", "argument", "words"),
     [
         ({"prometheus": "prometheus:9090"}, "prometheus", "http:// or https://"),
-        ({"min_replicas": 0}, "min_replicas", "1 to max_replicas"),
+        ({"min_replicas": 0}, "min_replicas", "see wakes"),
+        ({"min_replicas": -1, "wakes": True, "running_target": 1}, "min_replicas", "0 to max_replicas"),
+        ({"min_replicas": 0, "wakes": True}, "running_target", "put to sleep under the requests"),
         ({"min_replicas": 4}, "min_replicas", "at most max_replicas, which is 3"),
         ({"polling_seconds": 0}, "polling_seconds", "1 to 3600"),
         ({"metric": "cpu"}, "metric", "does not exist"),
@@ -72,14 +92,16 @@ def test_the_api_server_takes_it_by_kedas_own_definition(
     full = scale(
         {"namespace": "default", "running_target": 8, "polling_seconds": 5, "scale_down": {"pods": 2}}
     )
+    zero = scale({"namespace": "default", "min_replicas": 0, "wakes": True, "running_target": 8})
     file = tmp_path / "scaled.json"
     apply = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", str(file))
     try:
         cluster.kubectl("apply", "--server-side", "-f", str(definition))
         name = "crd/scaledobjects.keda.sh"
         cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=120s")
-        file.write_text(json.dumps(full))
-        assert "serverside-applied" in cluster.kubectl(*apply).replace("server dry run", "")
+        for one in (full, zero):
+            file.write_text(json.dumps(one))
+            assert "serverside-applied" in cluster.kubectl(*apply).replace("server dry run", "")
         full["spec"]["triggers"][0].pop("metadata")
         file.write_text(json.dumps(full))
         with pytest.raises(Exception, match="metadata"):

@@ -91,15 +91,19 @@ def test_the_signal_alone_passes(adapt: Callable[..., Any]) -> None:
         {"from": [server], "ports": [port]},
         {"from": [agents], "ports": [port]},
     ]
-    gateways, servers = narrow["egress"]
+    gateways, routers, servers = narrow["egress"]
     assert gateways["to"] == [
         {"namespaceSelector": {}, "podSelector": {"matchLabels": {"berth.dev/queue-metrics": "true"}}}
     ]
     assert [port["port"] for port in gateways["ports"]] == [9000]
+    assert routers["to"] == [
+        {"namespaceSelector": {}, "podSelector": {"matchLabels": {"berth.dev/queue-metrics": "router"}}}
+    ]
+    assert [port["port"] for port in routers["ports"]] == [9003]
     assert servers["to"] == [server]
     wide = policy({})
     assert wide["ingress"][1] == {"from": [agents], "ports": [port]}
-    for rule in (wide["ingress"][0]["from"], wide["egress"][1]["to"]):
+    for rule in (wide["ingress"][0]["from"], wide["egress"][2]["to"]):
         assert [peer["ipBlock"]["except"][0] for peer in rule] == ["169.254.0.0/16", "fe80::/10"]
         assert "fd00:ec2::254/128" in rule[1]["ipBlock"]["except"]
 

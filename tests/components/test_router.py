@@ -12,7 +12,7 @@ import pulumi
 import pytest
 from berth_agents.router.document import Document, parse
 from berth_agents.router.settings import Settings
-from berth_components import ArgumentError, Router
+from berth_components import ArgumentError, MetricsAdapter, Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +162,63 @@ def test_the_ways_are_open_at_both_ends(route: Any, serve: Any) -> None:
     assert way["to"][0]["podSelector"]["matchLabels"].items() <= theirs.items()
 
 
+def test_a_server_without_a_replica_is_woken(route: Any, render: Any) -> None:
+    def one(wakes: Json) -> list[Json]:
+        return [{"service": "chat", "wakes": wakes}]
+
+    rendered = route(
+        variants={
+            "main": {"backends": one({"hold_seconds": 60, "most": 7, "keys_secret": "chat-api-keys"})},
+            "next": {"backends": one({"allow_anonymous": True})},
+        },
+        access={
+            "client_cidrs": ["10.0.0.0/8"],
+            "prometheus_namespace": "watch",
+            "adapter_namespace": "signals",
+        },
+    )
+    said = json.loads(rendered.one("ConfigMap")["data"]["router.json"])["backends"]
+    assert said["main"]["wakes"] == {"holdSeconds": 60, "most": 7, "keys": True}
+    assert said["next"]["wakes"] == {"holdSeconds": 300, "most": 100, "keys": False}
+    template = rendered.one("Deployment")["spec"]["template"]
+    assert template["metadata"]["labels"]["berth.dev/queue-metrics"] == "router"
+    (controller,) = template["spec"]["containers"]
+    assert {"name": "load", "containerPort": 9003, "protocol": "TCP"} in controller["ports"]
+    environment = {entry["name"]: entry["value"] for entry in controller["env"]}
+    assert environment["BERTH_ROUTER_LOAD_PORT"] == "9003"
+    keys = environment["BERTH_ROUTER_KEYS"]
+    # Only who asks for keys has a folder of them, and only the controller sees it.
+    (mount,) = [one for one in controller["volumeMounts"] if one["mountPath"].startswith(keys)]
+    assert (mount["mountPath"], mount["readOnly"]) == (f"{keys}/main", True)
+    (volume,) = [one for one in template["spec"]["volumes"] if one["name"] == mount["name"]]
+    assert volume["secret"]["secretName"] == "chat-api-keys"
+    for other in template["spec"]["initContainers"]:
+        assert mount["name"] not in {one["name"] for one in other["volumeMounts"]}
+    by_port = {
+        port["port"]: rule["from"]
+        for rule in rendered.one("NetworkPolicy")["spec"]["ingress"]
+        for port in rule["ports"]
+        if len(rule["ports"]) == 1
+    }
+    (adapter,) = by_port[9003]
+    assert adapter["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "metrics-adapter"}
+    way = render(lambda: MetricsAdapter("adapter", {"image": "registry.example/adapter:1"}))
+    (out,) = [
+        rule
+        for rule in way.one("NetworkPolicy", "berth-metrics-adapter")["spec"]["egress"]
+        if 9003 in [port["port"] for port in rule["ports"]]
+    ]
+    chosen = out["to"][0]["podSelector"]["matchLabels"]
+    assert chosen.items() <= template["metadata"]["labels"].items()
+
+
+def test_a_router_that_wakes_nobody_has_nothing_of_it(route: Any) -> None:
+    rendered = route()
+    template = rendered.one("Deployment")["spec"]["template"]
+    assert "berth.dev/queue-metrics" not in template["metadata"]["labels"]
+    assert "9003" not in json.dumps(rendered.objects)
+
+
 def test_entrances(route: Any) -> None:
     rendered = route(
         entrance={"type": "LoadBalancer", "hostname": "chat.example.org", "certificate_secret": "cert"}
@@ -208,6 +265,37 @@ def test_entrances(route: Any) -> None:
             {"variants": {"main": {"backends": [{"service": "a", "ca_secret": "b"}]}}},
             "variants.main.backends[0].ca_secret' is given; allowed: only with tls_server_name",
         ),
+        *(
+            ({"variants": {"main": {"backends": [{"service": "chat", **wakes}]}}, **more}, message)
+            for wakes, more, message in (
+                ({"wakes": {}}, {}, "keys_secret' is missing; allowed: exactly one of keys_secret and"),
+                (
+                    {"wakes": {"keys_secret": "keys", "allow_anonymous": True}},
+                    {},
+                    "keys_secret' is given beside allow_anonymous: True",
+                ),
+                (
+                    {"wakes": {"keys_secret": "keys", "hold_seconds": 600}},
+                    {},
+                    "hold_seconds' is 600; allowed: less than timeouts.stream_idle, which is 600",
+                ),
+                ({"wakes": {"keys_secret": "keys", "most": 1001}}, {}, "wakes.most' is 1001"),
+                ({"wakes": {"keys_secret": "keys"}, "asked": True}, {}, "is given beside asked"),
+                (
+                    {"wakes": {"keys_secret": "keys"}, "tls_server_name": "a.example"},
+                    {},
+                    "is given beside tls_server_name",
+                ),
+            )
+        ),
+        (
+            {
+                "variants": {
+                    "main": {"backends": [{"hosts": ELSEWHERE["hosts"], "wakes": {"keys_secret": "keys"}}]}
+                }
+            },
+            "wakes' is given; allowed: only with service",
+        ),
         ({"routes": []}, "argument 'routes' is empty"),
         ({"routes": [{"name": "all", "weights": {"main": 99}}]}, "is 99 together; allowed: 100 together"),
         ({"routes": [{"name": "all", "weights": {"man": 100}}]}, "is of 'man'; allowed: of main, next"),
@@ -219,6 +307,10 @@ def test_entrances(route: Any) -> None:
         ({"routes": [{"name": "all", "weights": {"main": 100}, "sticky": "a b"}]}, "routes[0].sticky"),
         ({"key_limits": {"x": {"requests_per_minute": 1}}}, "argument 'api_keys' is missing"),
         ({"limit": {"per_minute": 1}}, "argument 'limit.per_minute' does not exist"),
+        (
+            {"access": {"client_cidrs": ["10.0.0.0/8"], "adapter_namespace": "signals"}},
+            "access.adapter_namespace' is given; allowed: only with a backend that wakes",
+        ),
         ({"access": {}}, "at least one of client_cidrs and client_namespaces"),
         ({"access": {"client_cidrs": ["0.0.0.0/0"]}}, "which is everybody"),
         ({"entrance": {"type": "NodePort", "node_port": 80}}, "entrance.node_port' is 80"),

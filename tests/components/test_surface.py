@@ -37,15 +37,15 @@ PUBLIC = [
     "SiteReporterServiceArgs",
     *("Router", "RouterAccessArgs", "RouterArgs", "RouterBackendArgs", "RouterEjectionArgs"),
     *("RouterEntranceArgs", "RouterHostArgs", "RouterLimitArgs", "RouterRetriesArgs", "RouterRouteArgs"),
-    *("RouterTerminationArgs", "RouterTimeoutsArgs", "RouterVariantArgs"),
+    *("RouterTerminationArgs", "RouterTimeoutsArgs", "RouterVariantArgs", "RouterWakesArgs"),
     *("PodTolerationArgs", "PoolSpec", "ServiceAccountArgs", "TaintArgs", "WeightsFileArgs", "read_pool"),
 ]
 # Type token, inputs and outputs of each component; a "?" marks what may be left out.
 COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
     "Autoscaler": (
         [
-            *("namespace", "deployment", "server", "maxReplicas", "minReplicas?", "metric?", "target?"),
-            *("runningTarget?", "scaleUp?", "scaleDown?", "gpuCount?", "name?"),
+            *("namespace", "deployment", "server", "maxReplicas", "minReplicas?", "wakes?", "metric?"),
+            *("target?", "runningTarget?", "scaleUp?", "scaleDown?", "gpuCount?", "name?"),
         ],
         ["name"],
     ),
@@ -66,8 +66,8 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "KedaAutoscaler": (
         [
-            *("namespace", "deployment", "server", "prometheus", "maxReplicas", "minReplicas?", "target?"),
-            *("runningTarget?", "pollingSeconds?", "scaleUp?", "scaleDown?", "name?"),
+            *("namespace", "deployment", "server", "prometheus", "maxReplicas", "minReplicas?", "wakes?"),
+            *("target?", "runningTarget?", "pollingSeconds?", "scaleUp?", "scaleDown?", "name?"),
         ],
         ["name"],
     ),
@@ -91,7 +91,16 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
                 "access",
                 "name?",
             ),
-            *("replicas?", "autoscaled?", "gpu?", "placement?", "dns?", "service?", "termination?"),
+            *(
+                "replicas?",
+                "autoscaled?",
+                "sleeps?",
+                "gpu?",
+                "placement?",
+                "dns?",
+                "service?",
+                "termination?",
+            ),
             *("probes?", "rollout?", "apiKeys?", "apiKeysSecret?", "allowAnonymous?", "imagePullSecrets?"),
             *("serviceAccount?", "variant?"),
         ],

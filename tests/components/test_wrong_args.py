@@ -164,11 +164,20 @@ SERVER: list[tuple[Json, str, list[str]]] = [
     ({"api_keys": {"Team A": KEY}}, "api_keys", ["[secret]", "names"]),
     ({"image_pull_secrets": "registry"}, "image_pull_secrets", ["list"]),
     ({"variant": "A/B"}, "variant", ["'A/B'"]),
+    ({"sleeps": True}, "sleeps", ["only with autoscaled: True"]),
 ]
 
 SCALER: list[tuple[Json, str, list[str]]] = [
     ({"max_replicas": None}, "max_replicas", ["missing"]),
     ({"min_replicas": 0}, "min_replicas", ["is 0", "HPAScaleToZero"]),
+    ({"min_replicas": 0, "wakes": False}, "min_replicas", ["1 to max_replicas", "see wakes"]),
+    (
+        {"min_replicas": -1, "wakes": True, "running_target": 4},
+        "min_replicas",
+        ["is -1", "0 to max_replicas"],
+    ),
+    ({"min_replicas": 0, "wakes": True}, "running_target", ["missing", "put to sleep"]),
+    ({"min_replicas": 0, "wakes": True, "metric": "cpu"}, "wakes", ["only with metric queue_depth"]),
     ({"min_replicas": -1}, "min_replicas", ["is -1"]),
     ({"min_replicas": 5, "max_replicas": 4}, "min_replicas", ["is 5", "at most max_replicas, which is 4"]),
     ({"max_replicas": 1001}, "max_replicas", ["is 1001"]),

@@ -51,10 +51,41 @@ def shares(home: str, cloud: str) -> dict[str, str]:
     }
 
 
+def waiting(name: str, service: str = "night", **labels: str) -> str:
+    """A series of what a router holds for models without a replica."""
+    own = {"job": "berth-router-waiting", "site": "aws", "namespace": "berth-prod", "router": "front"}
+    return series(f"berth_router_held_{name}", **own, backend=service, service=service, **labels)
+
+
+_AWAKE = series(
+    "berth_engine_ready", job="berth-gateway", site="aws", namespace="berth-prod", model="night",
+    variant="main", pod="night-1",
+)  # fmt: skip
 UP = series("up", job="berth-hybrid", site="home", namespace="berth-prod", router="front")
 HEALTHY = "envoy_cluster_membership_healthy"
 EJECTED = "envoy_cluster_outlier_detection_ejections_enforced_total"
 ROUTERS = [
+    Case(
+        "ModelDoesNotWake",
+        PAGE,
+        {waiting("total", outcome="too_long"): "0x10 2x10"},
+        # Those that were let go, others' requests, and what was before it woke.
+        {
+            waiting("total", outcome="let_go"): "0+5x20",
+            waiting("total", "other", outcome="too_long"): "0+5x20",
+            waiting("total", outcome="too_long"): "0x10 2x10",
+            _AWAKE: "_x10 1x10",
+        },
+        14,
+    ),
+    Case(
+        "ModelDoesNotWake",
+        TICKET,
+        {waiting("requests"): "0x3 4x20"},
+        # One that wakes in time: what it holds is let go.
+        {waiting("requests"): "0x3 4x3 0x20", _AWAKE: "_x6 1x20"},
+        18,
+    ),
     Case(
         "RouterDown",
         PAGE,

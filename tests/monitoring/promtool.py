@@ -36,6 +36,19 @@ CHAT = Server(
     tls=True,
     startup_seconds=900,
 )
+NIGHT = Server(
+    site="aws",
+    namespace="berth-prod",
+    model="night",
+    name="night",
+    engine="llama.cpp",
+    slots=4,
+    places=16,
+    min_replicas=0,
+    max_replicas=2,
+    startup_seconds=60,
+)
+"""One that its router wakes."""
 STATED = Objectives(
     first_token_p95_seconds=1,
     queue_wait_seconds=1,
@@ -49,8 +62,8 @@ _RECORDED = re.compile(r"(?:server|router):[a-z0-9_]+:[a-z0-9_]+")
 
 
 def groups() -> list[dict[str, Any]]:
-    """Every rule that there can be, of one server."""
-    return rule_groups([CHAT], {"chat": STATED}, EVERYTHING)
+    """Every rule that there can be, of a server that is always there and of one that sleeps."""
+    return rule_groups([CHAT, NIGHT], {"chat": STATED}, EVERYTHING)
 
 
 @dataclass(frozen=True)

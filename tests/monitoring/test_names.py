@@ -10,12 +10,22 @@ from berth_agents.metrics_adapter.metrics import AdapterMetrics
 from berth_catalogue.engines import engines
 from berth_catalogue.exporters import exporters
 from berth_components.monitoring import objectives
-from berth_components.monitoring.facts import ADAPTER, COLLECTOR, GRAFANA, HYBRID, JOBS, ROUTER, TELLER, Parts
+from berth_components.monitoring.facts import (
+    ADAPTER,
+    COLLECTOR,
+    GRAFANA,
+    HYBRID,
+    JOBS,
+    ROUTER,
+    TELLER,
+    WAITING,
+    Parts,
+)
 from berth_components.monitoring.rules import rule_groups, unwatched
 from berth_serving.metric_table import BY_NAME, HISTOGRAM, TABLE
 from berth_serving.metrics import OUTCOMES
 
-from tests.monitoring.promtool import CHAT, EVERYTHING, STATED, groups
+from tests.monitoring.promtool import CHAT, EVERYTHING, NIGHT, STATED, groups
 
 SCRAPED = {"up"}
 SERVER = {"site", "namespace", "model", "variant", "router", "pod", "job", "instance"}
@@ -73,7 +83,7 @@ def exported() -> dict[str, set[str]]:
         else:
             found[row.name] = own
     for exporter in exporters().values():
-        beside = SERVER if exporter.job in {ROUTER, TELLER, HYBRID} else set()
+        beside = SERVER if exporter.job in {ROUTER, TELLER, WAITING, HYBRID} else set()
         for metric in exporter.metrics.values():
             labels = {*metric.labels, *EVERYWHERE, *beside}
             ends = ("_bucket", "_sum", "_count") if metric.type == HISTOGRAM else ("",)
@@ -134,13 +144,13 @@ def test_what_is_recorded_is_asked_for_after_it_is_recorded() -> None:
 @pytest.mark.parametrize("job", sorted(set(JOBS) - {GRAFANA, "kubernetes-cadvisor", "berth-gateway"}))
 def test_without_a_source_its_alerts_are_not_made_and_are_listed(job: str) -> None:
     parts = Parts(jobs=EVERYTHING.jobs - {job}, absent={job: "no image yet"}, remote_write=True)
-    made = rule_groups([CHAT], {"chat": STATED}, parts)
+    made = rule_groups([CHAT, NIGHT], {"chat": STATED}, parts)
     text = "\n".join(rule["expr"] for group in made for rule in group["rules"])
     own = {name for one in exporters().values() if one.job == job for name in one.metrics}
     assert [name for name in own if re.search(rf"\b{name}\b", text)] == []
     assert f'job="{job}"' not in text
     alerts = {rule["alert"] for group in made for rule in group["rules"] if "alert" in rule}
-    gone = [one for one in unwatched([CHAT], {"chat": STATED}, parts) if one.reason == "no image yet"]
+    gone = [one for one in unwatched([CHAT, NIGHT], {"chat": STATED}, parts) if one.reason == "no image yet"]
     assert gone, "nothing says that it is not watched"
     assert {one.alert for one in gone} & alerts <= {"TargetsMissing"}
 

@@ -58,7 +58,18 @@ _ROUTED: Json = {
     "routers": {"front": {"site": "here", "weights": {"chat": 100}}},
 }
 _BY_TLS: Json = {**_ROUTED, "models.chat.gateway": {"tlsSecret": "cert", "tlsCaSecret": "ca"}}
+_ASLEEP: Json = {
+    **_ROUTED,
+    "sites.here.scaleToZero": True,
+    "models.chat.autoscaling": {"min": 0, "max": 3},
+    "models.chat.service": None,
+}
 ALONE: dict[str, Alone] = {
+    "models.*.autoscaling.holdSeconds": Alone(77, "models.chat.autoscaling.holdSeconds", _ASLEEP),
+    "models.*.autoscaling.holdMost": Alone(7, "models.chat.autoscaling.holdMost", _ASLEEP),
+    "sites.*.scaleToZero": Alone(
+        needs=_ASLEEP, refused={"sites.here.scaleToZero": False}, words="models.chat.autoscaling.min is 0"
+    ),
     "routers.*.entrance.via": Alone(
         {"via": "gateway-api", "hostname": "a.example.org", "className": "a"},
         "routers.front.entrance",

@@ -92,7 +92,7 @@ WRONG: list[tuple[str, str, int, list[str]]] = [
     ("maxInput: 1024", "maxInput: 2048", 15, ["maxInput is 2048", "less than maxTotal"]),
     ("maxTotal: 2048", "maxTotal: 16384", 16, ["maxTotal is 16384", "8192"]),
     ("        max: 3", "        min: 3", 17, ["autoscaling.max is missing", "whole number"]),
-    ("        max: 3", "        max: 3\n        min: 0", 19, ["min is 0", "HPAScaleToZero"]),
+    ("        max: 3", "        max: 3\n        min: -1", 19, ["min is -1", "0 to max"]),
     ("        max: 3", "        max: 3\n        min: 4", 19, ["min is 4", "at most max, which is 3"]),
     ("        max: 3", "        max: 3\n        target: -1", 19, ["target is -1", "above 0"]),
     ("        max: 3", "        max: 3\n        metric: gpu", 19, ["metric is 'gpu'", "queue_depth, cpu"]),
@@ -206,7 +206,7 @@ def test_every_mistake_is_listed(load: Callable[..., Any]) -> None:
         ("slots: 2", "slots: 0"),
         ("maxInput: 1024", "maxInput: 2048"),
         ("drainSeconds: 15", "drainSeconds: 15\n        graceSeconds: 3"),
-        ("        max: 3", "        max: 3\n        min: 0"),
+        ("        max: 3", "        max: 3\n        min: 4"),
     ):
         text = text.replace(old, new, 1)
     with pytest.raises(SettingsError) as caught:

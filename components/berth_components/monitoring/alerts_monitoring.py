@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berth_components.monitoring.alert import NONE, PAGE, TICKET, Alert, quoted
-from berth_components.monitoring.facts import ALERTMANAGER, COLLECTOR, JOBS, PROMETHEUS
+from berth_components.monitoring.facts import ALERTMANAGER, COLLECTOR, ENGINE, GATEWAY, JOBS, PROMETHEUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +16,8 @@ WATCHDOG = "Watchdog"
 _TARGET = "{{ $labels.instance }} of job {{ $labels.job }}"
 
 
-def monitoring_alerts(parts: Parts) -> Iterable[Alert]:
-    """Of everything that is deployed to watch."""
+def monitoring_alerts(parts: Parts, *, asleep: bool = False) -> Iterable[Alert]:
+    """Of everything that is deployed to watch; `asleep` is whether every model may have no replica."""
     yield Alert(
         name=WATCHDOG,
         expr="vector(1)",
@@ -37,7 +37,7 @@ def monitoring_alerts(parts: Parts) -> Iterable[Alert]:
         needs=(),
     )
     for job in JOBS:
-        if parts.has(job):
+        if parts.has(job) and not (asleep and job in {GATEWAY, ENGINE}):
             yield Alert(
                 name="TargetsMissing",
                 expr=f"absent(up{{job={quoted(job)}}})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berth_components.monitoring.alert import PAGE, TICKET, Alert, Record, quoted
-from berth_components.monitoring.facts import HYBRID, ROUTER, TELLER
+from berth_components.monitoring.facts import HYBRID, ROUTER, TELLER, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +35,8 @@ STALE_SECONDS = 60
 """Weights end by themselves after this: see agents' `hybrid control`."""
 
 
-def records() -> list[Record]:
-    """Of every router."""
+def records(*, waking: bool = False) -> list[Record]:
+    """Of every router; `waking` is whether one of them holds requests for models without a replica."""
     needs = (ROUTER,)
 
     def record(name: str, expr: str) -> Record:
@@ -46,6 +46,11 @@ def records() -> list[Record]:
     failed = f"envoy_http_downstream_rq_xx{{{_WHOLE}, envoy_response_code_class={quoted('5')}}}"
     by_backend = f"sum by ({BY}, {BACKEND}) (rate(envoy_cluster_upstream_rq_total{_BACKENDS}[5m]))"
     whole = f"sum by ({BY}) (rate(envoy_cluster_upstream_rq_total{_BACKENDS}[5m]))"
+    again = f"sum by ({BY}) (rate(envoy_cluster_upstream_rq_retry{_ALL}[5m]))"
+    if waking:
+        # What was held is sent again when the model has woken: that is no failure.
+        let_go = f"berth_router_held_total{{job={quoted(WAITING)}, outcome={quoted('let_go')}}}"
+        again = f"({again} - (sum by ({BY}) (rate({let_go}[5m])) or {again} * 0))"
     buckets = f"sum by ({BY}, le) (rate(envoy_http_downstream_rq_time_bucket{_ALL}[5m]))"
     return [
         record("requests:rate5m", asked),
@@ -54,10 +59,7 @@ def records() -> list[Record]:
         record(
             "backend_share:ratio_rate5m", f"{by_backend} / ignoring ({BACKEND}) group_left () ({whole} > 0)"
         ),
-        record(
-            "retries:ratio_rate5m",
-            f"sum by ({BY}) (rate(envoy_cluster_upstream_rq_retry{_ALL}[5m])) / ({asked} > 0)",
-        ),
+        record("retries:ratio_rate5m", f"{again} / ({asked} > 0)"),
         *(
             # Envoy counts in milliseconds.
             record(f"request_seconds:{label}_rate5m", f"histogram_quantile({share}, {buckets}) / 1000")

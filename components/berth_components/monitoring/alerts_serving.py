@@ -18,7 +18,7 @@ from berth_components.monitoring.alert import (
     recorded_of,
     title,
 )
-from berth_components.monitoring.facts import ADAPTER, ENGINE, GATEWAY, KUBE_STATE
+from berth_components.monitoring.facts import ADAPTER, ENGINE, GATEWAY, KUBE_STATE, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,9 +33,11 @@ def site_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
     """Of each site as a whole."""
     for site in sorted({server.site for server in servers}):
         own = f"{{{_ALL}, site={quoted(site)}}}"
+        # Where all models sleep there may be no gateway at all.
+        gone = "" if all(one.sleeps for one in servers if one.site == site) else f" or absent(up{own})"
         yield Alert(
             name="SiteDown",
-            expr=f"sum by (site) (up{own}) == 0 or absent(up{own})",
+            expr=f"sum by (site) (up{own}) == 0{gone}",
             severity=PAGE,
             hold=180,
             summary="No gateway at {{ $labels.site }} can be scraped",
@@ -45,7 +47,11 @@ def site_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
             ),
             labels={"site": site},
         )
-        if any(server.by_queue for server in servers if server.site == site):
+        queued = [server for server in servers if server.site == site and server.by_queue]
+        if queued:
+            # Of pods that still start nothing is told; ModelDoesNotWake looks at those that do not get on.
+            there = f" and sum by (site) (berth_engine_ready{own}) > 0"
+            there = there if all(server.sleeps for server in queued) else ""
             adapter = f"job={quoted(ADAPTER)}, site={quoted(site)}"
             told = f"berth_adapter_answers_total{{{adapter}, outcome=~{quoted('told|bound')}}}"
             none = f"berth_adapter_answers_total{{{adapter}, outcome={quoted('none')}}}"
@@ -56,6 +62,7 @@ def site_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
                     f"or absent(berth_adapter_ready{{{adapter}}})\n"
                     f"or max by (site) (berth_adapter_asked{{{adapter}}}) == 0\n"
                     f"or sum by (site) (rate({none}[5m])) > 0 unless sum by (site) (rate({told}[5m])) > 0"
+                    f"{there}"
                 ),
                 severity=PAGE,
                 hold=300,
@@ -72,26 +79,31 @@ def site_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
 def server_alerts(server: Server) -> Iterable[Alert | Unwatched]:
     """Of one model at one site."""
     own = of(server)
+    gone = "" if server.sleeps else f" or absent(berth_engine_ready{own})"
     yield Alert(
         name="ModelUnavailable",
-        expr=f"sum by ({BY}) (berth_engine_ready{own}) == 0 or absent(berth_engine_ready{own})",
+        expr=f"sum by ({BY}) (berth_engine_ready{own}) == 0{gone}",
         severity=PAGE,
         hold=120,
         summary=f"No replica of {WHICH} answers",
         description="Not one engine has proven that it answers. Clients get 503 or no connection at all.",
     )
-    patience = max(600, 60 * round(server.startup_seconds * 1.5 / 60))
-    yield Alert(
-        name="ReplicasMissing",
-        expr=f"count by ({BY}) (berth_engine_ready{own} == 1) < {server.min_replicas}",
-        severity=TICKET,
-        hold=patience,
-        summary=f"{WHICH} has {{{{ $value }}}} of {server.min_replicas} replicas",
-        description=(
-            "Fewer replicas answer than the stack asks for at the least, for longer than one takes to load "
-            f"({server.startup_seconds} s). The next failure is felt at once."
-        ),
-    )
+    patience = _patience(server)
+    if server.sleeps:
+        yield Unwatched("ReplicasMissing", title(server), "it may have none (autoscaling.min is 0)")
+        yield from _waking(server, patience)
+    else:
+        yield Alert(
+            name="ReplicasMissing",
+            expr=f"count by ({BY}) (berth_engine_ready{own} == 1) < {server.min_replicas}",
+            severity=TICKET,
+            hold=patience,
+            summary=f"{WHICH} has {{{{ $value }}}} of {server.min_replicas} replicas",
+            description=(
+                "Fewer replicas answer than the stack asks for at the least, for longer than one takes to "
+                f"load ({server.startup_seconds} s). The next failure is felt at once."
+            ),
+        )
     if server.autoscaled:
         yield Alert(
             name="AutoscalerAtMaximum",
@@ -113,6 +125,39 @@ def server_alerts(server: Server) -> Iterable[Alert | Unwatched]:
         yield from _certificate(server)
     else:
         yield Unwatched("CertificateExpiring", title(server), "the gateway has no TLS certificate of its own")
+
+
+def _patience(server: Server) -> int:
+    """Seconds that a replica may take to load, with some more."""
+    return max(600, 60 * round(server.startup_seconds * 1.5 / 60))
+
+
+def _waking(server: Server, patience: int) -> Iterable[Alert]:
+    """Of a model that its router wakes."""
+    held = f"job={quoted(WAITING)}, namespace={quoted(server.namespace)}, service={quoted(server.name)}"
+    asleep = f"unless on () sum(berth_engine_ready{of(server)}) > 0"
+    lost = f"berth_router_held_total{{{held}, outcome={quoted('too_long')}}}"
+    yield Alert(
+        name="ModelDoesNotWake",
+        expr=f"sum(increase({lost}[10m])) > 0 {asleep}",
+        severity=PAGE,
+        hold=60,
+        summary=f"Requests for {title(server)} waited as long as they may, and it did not wake",
+        description="Clients got 503 after the whole wait, and still no replica answers.",
+        needs=(GATEWAY, WAITING),
+    )
+    yield Alert(
+        name="ModelDoesNotWake",
+        expr=f"sum(berth_router_held_requests{{{held}}}) > 0 {asleep}",
+        severity=TICKET,
+        hold=patience,
+        summary=f"{{{{ $value }}}} requests wait for {title(server)} to wake",
+        description=(
+            "They are held for longer than a replica takes to load "
+            f"({server.startup_seconds} s) with a node for it; none is ready yet."
+        ),
+        needs=(GATEWAY, WAITING),
+    )
 
 
 def _kv_cache(server: Server) -> Iterable[Alert | Unwatched]:
@@ -295,9 +340,12 @@ def cluster_alerts(servers: Sequence[Server]) -> Iterable[Alert]:
         expr=(
             f"kube_horizontalpodautoscaler_status_condition{{{room}, "
             'condition="ScalingActive", status="false"} == 1'
+            # KEDA scales from none by itself: its autoscaler rests meanwhile. AutoscalerBlind sees ours.
+            "\nunless on (namespace, horizontalpodautoscaler) "
+            f"kube_horizontalpodautoscaler_status_current_replicas{{{room}}} == 0"
         ),
         severity=TICKET,
-        hold=600,
+        hold=max([600, *(_patience(one) for one in servers if one.sleeps)]),
         summary=f"The autoscaler {scaler} cannot compute a number",
         description="It gets no metric, or its target is gone. Replicas stay as they are.",
         needs=needs,

@@ -10,6 +10,7 @@ Scrape jobs, and the labels that they put on every series besides `job` and `ins
     berth-metrics-adapter   site, namespace, pod
     berth-router            site, router, namespace, pod            Envoy's, of every router
     berth-router-controller site, router, namespace, pod            what tells Envoy, in the same pods
+    berth-router-waiting    site, router, namespace, pod            what it holds for models without a replica
     berth-hybrid            site, router, namespace, pod, model     the controller of a hybrid router; here
                                                                     site is the one that a series is about
     kubernetes-cadvisor     site, node                              containers, from the kubelet
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 GATEWAY, ENGINE, ADAPTER = "berth-gateway", "berth-engine", "berth-metrics-adapter"
 ROUTER, TELLER, HYBRID = "berth-router", "berth-router-controller", "berth-hybrid"
+WAITING = "berth-router-waiting"
 CADVISOR, KUBELET, NODE, DCGM = "kubernetes-cadvisor", "kubernetes-kubelet", "node", "dcgm"
 KUBE_STATE, PROMETHEUS, ALERTMANAGER = "kube-state-metrics", "prometheus", "alertmanager"
 COLLECTOR, GRAFANA = "collector", "grafana"
 JOBS = (
-    *(GATEWAY, ENGINE, ADAPTER, ROUTER, TELLER, HYBRID, CADVISOR, KUBELET, NODE, DCGM, KUBE_STATE),
-    *(PROMETHEUS, ALERTMANAGER, COLLECTOR, GRAFANA),
+    *(GATEWAY, ENGINE, ADAPTER, ROUTER, TELLER, WAITING, HYBRID, CADVISOR, KUBELET, NODE, DCGM),
+    *(KUBE_STATE, PROMETHEUS, ALERTMANAGER, COLLECTOR, GRAFANA),
 )
 """Every scrape job there can be."""
 
@@ -57,7 +59,7 @@ class Server:
         selector: labels of its pods.
         slots: requests that one replica's engine works on at once.
         places: requests in one replica, working plus waiting.
-        min_replicas: fewest replicas.
+        min_replicas: fewest replicas; with 0 its router wakes it.
         max_replicas: most replicas; the same where nothing scales it.
         by_queue: whether its autoscaler follows the queue, so needs the metrics adapter.
         gpus: accelerators per replica.
@@ -97,6 +99,11 @@ class Server:
     def autoscaled(self) -> bool:
         """Whether something changes the number of its replicas."""
         return self.max_replicas > self.min_replicas
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it may have no replica: that none answers is no failure then."""
+        return self.min_replicas == 0
 
     @property
     def labels(self) -> dict[str, str]:

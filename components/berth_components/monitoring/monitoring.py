@@ -101,6 +101,8 @@ class MonitoringArgs(TypedDict):
     """The same, known when it exists. Default: at once."""
     routers: NotRequired[bool]
     """Whether there are routers beside the model servers. Default: no."""
+    waiting: NotRequired[bool]
+    """Whether one of them holds requests for a model without a replica. Default: no."""
     hybrid: NotRequired[bool]
     """Whether one of them divides its requests between sites, by a `HybridController`. Default: no."""
     logged: NotRequired[Sequence[ServerLogsArgs]]
@@ -138,10 +140,22 @@ class MonitoringArgs(TypedDict):
 
 
 def jobs_of(
-    parts: Sequence[str], *, adapter: bool, bundled: bool, routers: bool = False, hybrid: bool = False
+    parts: Sequence[str],
+    *,
+    adapter: bool,
+    bundled: bool,
+    routers: bool = False,
+    waiting: bool = False,
+    hybrid: bool = False,
 ) -> frozenset[str]:
     """The scrape jobs that there are with some parts."""
-    beside = {facts.ADAPTER: adapter, facts.ROUTER: routers, facts.TELLER: routers, facts.HYBRID: hybrid}
+    beside = {
+        facts.ADAPTER: adapter,
+        facts.ROUTER: routers,
+        facts.TELLER: routers,
+        facts.WAITING: waiting,
+        facts.HYBRID: hybrid,
+    }
     found = {facts.GATEWAY, facts.ENGINE, *(job for job, there in beside.items() if there)}
     if not bundled:
         # Its own Prometheus asks the kubelets, under names of its own.
@@ -183,6 +197,7 @@ class Monitoring(pulumi.ComponentResource):
                 adapter=bool(where.adapter),
                 bundled=bundled,
                 routers=given.plain("routers", checks.boolean, False),
+                waiting=given.plain("waiting", checks.boolean, False),
                 hybrid=given.plain("hybrid", checks.boolean, False),
             ),
             scrape_seconds=seconds,

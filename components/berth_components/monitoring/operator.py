@@ -21,8 +21,8 @@ from berth_components.monitoring.scraping import APPS, PORTS, QUEUE_LABEL, Where
 API = "monitoring.coreos.com/v1"
 JOBS = frozenset(
     {
-        *(facts.GATEWAY, facts.ENGINE, facts.ADAPTER, facts.ROUTER, facts.TELLER, facts.HYBRID),
-        *(facts.DCGM, facts.COLLECTOR),
+        *(facts.GATEWAY, facts.ENGINE, facts.ADAPTER, facts.ROUTER, facts.TELLER, facts.WAITING),
+        *(facts.HYBRID, facts.DCGM, facts.COLLECTOR),
     }
 )
 """What there are monitors for."""

@@ -22,6 +22,7 @@ from berth_components.monitoring import (
     rules_slo,
 )
 from berth_components.monitoring.alert import Alert, Record, Unwatched, alert_rule, record_rule, title
+from berth_components.monitoring.facts import WAITING
 from berth_components.monitoring.objectives import Objectives
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def rule_groups(
 
     groups = [
         group("berth.serving", rules_recorded.serving()),
-        group("berth.routers", alerts_router.records()),
+        group("berth.routers", alerts_router.records(waking=parts.has(WAITING))),
     ]
     for server in servers:
         stated, about = _of(objectives, server), server.labels
@@ -141,7 +142,9 @@ def _about_all(servers: Sequence[Server], parts: Parts) -> Iterable[Alert | Unwa
         alerts_nodes.node_alerts(),
         alerts_nodes.kubelet_alerts(),
         alerts_nodes.cluster_alerts(servers),
-        alerts_monitoring.monitoring_alerts(parts),
+        alerts_monitoring.monitoring_alerts(
+            parts, asleep=bool(servers) and all(one.sleeps for one in servers)
+        ),
     )
 
 

@@ -24,6 +24,7 @@ PORTS = {
     facts.ADAPTER: 9001,
     facts.ROUTER: 9000,
     facts.TELLER: 9001,
+    facts.WAITING: 9003,
     facts.HYBRID: 9000,
     facts.CADVISOR: 10250,
     facts.KUBELET: 10250,
@@ -40,6 +41,7 @@ APPS = {
     facts.ADAPTER: "metrics-adapter",
     facts.ROUTER: "router",
     facts.TELLER: "router",
+    facts.WAITING: "router",
     facts.HYBRID: "hybrid-controller",
     facts.NODE: "node-exporter",
     facts.DCGM: "dcgm-exporter",
@@ -56,7 +58,7 @@ QUEUE_LABEL = "berth.dev/queue-metrics"
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _META = "__meta_kubernetes_"
 _OF_NODES = frozenset({facts.NODE, facts.DCGM})
-BESIDE_SERVERS = frozenset({facts.ROUTER, facts.TELLER, facts.HYBRID})
+BESIDE_SERVERS = frozenset({facts.ROUTER, facts.TELLER, facts.WAITING, facts.HYBRID})
 """Jobs whose pods are in the namespaces of model servers."""
 _OF_PODS = BESIDE_SERVERS | {facts.ADAPTER}
 _ENVOYS_OWN = {"envoy_cluster_name": "administration", "envoy_http_conn_manager_prefix": "admin|metrics"}
@@ -134,8 +136,9 @@ def server_relabelling(where: Where) -> list[Json]:
     return [
         _keep(f"{label}berth_dev_queue_metrics", "true"),
         _keep(f"{_META}pod_container_port_name", "metrics"),
-        # A pod that is over answers no more, and is no outage.
-        _drop(f"{_META}pod_phase", "Succeeded|Failed"),
+        # A pod that is over answers no more, and is no outage; one that still loads its model has no gateway
+        # yet.
+        _drop(f"{_META}pod_phase", "Pending|Succeeded|Failed"),
         *_site_of_namespace(where),
         _copy(f"{label}berth_dev_model", "model"),
         _copy(f"{label}berth_dev_variant", "variant"),

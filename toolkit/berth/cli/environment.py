@@ -124,9 +124,12 @@ def up(
     proofs: list[dict[str, Any]] = []
     if report.ok and prepared.key is not None:
         proofs = [
-            _prove(console, where, url, prepared.key, ca=ca, server_name=server_name)
+            _prove(
+                console, where, url, prepared.key, ca=ca, server_name=server_name,
+                hold=_hold(report.outputs, where),
+            )
             for where, url in _endpoints(report.outputs).items()
-        ]
+        ]  # fmt: skip
     finish(report, as_json=as_json, diff=diff, extra={"completions": proofs})
     for proof in proofs:
         if "error" not in proof and not as_json:
@@ -142,8 +145,22 @@ def _endpoints(outputs: Mapping[str, Any]) -> dict[str, str]:
     return dict(endpoints) if isinstance(endpoints, dict) else {}
 
 
+def _hold(outputs: Mapping[str, Any], where: str) -> float:
+    """How long a request may wait until a model wakes; 0 where a replica is always there."""
+    models = outputs.get("models")
+    found = models.get(where) if isinstance(models, dict) else None
+    return float(found.get("holdSeconds") or 0) if isinstance(found, dict) else 0.0
+
+
 def _prove(
-    console: Console, where: str, url: str, key: str, *, ca: Path | None, server_name: str
+    console: Console,
+    where: str,
+    url: str,
+    key: str,
+    *,
+    ca: Path | None,
+    server_name: str,
+    hold: float,
 ) -> dict[str, Any]:
     """Ask the model one question through its Service: a deployment that cannot answer has failed."""
     from berth.operations import ask
@@ -152,7 +169,10 @@ def _prove(
     proof: dict[str, Any] = {"endpoint": where, "url": url, "prompt": PROOF_PROMPT}
     try:
         with console.step("proof", f"asking {where} at {url}"):
-            asking = ask(url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS, ca=ca, server_name=server_name)
+            asking = ask(
+                url, key, PROOF_PROMPT, max_new_tokens=PROOF_TOKENS, ca=ca, server_name=server_name,
+                wait_seconds=60.0 + hold, request_seconds=30.0 + hold,
+            )  # fmt: skip
             answer = asyncio.run(asking)
     except EndpointError as error:
         return {**proof, "error": str(error)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from dataclasses import dataclass, field
@@ -144,7 +145,10 @@ def page() -> str:
 
 
 def _uses() -> Uses:
-    servers = [_server(name) for name in engines()]
+    servers = [
+        *map(_server, engines()),
+        dataclasses.replace(_server("llama.cpp"), model="asleep", min_replicas=0),
+    ]
     stated = Objectives(
         first_token_p95_seconds=1,
         queue_wait_seconds=1,

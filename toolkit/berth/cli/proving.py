@@ -61,6 +61,7 @@ def facts(hpa_sync_seconds: float | None = None, quotas: dict[str, Quota] | None
     """What is known beside a plan: which metrics our parts export, and what clouds were asked."""
     from berth_agents.metrics_adapter.names import METRICS
     from berth_catalogue.engines import engines
+    from berth_catalogue.exporters import exporters
     from berth_serving.metric_table import TABLE
 
     from berth.operations.proof import Facts
@@ -69,7 +70,7 @@ def facts(hpa_sync_seconds: float | None = None, quotas: dict[str, Quota] | None
 
     return Facts(
         external_metrics=frozenset(METRICS),
-        series=frozenset(row.name for row in TABLE) | of_engines,
+        series=frozenset(row.name for row in TABLE) | of_engines | {*exporters()["router-waiting"].metrics},
         quotas=quotas or {},
         hpa_sync_seconds=hpa_sync_seconds,
     )

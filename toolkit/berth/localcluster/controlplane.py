@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 UNIT = "control-plane"
 CONTROLLER_MANAGER_PORT, SCHEDULER_PORT = 10257, 10259
+_SCALE_TO_ZERO = "--feature-gates=HPAScaleToZero=true"
+"""Alpha in Kubernetes 1.35. The API server then takes minReplicas 0, and the controller manager scales so."""
 
 
 def unit(
@@ -94,6 +96,7 @@ def _apiserver(plan: Plan, binaries: Binaries, pki: Pki) -> list[str | Path]:
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
         "--profiling=false",
+        _SCALE_TO_ZERO,
         f"--service-cluster-ip-range={plan.services}",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={pki.folder / 'service-accounts.pub'}",
@@ -128,6 +131,7 @@ def _controller_manager(
         f"--tls-cert-file={pki.certificate('controller-manager')}",
         f"--tls-private-key-file={pki.key('controller-manager')}",
         "--profiling=false",
+        _SCALE_TO_ZERO,
         # Nodes get their pods' addresses from our own plan, when they are made.
         "--allocate-node-cidrs=false",
         "--leader-elect=false",

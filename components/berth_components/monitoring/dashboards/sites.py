@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth_components.monitoring.facts import HYBRID, ROUTER, TELLER
+from berth_components.monitoring.facts import HYBRID, ROUTER, TELLER, WAITING
 
 from .model import Dashboard, Kind, Panel, Query, Section
 from .promql import WINDOW
@@ -184,6 +184,27 @@ _FAILOVER = Section(
             queries=(Query(_rate("envoy_cluster_upstream_rq_retry", f"router, {_BACKEND}"), _OF_BACKEND),),
             unit="reqps",
             sources=(ROUTER,),
+        ),
+        Panel(
+            title="Held while a model sleeps",
+            text="Requests that a router holds until their model has a replica (autoscaling.min: 0).",
+            queries=(
+                Query(_sum("berth_router_held_requests", "router, backend"), "{{router}} for {{backend}}"),
+            ),
+            sources=(WAITING,),
+        ),
+        Panel(
+            title="Time held",
+            text="Half and 19 of 20 requests that came to a model that slept were held for less than this.",
+            queries=tuple(
+                Query(
+                    f"histogram_quantile({share}, {_rate('berth_router_held_seconds_bucket', 'router, le')})",
+                    f"{{{{router}}}} {name}",
+                )
+                for name, share in (("p50", 0.5), ("p95", 0.95))
+            ),
+            unit="s",
+            sources=(WAITING,),
         ),
         Panel(
             title="Left out",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from berth.operations.diagnosis.check_serving import ADAPTER
 from berth.operations.diagnosis.findings import NEEDS, SCALING, Finding
-from berth.operations.diagnosis.pods import NAME, condition, labels, named
+from berth.operations.diagnosis.pods import NAME, by_keda, condition, labels, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,8 +101,9 @@ def _autoscaler(hpa: Json) -> Iterator[Finding]:
             remedy=(f"kubectl describe hpa -n {hpa['metadata']['namespace']} {hpa['metadata']['name']}",),
             about=about,
         )
-    if active.get("status") == "False":
-        disabled = active.get("reason") == "ScalingDisabled"
+    disabled = active.get("reason") == "ScalingDisabled"
+    # At no replica KEDA itself looks whether one is wanted.
+    if active.get("status") == "False" and not (disabled and by_keda(hpa)):
         yield Finding(
             check="scaling/blind",
             layer=SCALING,

@@ -16,6 +16,7 @@ from berth.operations.diagnosis.pods import (
     pods_of,
     selects,
     servers,
+    sleeps,
     templates,
 )
 
@@ -99,7 +100,15 @@ def _workload(seen: Snapshot, kind: str, workload: Json) -> Iterator[Finding]:
             found=f"{ready} of {wanted} replicas are Ready: it is scaling or rolling out",
             about=about(workload),
         )
-    if wanted == 0 and kind != "DaemonSet":
+    if wanted == 0 and sleeps(seen, workload):
+        yield Finding(
+            check="replicas",
+            layer=layer,
+            subject=subject,
+            state="ok",
+            found="it is asleep: its router holds the next request until a replica is ready",
+        )
+    elif wanted == 0 and kind != "DaemonSet":
         yield Finding(
             check="replicas",
             layer=layer,
@@ -140,7 +149,14 @@ def _service(seen: Snapshot, service: Json) -> Iterator[Finding]:
     chosen = [pod for pod in seen.all("pods", namespace) if selects({"matchLabels": spec["selector"]}, pod)]
     if seen.knows("pods") and not chosen:
         known = [one for _, one, _ in templates(seen) if one["metadata"]["namespace"] == namespace]
-        if any(int(one["spec"].get("replicas", 1)) for one in known):
+        # The labels of its pods, were there any.
+        asleep = any(
+            selects({"matchLabels": spec["selector"]}, one["spec"]["template"])
+            and not int(one["spec"].get("replicas", 1))
+            and sleeps(seen, one)
+            for one in known
+        )
+        if not asleep and any(int(one["spec"].get("replicas", 1)) for one in known):
             yield Finding(
                 check="service",
                 layer=SERVING,

@@ -131,6 +131,22 @@ def pods_of(seen: Snapshot, workload: Mapping[str, Any]) -> list[Json]:
     return [pod for pod in found if selects(workload["spec"].get("selector"), pod)]
 
 
+def sleeps(seen: Snapshot, workload: Mapping[str, Any]) -> bool:
+    """Whether a workload may have no replica, by its autoscaler: its own minimum, or KEDA's."""
+    metadata = workload["metadata"]
+    return any(
+        hpa["spec"]["scaleTargetRef"].get("name") == metadata["name"]
+        and (hpa["spec"].get("minReplicas") == 0 or by_keda(hpa))
+        for hpa in seen.all("horizontalpodautoscalers", metadata.get("namespace"))
+    )
+
+
+def by_keda(hpa: Mapping[str, Any]) -> bool:
+    """Whether KEDA made an autoscaler: it scales between 0 and 1 by itself."""
+    owners = hpa["metadata"].get("ownerReferences") or []
+    return any(one.get("kind") == "ScaledObject" for one in owners)
+
+
 def servers(seen: Snapshot) -> list[Json]:
     """Return the Deployments of model servers."""
     return [one for one in seen.all("deployments") if labels(one).get(NAME) == MODEL_SERVER]

@@ -164,7 +164,7 @@ class ScalingWatch:
     def _autoscaler(self, objects: list[Json]) -> None:
         (autoscaler,) = objects
         spec, status = autoscaler["spec"], autoscaler.get("status") or {}
-        self.state.minimum = int(spec.get("minReplicas") or 1)
+        self.state.minimum = int(spec.get("minReplicas", 1))
         self.state.maximum = int(spec["maxReplicas"])
         conditions = {one["type"]: one for one in status.get("conditions") or []}
         active = conditions.get("ScalingActive")

@@ -40,7 +40,8 @@ def page(one: SiteStatus) -> str:
 
 
 def _server(one: Server) -> Iterator[str]:
-    state = "" if one.ready >= one.desired else "  NOT ALL READY"
+    asleep = not one.desired and one.autoscaling is not None and not one.autoscaling.minimum
+    state = "  asleep" if asleep else "" if one.ready >= one.desired else "  NOT ALL READY"
     yield f"{one.namespace}/{one.name}  {one.ready} of {one.desired} replicas ready{state}"
     yield from _row("  model", f"{one.model}, variant {one.variant}, on {one.engine}")
     yield from _row("  release", f"revision {_short(one.revision)}")
@@ -51,7 +52,7 @@ def _server(one: Server) -> Iterator[str]:
     if one.endpoint:
         yield from _row("  endpoint", one.endpoint)
     yield from _row("  scaling", _scaling(one.autoscaling))
-    yield from _row("  load", _load(one.load))
+    yield from _row("  load", "none: its router wakes it" if asleep else _load(one.load))
     for reason in one.why:
         yield from _row("  unknown", reason)
 

@@ -131,13 +131,13 @@ def _images(deployment: Json, pods: Sequence[Json]) -> dict[str, str]:
 
 def _autoscaling(hpa: Json) -> Autoscaling:
     spec, state = hpa["spec"], hpa.get("status") or {}
-    current = {
-        _metric(one)[0]: _metric(one)[1] for one in state.get("currentMetrics") or [] if _metric(one)[0]
-    }
+    # An average over no replica is no number, whatever is said of it.
+    readings = (state.get("currentMetrics") or []) if state.get("currentReplicas") else []
+    current = {_metric(one)[0]: _metric(one)[1] for one in readings if _metric(one)[0]}
     active, limited = condition(hpa, "ScalingActive"), condition(hpa, "ScalingLimited")
     blind = active.get("status") == "False"
     return Autoscaling(
-        minimum=int(spec.get("minReplicas") or 1),
+        minimum=int(spec.get("minReplicas", 1)),
         maximum=int(spec["maxReplicas"]),
         current=int(state.get("currentReplicas") or 0),
         desired=int(state.get("desiredReplicas") or 0),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from berth.operations.proof.plan import Subject
 from berth.operations.proof.verdicts import Finding
 
-from . import budget, metric, nodes
+from . import budget, metric, nodes, waking
 
 Check = Callable[[Subject], Iterator[Finding]]
 
@@ -22,7 +22,7 @@ LINKS: tuple[tuple[str, str, Check], ...] = (
     ("taints", "Taints are tolerated", nodes.taints),
     ("selectors", "Selectors find the pool", nodes.selectors),
     ("scale-down", "Replicas and nodes can go again", nodes.scale_down),
-    ("wakes", "Nodes are added, also to an empty pool", nodes.wakes),
+    ("wakes", "Nodes are added, also to an empty pool; the first replica wakes", waking.wakes),
     ("budget", "A burst is served in time", budget.budget),
 )
 

@@ -447,10 +447,6 @@ def limits(subject: Subject) -> Iterator[Finding]:
             (title,),
             "let max be above min, or give a fixed number of replicas",
         )
-    if least < 1 and not subject.is_keda:
-        yield Finding(
-            "failed", f"{title}: {least} replicas need an alpha gate of Kubernetes", (title,), "set min: 1"
-        )
     if (subject.behavior.get("scaleUp") or {}).get("selectPolicy") == "Disabled":
         yield Finding(
             "failed", f"{title}: scaling up is disabled", (title,), "set scaleUp.selectPolicy to Max"

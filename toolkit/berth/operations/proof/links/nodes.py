@@ -221,13 +221,15 @@ def scale_down(subject: Subject) -> Iterator[Finding]:
 
 def _budget(subject: Subject, budget: Resource) -> Iterator[Finding]:
     available, unavailable = budget.at("spec", "minAvailable"), budget.at("spec", "maxUnavailable")
-    kept = _of(available, subject.minimum) if available is not None else None
-    away = _of(unavailable, subject.minimum) if unavailable is not None else None
-    if (kept is not None and kept >= subject.minimum) or away == 0:
+    # Of none nobody can be evicted; one is the least that there is to go.
+    least = max(1, subject.minimum)
+    kept = _of(available, least) if available is not None else None
+    away = _of(unavailable, least) if unavailable is not None else None
+    if (kept is not None and kept >= least) or away == 0:
         rule = f"minAvailable {available}" if kept is not None else f"maxUnavailable {unavailable}"
         yield Finding(
             "failed",
-            f"{budget.title}: {rule} lets none of {subject.minimum} replicas go, so no node is ever drained",
+            f"{budget.title}: {rule} lets none of {least} replicas go, so no node is ever drained",
             (budget.title, subject.scaler.title),
             "set maxUnavailable: 1",
         )

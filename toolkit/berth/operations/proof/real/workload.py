@@ -1,7 +1,8 @@
 """A copy of a stack's model server for the proof: its own objects, in a namespace of their own.
 
 What differs from the stack is only what the proof is about: each replica asks for one simulated GPU and
-tolerates the taint of such nodes, the Service has no port on the nodes, and the API key is the proof's own.
+tolerates the taint of such nodes, the Service has no port on the nodes, the API key is the proof's own, and
+the last replica stays.
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ def workload(resources: Iterable[Resource], facts: Facts, namespace: str, key: s
     objects.sort(key=lambda one: _ORDER.index(one["kind"]) if one["kind"] in _ORDER else len(_ORDER))
     (deployment,) = (one for one in objects if one["kind"] == "Deployment")
     _ask_for_gpu(deployment)
+    for one in objects:
+        if one["kind"] == "HorizontalPodAutoscaler" and one["spec"].get("minReplicas") == 0:
+            # No router is copied that would wake it.
+            one["spec"]["minReplicas"] = 1
     service = next(one for one in objects if one["kind"] == "Service")
     _within(service)
     environment = subject.environment()
@@ -89,7 +94,7 @@ def workload(resources: Iterable[Resource], facts: Facts, namespace: str, key: s
         deployment=deployment["metadata"]["name"],
         selector={"app.kubernetes.io/instance": instance},
         port=int(service["spec"]["ports"][0]["port"]),
-        minimum=subject.minimum,
+        minimum=max(1, subject.minimum),
         maximum=subject.maximum,
         target=_target(subject),
         slots=int(environment.get("BERTH_ENGINE_SLOTS", 1)),
