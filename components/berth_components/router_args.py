@@ -21,8 +21,8 @@ class RouterWakesArgs(TypedDict):
     """A model server that may have no replica: the router holds what arrives until it has one again."""
 
     hold_seconds: NotRequired[pulumi.Input[int]]
-    """Each request at most so long, then 503 with retry-after; less than timeouts.stream_idle. Default:
-    300."""
+    """Each request at most so long, then 503 with retry-after; less than timeouts.stream_idle and
+    timeouts.request. Default: 300."""
     most: NotRequired[pulumi.Input[int]]
     """So many at once in each replica of the router, 1 to 1000; more get 503 at once. Default: 100."""
     keys_secret: NotRequired[pulumi.Input[str]]

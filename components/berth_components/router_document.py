@@ -85,16 +85,16 @@ def _limit(group: Arguments) -> Part:
 
 
 def backends(
-    given: Arguments, namespace: pulumi.Input[str], idle: pulumi.Input[int]
+    given: Arguments, namespace: pulumi.Input[str], listener: Part
 ) -> tuple[dict[str, Part], dict[str, Part], Found]:
-    """Backends, variants, and what they need; `idle` is after how many seconds a still request is ended."""
+    """Backends, variants, and what they need; `listener` has the times after which requests are ended."""
     variants: dict[str, Part] = {}
     needs = Found()
     shared = given.named("backends", declared.RouterBackendArgs)
     found: dict[str, Part] = {}
     for name, part in shared.items():
         _named(given, "backends", name)
-        found[name] = _backend(part, name, namespace, needs, idle)
+        found[name] = _backend(part, name, namespace, needs, listener)
     groups = given.named("variants", declared.RouterVariantArgs)
     if not groups:
         raise given.refuse("variants", "empty", "at least one variant")
@@ -114,15 +114,18 @@ def backends(
                 if key in found:
                     taken = f"called {key}, as another one is"
                     raise variant.refuse("backends", taken, "a variant's other name")
-                found[key] = _backend(part, key, namespace, needs, idle)
+                found[key] = _backend(part, key, namespace, needs, listener)
             keys.append(key)
+        if len(keys) > 1 and (woken := [key for key in keys if key in needs.wakes]):
+            said = f"of several, and {woken[0]} wakes"
+            raise variant.refuse(
+                "backends", said, "only the one that wakes", "the others would answer meanwhile"
+            )
         variants[name] = {"backends": keys}
     return found, variants, needs
 
 
-def _backend(
-    part: Arguments, name: str, namespace: pulumi.Input[str], needs: Found, idle: pulumi.Input[int]
-) -> Part:
+def _backend(part: Arguments, name: str, namespace: pulumi.Input[str], needs: Found, listener: Part) -> Part:
     hosts = part.groups("hosts", declared.RouterHostArgs)
     if ("service" in part) == bool(hosts):
         raise part.refuse("service", "given beside hosts" if hosts else "missing", "either service or hosts")
@@ -147,7 +150,7 @@ def _backend(
     elif "ca_secret" in part:
         raise part.refuse("ca_secret", "given", "only with tls_server_name")
     if "wakes" in part:
-        found["wakes"] = _wakes(part, name, needs, idle)
+        found["wakes"] = _wakes(part, name, needs, listener)
     return found
 
 
@@ -159,7 +162,7 @@ def _tls(part: Arguments, needs: Found) -> Part:
     return {"serverName": part.read("tls_server_name", host_check), "caFile": ca}
 
 
-def _wakes(part: Arguments, name: str, needs: Found, idle: pulumi.Input[int]) -> Part:
+def _wakes(part: Arguments, name: str, needs: Found, listener: Part) -> Part:
     """How requests are held for a backend that has no replica."""
     if "hosts" in part:
         raise part.refuse("wakes", "given", "only with service", "whether hosts elsewhere sleep is not seen")
@@ -176,15 +179,19 @@ def _wakes(part: Arguments, name: str, needs: Found, idle: pulumi.Input[int]) ->
         )  # fmt: skip
     needs.wakes[name] = group.maybe("keys_secret", checks.plain_text)
 
-    def shorter(hold: int, idle: int) -> int:
-        if hold >= idle:
-            allowed = f"less than timeouts.stream_idle, which is {int(idle)}"
-            raise group.refuse("hold_seconds", int(hold), allowed, "Envoy would end what is held")
+    def shorter(hold: int, idle: int, whole: int) -> int:
+        for key, most in (("stream_idle", idle), ("request", whole)):
+            if hold >= most:
+                allowed = f"less than timeouts.{key}, which is {int(most)}"
+                raise group.refuse("hold_seconds", int(hold), allowed, "Envoy would end what is held")
         return hold
 
     return {
         "holdSeconds": combine(
-            shorter, group.read("hold_seconds", checks.whole_number(1, _DAY, "seconds"), 300), idle
+            shorter,
+            group.read("hold_seconds", checks.whole_number(1, _DAY, "seconds"), 300),
+            listener["streamIdleSeconds"],
+            listener["requestSeconds"],
         ),
         "most": group.read("most", checks.whole_number(1, 1000, "requests"), 100),
         "keys": not anonymous,

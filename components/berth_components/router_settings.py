@@ -100,7 +100,7 @@ def read(given: Arguments, name: str) -> RouterSettings:
     entrance = _entrance(given)
     listener = router_document.listener(given, tls=entrance.own_tls, trusted_hops=entrance.trusted_hops)
     limit, own = router_document.limits(given)
-    backends, variants, needs = router_document.backends(given, namespace, listener["streamIdleSeconds"])
+    backends, variants, needs = router_document.backends(given, namespace, listener)
     routes, named = router_document.routes(given, variants)
     keys = router_document.keys(given, named, own)
     document: dict[str, Any] = {"version": 1, "listener": listener}

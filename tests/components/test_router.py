@@ -279,6 +279,11 @@ def test_entrances(route: Any) -> None:
                     {},
                     "hold_seconds' is 600; allowed: less than timeouts.stream_idle, which is 600",
                 ),
+                (
+                    {"wakes": {"keys_secret": "keys"}},
+                    {"timeouts": {"request": 200}},
+                    "hold_seconds' is 300; allowed: less than timeouts.request, which is 200",
+                ),
                 ({"wakes": {"keys_secret": "keys", "most": 1001}}, {}, "wakes.most' is 1001"),
                 ({"wakes": {"keys_secret": "keys"}, "asked": True}, {}, "is given beside asked"),
                 (
@@ -295,6 +300,14 @@ def test_entrances(route: Any) -> None:
                 }
             },
             "wakes' is given; allowed: only with service",
+        ),
+        (
+            {
+                "variants": {
+                    "main": {"backends": [{"service": "chat", "wakes": {"keys_secret": "k"}}, ELSEWHERE]}
+                }
+            },
+            "backends' is of several, and main wakes; allowed: only the one that wakes",
         ),
         ({"routes": []}, "argument 'routes' is empty"),
         ({"routes": [{"name": "all", "weights": {"main": 99}}]}, "is 99 together; allowed: 100 together"),
