@@ -22,7 +22,7 @@ LINKS: tuple[tuple[str, str, Check], ...] = (
     ("taints", "Taints are tolerated", nodes.taints),
     ("selectors", "Selectors find the pool", nodes.selectors),
     ("scale-down", "Replicas and nodes can go again", nodes.scale_down),
-    ("wakes", "Nodes are added, also to an empty pool; the first replica wakes", waking.wakes),
+    ("wakes", "Nodes are added to an empty pool, and a first replica", waking.wakes),
     ("budget", "A burst is served in time", budget.budget),
 )
 
