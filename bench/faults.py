@@ -178,7 +178,7 @@ FAULTS = {
     "engine wedged": Fault("ModelUnavailable", SERVER, lambda one: one.stopped(*ENGINE), 45, 120),
     "engine slow": Fault("InterTokenBudgetBurn", SERVER | {"window": "1h"}, slow, 180, 0),
     "out of memory": Fault("NodeOutOfMemory", {}, out_of_memory, 30, 0),
-    "queue full": Fault("QueueFull", SERVER, full, 60, 120),
+    "queue full": Fault("QueueFull", SERVER, full, 130, 60),
     "target down": Fault(
         "TargetDown",
         {"job": "node"},

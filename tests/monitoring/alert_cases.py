@@ -108,11 +108,13 @@ SERVING = [
         50,
     ),
     Case(
+        # Full, with the gaps that a full queue has.
         "QueueFull",
         PAGE,
-        pods("llm_active_requests", ["128x20"]) | pods("berth_max_concurrent_requests", ["128x20"]),
-        pods("llm_active_requests", ["128x20", "60x20"])
-        | pods("berth_max_concurrent_requests", ["128x20"] * 2),
+        pods("llm_active_requests", [" ".join(["128x3 96"] * 5)])
+        | pods("berth_max_concurrent_requests", ["128x20"]),
+        pods("llm_active_requests", [" ".join(["128 60x3"] * 5)])
+        | pods("berth_max_concurrent_requests", ["128x20"]),
         10,
     ),
     Case(
