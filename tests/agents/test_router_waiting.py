@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from berth_agents.router.waiting import WAKING
+from berth_catalogue.exporters import exporters
 from berth_serving.gateway import app as gateway_app
 
 from tests.agents.api_world import SLICES
@@ -281,11 +282,12 @@ async def test_what_prometheus_is_told_is_whole(tmp_path: Path) -> None:
         await told(pod, **sleeping())
         text = await pod.metrics()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE)
-    assert kinds == [
-        ("berth_router_held_requests", "gauge"),
-        ("berth_router_held_total", "counter"),
-        ("berth_router_held_seconds", "histogram"),
-    ]
+    told_of = exporters()["router-waiting"].metrics
+    assert dict(kinds) == {name: one.type for name, one in told_of.items()}
+    for name, one in told_of.items():
+        carried = re.findall(rf"^{name}(?:_bucket|_sum|_count)?\{{(.*)\}} ", text, flags=re.MULTILINE)
+        labels = {label for line in carried for label in re.findall(r'(\w+)="', line)} - {"le"}
+        assert labels == set(one.labels), name
     # Nothing happened, and all of it is told, so that rates begin with 0.
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(line.endswith((" 0", " 0.000")) for line in lines)
