@@ -125,7 +125,8 @@ JOB_LABELS = {
     facts.ENGINE: _SERVER,
     facts.ADAPTER: frozenset({"site", "namespace", "pod"}),
     **dict.fromkeys(
-        (facts.ROUTER, facts.TELLER, facts.HYBRID), frozenset({"site", "router", "namespace", "pod"})
+        (facts.ROUTER, facts.TELLER, facts.WAITING, facts.HYBRID),
+        frozenset({"site", "router", "namespace", "pod"}),
     ),
     **dict.fromkeys((facts.CADVISOR, facts.KUBELET, facts.NODE, facts.DCGM), frozenset({"site", "node"})),
     **dict.fromkeys(

@@ -130,7 +130,7 @@ def test_every_metric_of_the_five_groups_has_a_panel() -> None:
     "job",
     [
         *(facts.GATEWAY, facts.NODE, facts.DCGM, facts.KUBE_STATE, facts.CADVISOR),
-        *(facts.ROUTER, facts.TELLER, facts.HYBRID),
+        *(facts.ROUTER, facts.TELLER, facts.WAITING, facts.HYBRID),
     ],
 )
 def test_without_an_exporter_its_panels_fail(job: str, everything: dict[str, frozenset[str]]) -> None:
