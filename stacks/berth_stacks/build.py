@@ -339,13 +339,7 @@ def server_args(
         },
         "weights": {**_volume(at, on), **weights_args(at, given.pins, weights)},
         "engine": {"image": engine, **instance, **_group(model.engine)},
-        "gateway": {
-            "image": gateway,
-            # The other words on its certificate are routers'.
-            **monitoring_parts.gateway_args(
-                stack, at.site, _group(model.gateway, "tls_ca_secret", "tls_server_name")
-            ),
-        },
+        "gateway": {"image": gateway, **monitoring_parts.gateway_args(stack, at.site, _group(model.gateway))},
         "concurrency": _group(model.concurrency),
         "tokens": _group(model.tokens),
         "access": {
@@ -497,6 +491,6 @@ def _adapter_namespace(stack: Stack) -> list[str]:
     return [stack.metrics_adapter.namespace] if has_adapter(stack) else []
 
 
-def _group(settings: Settings | None, *without: str) -> dict[str, Any]:
+def _group(settings: Settings | None) -> dict[str, Any]:
     """A group of settings as args: the same keys in snake case, what is absent left out."""
-    return settings.model_dump(exclude_none=True, exclude={*without}) if settings else {}
+    return settings.model_dump(exclude_none=True) if settings else {}

@@ -51,10 +51,15 @@ def asking_namespace(stack: Stack) -> str:
     return monitoring.namespace if "prometheus" in everywhere(stack) else ""
 
 
+_OF_ROUTERS = frozenset({"tls_ca_secret", "tls_server_name"})
+"""What routers in front of a gateway are told of its certificate."""
+
+
 def gateway_args(stack: Stack, site: Site, given: Mapping[str, Any]) -> dict[str, Any]:
     """A gateway's args, which sends its traces to the collector unless it was told another one."""
+    given = {key: value for key, value in given.items() if key not in _OF_ROUTERS}
     if "collector" not in of_site(stack, site) or "otlp_endpoint" in given:
-        return dict(given)
+        return given
     namespace = stack.monitoring.namespace
     way = {"namespace": namespace, "port": OTLP_PORT}
     return {

@@ -12,13 +12,13 @@ from berth_stacks import build, hybrid, pools
 from berth_stacks.component_rules import camel, camel_words
 from berth_stacks.errors import Path, Problem, nearest
 from berth_stacks.fields import Settings
-from berth_stacks.gateway_tls import trusted
+from berth_stacks.gateway_tls import tls_problems, trusted
 from berth_stacks.hybrid_checks import hybrid_path, hybrid_refusals
 from berth_stacks.hybrid_rules import ALL, hybrid_problems
 from berth_stacks.router_settings import Router, RouterRoute
 from berth_stacks.rules import unknown_names
 from berth_stacks.settings import Stack
-from berth_stacks.waking import adapter_args, wakes_args
+from berth_stacks.waking import adapter_args, wakes_args, waking_problems
 
 _GROUP = "routers"
 _OF_CLIENTS = {"client_cidrs", "client_namespaces", "public_reason"}
@@ -106,9 +106,11 @@ def router_problems(stack: Stack, name: str) -> Iterator[Problem]:
         return
     images = build.references(stack)
     wrong = {problem.path[1] for problem in hybrid_problems(stack) if problem.path[0] == _GROUP}
+    of_models = [one for one in (*tls_problems(stack), *waking_problems(stack)) if one.path[0] == "models"]
+    refused = {one.path[1] for one in of_models}
     for key, router in stack.routers.items():
         path: Path = (_GROUP, key)
-        if key in wrong:
+        if key in wrong or not refused.isdisjoint(build.routed_by(router)):
             continue
         problems = [*_places(stack, key, router)]
         yield from problems
