@@ -131,9 +131,12 @@ class DevicePlugin(pulumi.ComponentResource):
     def _child(self, depends_on: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=[*depends_on])
 
-    def _metadata(self) -> meta.ObjectMetaArgs:
+    def _metadata(self, annotations: Mapping[str, str] | None = None) -> meta.ObjectMetaArgs:
         return meta.ObjectMetaArgs(
-            name=self._settings.app, namespace=self._settings.namespace, labels=self._labels
+            name=self._settings.app,
+            namespace=self._settings.namespace,
+            labels=self._labels,
+            annotations=annotations,
         )
 
     def _cluster_wide(self) -> meta.ObjectMetaArgs:
@@ -216,7 +219,7 @@ class DevicePlugin(pulumi.ComponentResource):
         settings = self._settings
         return apps.DaemonSet(
             f"{self._prefix}-daemon-set",
-            metadata=self._metadata(),
+            metadata=self._metadata(_reasons(settings.kind)),
             spec=apps.DaemonSetSpecArgs(
                 selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 # Running pods keep their accelerators while it is replaced; new ones wait, on one node.
@@ -236,7 +239,6 @@ class DevicePlugin(pulumi.ComponentResource):
                         affinity=core.AffinityArgs(node_affinity=settings.affinity),
                         tolerations=[*settings.tolerations],
                         security_context=core.PodSecurityContextArgs(
-                            # The kubelet's folder belongs to root, and nobody else may enter it.
                             run_as_user=0,
                             run_as_group=0,
                             seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault"),
@@ -385,12 +387,21 @@ def _environment(kind: Kind, mig: str) -> list[core.EnvVarArgs]:
     return found
 
 
+def _reasons(kind: Kind) -> dict[str, str]:
+    """Why it is what a pod should not be, as annotations."""
+    root = "the kubelet's folder of sockets belongs to root, and nobody else may enter it"
+    found = {f"{pods.PREFIX}root-reason": root}
+    if kind.writes_because:
+        found[f"{pods.PREFIX}writable-root-reason"] = kind.writes_because
+    return found
+
+
 def _security_context(kind: Kind, *, slices: bool) -> core.SecurityContextArgs:
     # NVIDIA's chart adds SYS_ADMIN for slices: without it a container cannot watch MIG devices. Kubernetes
     # counts a container with SYS_ADMIN as one that may escalate.
     return core.SecurityContextArgs(
         privileged=False,
         allow_privilege_escalation=slices,
-        read_only_root_filesystem=kind.read_only_root,
+        read_only_root_filesystem=not kind.writes_because,
         capabilities=core.CapabilitiesArgs(drop=["ALL"], add=["SYS_ADMIN"] if slices else None),
     )

@@ -53,7 +53,8 @@ class Kind:
     folders: tuple[HostFolder, ...]
     environment: Mapping[str, str]
     reads_api: bool
-    read_only_root: bool
+    writes_because: str = ""
+    """Why its container may write to its image; "" where it may not."""
 
 
 _SOCKETS_FOLDER = HostFolder("device-plugins", SOCKETS)
@@ -72,7 +73,6 @@ KINDS = {
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
         },
         reads_api=False,
-        read_only_root=True,
     ),
     "neuron": Kind(
         image="public.ecr.aws/neuron/neuron-device-plugin:2.29.149.0",
@@ -85,7 +85,6 @@ KINDS = {
         # As in the chart. No such file is mounted there either: it falls back to its service account.
         environment={"KUBECONFIG": "/etc/kubernetes/kubelet.conf"},
         reads_api=True,
-        # Its source is not published, so where it writes is not known.
-        read_only_root=False,
+        writes_because="its source is not published, so where it writes is not known",
     ),
 }

@@ -223,7 +223,7 @@ class ModelServer(pulumi.ComponentResource):
             clients: Sequence[str],
             routers: Sequence[str],
             readers: tuple[Sequence[str], Sequence[str]],
-            prometheus: str | None,
+            asking: tuple[str | None, str | None],
         ) -> list[networking.NetworkPolicyIngressRuleArgs]:
             # A rule without peers would let everybody in, so there is none where nobody is named.
             clients_ports = [HTTP_PORT, *([] if access.grpc_port is None else [GRPC_PORT])]
@@ -241,7 +241,8 @@ class ModelServer(pulumi.ComponentResource):
                     [
                         *network.namespaces(readers[0]),
                         *(network.beside(pods.selector("site-reporter", name)) for name in readers[1]),
-                        *_prometheus(prometheus),
+                        *_app("metrics-adapter", asking[0]),
+                        *_app("prometheus", asking[1]),
                     ],
                 ),
             ]
@@ -273,7 +274,7 @@ class ModelServer(pulumi.ComponentResource):
                     access.namespaces,
                     access.routers,
                     combine(lambda *both: both, access.metrics_namespaces, access.reporters),
-                    access.prometheus,
+                    combine(lambda *both: both, access.adapter, access.prometheus),
                 ),
                 egress=filled(combine(ways_out, self._settings.weights.egress)),
             ),
@@ -393,8 +394,8 @@ class ModelServer(pulumi.ComponentResource):
         }
 
 
-def _prometheus(namespace: str | None) -> list[networking.NetworkPolicyPeerArgs]:
-    return [] if namespace is None else [network.app_in(namespace, "prometheus")]
+def _app(app: str, namespace: str | None) -> list[networking.NetworkPolicyPeerArgs]:
+    return [] if namespace is None else [network.app_in(namespace, app)]
 
 
 def _node_port(spec: core.outputs.ServiceSpec) -> int:

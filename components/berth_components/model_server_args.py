@@ -165,7 +165,9 @@ class EgressArgs(TypedDict):
     """A place outside the pod that it may go to."""
 
     namespace: NotRequired[pulumi.Input[str]]
-    """All pods of this namespace. Either this or cidr."""
+    """A namespace, all of whose pods are meant unless app says which. Either this or cidr."""
+    app: NotRequired[pulumi.Input[str]]
+    """With namespace: only pods whose label app.kubernetes.io/name is this. Default: all of them."""
     cidr: NotRequired[pulumi.Input[str]]
     """An address range, without the clouds' metadata addresses."""
     port: pulumi.Input[int]
@@ -325,7 +327,9 @@ class AccessArgs(TypedDict):
     reporters: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """Names of `SiteReporter`s of the namespace, whose pods may read metrics."""
     metrics_namespaces: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
-    """Namespaces that read metrics: the metrics adapter's."""
+    """Namespaces that read metrics, any pod of theirs: such as that of a collector of your own."""
+    adapter_namespace: NotRequired[pulumi.Input[str]]
+    """Where the `MetricsAdapter` is: of its namespace only the adapter's pods may read. Default: none."""
     prometheus_namespace: NotRequired[pulumi.Input[str]]
     """Where a Prometheus is that reads metrics: of its namespace only pods with the label
     app.kubernetes.io/name: prometheus may, which the operator's carry as well. Default: none."""

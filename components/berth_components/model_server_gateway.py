@@ -82,9 +82,16 @@ def way_out(one: Arguments) -> networking.NetworkPolicyEgressRuleArgs:
     """
     if ("namespace" in one) == ("cidr" in one):
         raise one.refuse("namespace", "both or neither", "one of namespace and cidr", "name one")
+    if "app" in one and "namespace" not in one:
+        raise one.refuse("app", "given", "only with namespace", "remove it")
     port = one.read("port", checks.whole_number(1, 65_535))
     if "namespace" in one:
-        to = combine(lambda name: network.namespaces([name]), one.read("namespace", checks.dns_label))
+        namespace = one.read("namespace", checks.dns_label)
+        if "app" in one:
+            app = one.read("app", checks.label_value)
+            to = combine(lambda name, label: [network.app_in(name, label)], namespace, app)
+        else:
+            to = combine(lambda name: network.namespaces([name]), namespace)
     else:
         to = combine(lambda known: network.ranges([known]), one.read("cidr", range_without_metadata))
     return networking.NetworkPolicyEgressRuleArgs(

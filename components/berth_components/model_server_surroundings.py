@@ -28,6 +28,7 @@ class Access:
     routers: pulumi.Input[Sequence[str]]
     reporters: pulumi.Input[Sequence[str]]
     metrics_namespaces: pulumi.Input[Sequence[str]]
+    adapter: pulumi.Input[str] | None
     prometheus: pulumi.Input[str] | None
     public_reason: pulumi.Input[str] | None
 
@@ -115,6 +116,7 @@ def read_access(given: Arguments) -> Access:
         routers=routers,
         reporters=access.read("reporters", checks.list_of(checks.server_name), NOBODY),
         metrics_namespaces=access.read("metrics_namespaces", names, NOBODY),
+        adapter=access.maybe("adapter_namespace", checks.dns_label),
         prometheus=access.maybe("prometheus_namespace", checks.dns_label),
         public_reason=reason,
     )

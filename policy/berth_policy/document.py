@@ -18,6 +18,7 @@ TITLES = {
     "accelerators": "Accelerators",
     "cost": "Cost",
     "supply_chain": "Supply chain",
+    "routers": "Routers and sites",
 }
 _HEAD = """\
 # Policies

@@ -32,6 +32,7 @@ GROUPS = (
     "accelerators",
     "cost",
     "supply_chain",
+    "routers",
 )
 LEVELS: dict[Level, EnforcementLevel] = {
     "mandatory": EnforcementLevel.MANDATORY,

@@ -344,7 +344,8 @@ def server_args(
         "tokens": _group(model.tokens),
         "access": {
             **_clients(stack, at),
-            "metrics_namespaces": [*_adapter_namespace(stack), *stack.metrics_namespaces],
+            "metrics_namespaces": stack.metrics_namespaces,
+            **adapter_of(stack),
             **asked_by(stack),
             "reporters": afar.reporters_of(stack, at.site_key, at.model_key),
         },
@@ -487,8 +488,9 @@ def asked_by(stack: Stack) -> dict[str, str]:
     return {"prometheus_namespace": namespace} if namespace else {}
 
 
-def _adapter_namespace(stack: Stack) -> list[str]:
-    return [stack.metrics_adapter.namespace] if has_adapter(stack) else []
+def adapter_of(stack: Stack) -> dict[str, str]:
+    """Where the metrics adapter is, which reads queue depths."""
+    return {"adapter_namespace": stack.metrics_adapter.namespace} if has_adapter(stack) else {}
 
 
 def _group(settings: Settings | None) -> dict[str, Any]:

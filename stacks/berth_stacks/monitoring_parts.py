@@ -61,7 +61,7 @@ def gateway_args(stack: Stack, site: Site, given: Mapping[str, Any]) -> dict[str
     if "collector" not in of_site(stack, site) or "otlp_endpoint" in given:
         return given
     namespace = stack.monitoring.namespace
-    way = {"namespace": namespace, "port": OTLP_PORT}
+    way = {"namespace": namespace, "app": "collector", "port": OTLP_PORT}
     return {
         **given,
         "otlp_endpoint": f"http://berth-collector.{namespace}.svc:{OTLP_PORT}",

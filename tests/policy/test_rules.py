@@ -57,6 +57,14 @@ def _policy(labels: dict[str, str], selector: dict[str, str], **ways: Any) -> tu
 
 
 WEB = [{"ports": [{"port": 443}], "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]}]
+PORT = [{"port": 443}]
+ROUTER_TIMES = ("BERTH_ROUTER_PRE_STOP_SECONDS", "BERTH_ROUTER_DRAIN_SECONDS")
+SHOP = [
+    {
+        "ports": PORT,
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": raw.SPACE}}}],
+    }
+]
 EVERYBODY = [{"ports": [{"port": 443}], "to": [{"namespaceSelector": {}}]}]
 MORE: list[tuple[str, Path_, Any]] = [
     ("objects-own-namespace", ("more",), ("kubernetes:core/v1:ConfigMap", {"metadata": {"name": "c"}})),
@@ -83,6 +91,36 @@ MORE: list[tuple[str, Path_, Any]] = [
         ),
     ),
     ("pods-mounts-read-only", (*POD, "volumes", 0), {"name": "tmp", "configMap": {"name": "c"}}),
+    ("network-peers-programs", ("more",), _policy({}, raw.SELECTOR, ingress=SHOP)),
+    ("network-peers-programs", ("more",), _policy({}, raw.SELECTOR, egress=[{"ports": PORT, "to": [{}]}])),
+    (
+        "network-policies-effective",
+        ("allow", "spec"),
+        {"podSelector": {"matchLabels": raw.SELECTOR}, "policyTypes": ["Egress"], "egress": WEB},
+    ),
+    (
+        "network-open-ingress",
+        ("more",),
+        (
+            "kubernetes:networking.k8s.io/v1:NetworkPolicy",
+            {
+                "metadata": {**raw.metadata("more"), "annotations": {"berth.dev/public-reason": "a shop"}},
+                "spec": {
+                    "podSelector": {"matchLabels": raw.SELECTOR},
+                    "policyTypes": ["Ingress", "Egress"],
+                    "ingress": [
+                        {"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": PORT},
+                        {"ports": PORT},
+                    ],
+                },
+            },
+        ),
+    ),
+    ("pods-drain", (*FIRST, "env"), [{"name": name, "value": "30"} for name in ROUTER_TIMES]),
+    ("pods-tolerations", (*POD, "tolerations"), [{"operator": "Exists"}]),
+    ("pods-root-group", (*POD, "securityContext", "runAsUser"), 65532),
+    ("services-client-addresses", ("service", "spec", "type"), "LoadBalancer"),
+    ("grafana-closed", (*FIRST, "env"), [{"name": "GF_AUTH_ANONYMOUS_ENABLED", "value": "true"}]),
 ]
 BAD: list[tuple[str, Path_, Any]] = [
     ("pods-host-namespaces", (*POD, "hostPID"), True),
@@ -209,7 +247,9 @@ BESIDE = {  # what a case breaks besides its rule, and rightly
     "pods-secret-files": {"pods-mounts-read-only"},
     "network-peers-named": {"network-policies-effective"},
     "pods-volume-types": {"pods-scratch-limits"},
-    "services-node-ports": {"network-tls"},
+    "services-node-ports": {"network-tls", "services-client-addresses"},
+    "engines-contained": {"models-revision"},
+    "services-client-addresses": {"services-not-public", "network-tls"},
 }
 
 
@@ -257,7 +297,9 @@ def test_one_change_trips_its_rule(case: tuple[str, Path_, Any], judge: Callable
 
 def test_every_rule_of_kubernetes_has_a_case() -> None:
     tried = {case[0] for case in BAD} | {name for one in bad.BAD.values() for name in one.breaks}
-    tried.add("agents-nodes")  # test_agents.py
+    # test_agents.py and test_routers.py
+    tried |= {"agents-nodes", "agents-probes", "agents-read-only-root", "agents-rollout", "agents-root"}
+    tried.add("services-internal")
     groups = {"workloads", "network", "accelerators", "supply_chain"}
     wanted = {rule.name for rule in pack.rules() if rule.group in groups}
     wanted |= {rule.name for rule in pack.rules() if rule.name.startswith(("rbac-", "service-", "secrets-"))}

@@ -61,6 +61,15 @@ class CollectorOwnArgs(TypedDict):
     """CPU and memory. Default: 100m and 512Mi, at most 1Gi."""
 
 
+class SourceArgs(TypedDict):
+    """Pods that send traces or logs."""
+
+    namespace: pulumi.Input[str]
+    """Where they are."""
+    app: str
+    """Their label app.kubernetes.io/name."""
+
+
 class CollectorArgs(CollectorOwnArgs):
     """Args of `Collector`."""
 
@@ -68,8 +77,8 @@ class CollectorArgs(CollectorOwnArgs):
     """Where it is; the namespace exists."""
     image: pulumi.Input[str]
     """Its image: the contrib distribution."""
-    sources: Sequence[part.WatchedArgs]
-    """Namespaces that send traces and logs."""
+    sources: Sequence[SourceArgs]
+    """Who sends traces and logs."""
     dns: NotRequired[str]
     """Who answers names: pods, eks or gke, as for model servers. Default: pods."""
     image_pull_secrets: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
@@ -97,12 +106,7 @@ class Collector(part.Part):
         resources = part.resources(given, "100m", "512Mi", "1Gi")
         token, ways, backend = _backend(given)
         config = _config_of(given, backend, storage, with_token=token is not None)
-        senders = [
-            networking.NetworkPolicyPeerArgs(
-                namespace_selector=meta.LabelSelectorArgs(match_labels={network.NAMESPACE_LABEL: one})
-            )
-            for one in _sources(given).values()
-        ]
+        senders = _senders(given)
         dns = given.plain("dns", checks.choice(*network.NAME_SERVERS), "pods")
         super().__init__("Collector", name, APP, namespace, opts)
         before: list[pulumi.Resource] = [
@@ -187,11 +191,11 @@ def _container(
     )
 
 
-def _sources(given: Arguments) -> dict[str, pulumi.Input[str]]:
-    return {
-        one.plain("name", checks.dns_label): one.read("namespace", checks.dns_label)
-        for one in given.groups("sources", part.WatchedArgs)
-    }
+def _senders(given: Arguments) -> list[networking.NetworkPolicyPeerArgs]:
+    return [
+        network.app_in(one.read("namespace", checks.dns_label), one.plain("app", checks.label_value))
+        for one in given.groups("sources", SourceArgs)
+    ]
 
 
 def _backend(

@@ -24,6 +24,7 @@ APP = "dcgm-exporter"
 PORT = 9400
 _COUNTERS_DIR = "/etc/berth-dcgm"
 _POD_RESOURCES = "/var/lib/kubelet/pod-resources"
+_WHY_ROOT = "the kubelet's socket belongs to root, and nobody else may enter its folder"
 
 
 class DcgmExporterArgs(TypedDict):
@@ -120,7 +121,6 @@ class DcgmExporter(part.Part):
             ],
             pull_secrets=pull_secrets,
         )
-        # The kubelet's socket belongs to root, and nobody else may enter its folder.
         spec.security_context = core.PodSecurityContextArgs(
             run_as_user=0, run_as_group=0, seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault")
         )
@@ -129,7 +129,7 @@ class DcgmExporter(part.Part):
         spec.runtime_class_name = runtime_class
         daemon_set = apps.DaemonSet(
             f"{name}-daemon-set",
-            metadata=self._metadata(),
+            metadata=self._metadata(annotations={part.ROOT: _WHY_ROOT}),
             spec=apps.DaemonSetSpecArgs(
                 selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 update_strategy=apps.DaemonSetUpdateStrategyArgs(

@@ -20,6 +20,7 @@ from berth_components.monitoring.collector import GRPC_PORT, HEALTH_PORT
 
 APP = "log-shipper"
 LOGS_DIR, STATE_DIR, CONFIG_DIR = "/var/log/pods", "/var/lib/berth-log-shipper", "/etc/log-shipper"
+_WHY_ROOT = "the files of containers' logs belong to root, and nobody else may read them"
 
 
 class ServerLogsArgs(TypedDict):
@@ -112,7 +113,7 @@ class LogShipper(part.Part):
         spec.node_selector = part.LINUX
         daemon_set = apps.DaemonSet(
             f"{name}-daemon-set",
-            metadata=self._metadata(),
+            metadata=self._metadata(annotations={part.ROOT: _WHY_ROOT}),
             spec=apps.DaemonSetSpecArgs(
                 selector=meta.LabelSelectorArgs(match_labels=self._selector),
                 update_strategy=apps.DaemonSetUpdateStrategyArgs(

@@ -11,10 +11,10 @@ import pulumi
 
 from berth_components import checks, network
 from berth_components.arguments import Arguments, combine
-from berth_components.monitoring import facts, part, scraping
+from berth_components.monitoring import facts, log_shipper, part, scraping
 from berth_components.monitoring import node_agents as agents
 from berth_components.monitoring.alertmanager import Alertmanager, AlertmanagerOwnArgs
-from berth_components.monitoring.collector import Collector, CollectorOwnArgs
+from berth_components.monitoring.collector import Collector, CollectorOwnArgs, SourceArgs
 from berth_components.monitoring.dcgm_exporter import DcgmExporter
 from berth_components.monitoring.grafana import Grafana, GrafanaOwnArgs
 from berth_components.monitoring.kube_state_metrics import KubeStateMetrics
@@ -272,11 +272,11 @@ class Monitoring(pulumi.ComponentResource):
     _agents_room: pulumi.Output[str] | None = None
 
     def _collector(self) -> None:
-        sources: list[part.WatchedArgs] = [
-            {"name": one["name"], "namespace": one["namespace"]} for one in self._args["watched"]
-        ]
+        # Several models of a namespace are one source.
+        rooms = {one["name"]: one["namespace"] for one in self._args["watched"]}
+        sources: list[SourceArgs] = [{"namespace": one, "app": "model-server"} for one in rooms.values()]
         # By its name, since the agents' namespace may come after it.
-        sources.append({"name": self._where.agents, "namespace": self._where.agents})
+        sources.append({"namespace": self._where.agents, "app": log_shipper.APP})
         args = {**self._part("collector"), **self._names(), **self._args.get("collector", {})}
         Collector(f"{self._name}-collector", cast("CollectorArgs", {**args, "sources": sources}), self._child)
 

@@ -94,6 +94,7 @@ class NodeExporter(part.Part):
                 ports=[core.ContainerPortArgs(name="http", container_port=PORT, protocol="TCP")],
                 resources=resources,
                 security_context=pods.restricted_container(),
+                startup_probe=part.probe("/", "http", period=1, failures=60),
                 readiness_probe=part.probe("/", "http", period=5, failures=3),
                 liveness_probe=part.probe("/", "http", period=10, failures=6),
                 volume_mounts=[

@@ -23,6 +23,7 @@ INSTANCE = "berth"
 LINUX: Mapping[str, str] = {"kubernetes.io/os": "linux"}
 """Which nodes an agent of every node runs on: there may be others in a cluster."""
 ONE_REPLICA = f"{pods.PREFIX}one-replica-reason"
+ROOT = f"{pods.PREFIX}root-reason"
 """Annotation that says why a second replica would be wrong; policies ask for two in production."""
 NOBODY: Sequence[str] = ()
 _LINE = 120

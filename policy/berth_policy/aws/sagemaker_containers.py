@@ -10,6 +10,7 @@ from berth_policy.aws.sagemaker_images import containers
 from berth_policy.reading import has, on, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, mapping, sequence, survey
+from berth_policy.supply_chain import engines_silent
 
 _COMMAND = "BERTH_ENGINE_COMMAND"
 _HOST = "--host"
@@ -70,6 +71,10 @@ def _engine(path: str, told: Mapping[str, Any], words: list[str]) -> Iterator[Fi
     hosts = [after for word, after in itertools.pairwise(words) if word == _HOST]
     if not hosts or any(one not in _LOOPBACK for one in hosts):
         yield Finding(f"{path}.{_COMMAND} binds {said(hosts or None)}", f"{_HOST} 127.0.0.1")
+    if any("vllm" in word for word in words):
+        for key, wanted in engines_silent.WANTED.items():
+            if told.get(key) != wanted:
+                yield Finding(f"{path}.{key} is {said(told.get(key))}", repr(wanted))
     if any(word.startswith(_REMOTE_CODE) for word in words):
         yield Finding(f"{path}.{_COMMAND} lets the model's own code run", "no --trust-remote-code")
 

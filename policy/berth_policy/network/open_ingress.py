@@ -1,6 +1,7 @@
 """Who may come in is named."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from berth_policy.checks import PUBLIC, said
 from berth_policy.kubernetes import Object, objects
@@ -14,9 +15,25 @@ WANTED = f"named ranges or namespaces, or the annotation {PUBLIC} that says why 
 def check(resource: Resource) -> Iterator[Finding]:
     """Look at whom each policy lets in."""
     for policy in objects(resource):
-        if policy.kind == "NetworkPolicy" and not said(policy, PUBLIC):
-            rules = list(enumerate(sequence(policy.spec.get("ingress"))))
-            yield from survey(rules, lambda rule, policy=policy: _look(policy, *rule))  # type: ignore[misc]
+        if policy.kind != "NetworkPolicy":
+            continue
+        rules = list(enumerate(sequence(policy.spec.get("ingress"))))
+        if said(policy, PUBLIC):
+            rules = _open(rules)[1:]
+        yield from survey(rules, lambda rule, policy=policy: _look(policy, *rule))  # type: ignore[misc]
+
+
+def _open(rules: Sequence[tuple[int, object]]) -> list[tuple[int, object]]:
+    """The rules that let everybody in: a reason for it is for one of them."""
+    return [rule for rule in rules if _lets_everybody_in(mapping(rule[1]))]
+
+
+def _lets_everybody_in(rule: Mapping[str, Any]) -> bool:
+    peers = sequence(rule.get("from"))
+    return not peers or any(
+        cidr is not None and is_everybody(cidr)
+        for cidr in (mapping(mapping(peer).get("ipBlock")).get("cidr") for peer in peers)
+    )
 
 
 def _look(policy: Object, number: int, rule: object) -> Iterator[Finding]:
@@ -41,7 +58,10 @@ RULE = Rule(
     group="network",
     title="Network policies let in whom they name, not everybody.",
     why="A model server that everybody reaches is used by everybody.",
-    fix="Name address ranges or namespaces; where everybody is meant, say why in the annotation.",
+    fix=(
+        "Name address ranges or namespaces; where everybody is meant, say why in the annotation, which is "
+        "for one rule of the policy."
+    ),
     types=("kubernetes:networking.k8s.io/", "kubernetes:extensions/"),
     check=check,
 )

@@ -6,14 +6,15 @@ from berth_policy.reading import has, said
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Resource, at, mapping
 
-_WANTED = {"DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1"}
+WANTED = {"DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1"}
+"""Variables of vLLM: no statistics, and its own parts on loopback."""
 
 
 def check(resource: Resource) -> Iterator[Finding]:
     """Look at ConfigMaps that configure vLLM."""
     data = mapping(resource.props.get("data")) if has(resource.props, "data") else {}
     if any(str(key).startswith("VLLM_") for key in data):
-        for key, value in _WANTED.items():
+        for key, value in WANTED.items():
             if at(data, key) != value:
                 yield Finding(f"data.{key} is {said(at(data, key))}", repr(value))
 

@@ -32,6 +32,8 @@ def _look(one: Server) -> Iterator[Finding]:
     if source == "hub" and not _REVISION.fullmatch(one.variables.get(_FOLDER, "").rpartition("/")[2]):
         yield Finding(f"{path}: {_FOLDER} ends with no revision", WANTED, resource)
     served = one.variables.get("BERTH_MODEL_REVISION")
+    if served is None and "BERTH_ENGINE_URL" in one.variables:
+        yield Finding(f"{path}: BERTH_MODEL_REVISION is absent", f"{WANTED}, or sha256:…", resource)
     if served is not None and not re.fullmatch(r"[0-9a-f]{40}|sha256:[0-9a-f]{64}", served):
         yield Finding(f"{path}: BERTH_MODEL_REVISION is {served!r}", f"{WANTED}, or sha256:…", resource)
 

@@ -9,6 +9,8 @@ from berth_policy.subject import Stack, at, mapping, sequence, survey
 from berth_policy.units import number
 
 VARIABLE = "BERTH_DRAIN_SECONDS"
+ROUTER = ("BERTH_ROUTER_PRE_STOP_SECONDS", "BERTH_ROUTER_DRAIN_SECONDS")
+"""A router's controller pauses by itself, so that it can go on to drain Envoy."""
 LEAST_PAUSE = 2.0
 """Seconds in which every proxy of a small cluster learns that a pod ends."""
 MARGIN = 5.0
@@ -26,6 +28,15 @@ def check(stack: Stack) -> Iterator[Finding]:
         if one.serves and (seconds := _seconds(pod, one, maps)) is not None
     ]
     yield from survey(drains, lambda found: _look(*found))
+    yield from survey(all_pods(stack), _router)
+
+
+def _router(pod: Pod) -> Iterator[Finding]:
+    for one in pod.containers("containers"):
+        told = {str(mapping(entry).get("name")): entry for entry in sequence(one.body.get("env"))}
+        if all(name in told for name in ROUTER):
+            pause, drain = (number(mapping(told[name]).get("value"), 0) for name in ROUTER)
+            yield from _grace(pod, pause, drain)
 
 
 def _seconds(pod: Pod, one: Container, maps: Mapping[tuple[str, str], Mapping[str, object]]) -> float | None:
@@ -41,19 +52,23 @@ def _seconds(pod: Pod, one: Container, maps: Mapping[tuple[str, str], Mapping[st
 
 
 def _look(pod: Pod, one: Container, drain: float) -> Iterator[Finding]:
-    grace = number(pod.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE)
     pause = number(at(one.body, "lifecycle", "preStop", "sleep", "seconds"), 0)
     resource = pod.object.resource
     if pause < LEAST_PAUSE:
         wanted = "a preStop hook that sleeps until every proxy knows that the pod ends"
         yield Finding(f"{one.path}.lifecycle.preStop.sleep.seconds is {pause:g}", wanted, resource)
+    yield from _grace(pod, pause, drain)
+    if drain <= 0:
+        yield Finding(f"{one.path}: {VARIABLE} is no number above 0", "the seconds a request takes", resource)
+
+
+def _grace(pod: Pod, pause: float, drain: float) -> Iterator[Finding]:
+    grace = number(pod.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE)
     least = pause + drain + MARGIN
     if grace < least:
         found = f"{pod.path}.terminationGracePeriodSeconds is {grace:g}"
         wanted = f"at least {least:g}: preStop {pause:g} + drain {drain:g} + {MARGIN:g}"
-        yield Finding(found, wanted, resource)
-    if drain <= 0:
-        yield Finding(f"{one.path}: {VARIABLE} is no number above 0", "the seconds a request takes", resource)
+        yield Finding(found, wanted, pod.object.resource)
 
 
 RULE = Rule(

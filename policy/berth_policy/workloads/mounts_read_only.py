@@ -9,7 +9,7 @@ from berth_policy.reading import on, peek, said
 from berth_policy.rule import Rule
 from berth_policy.subject import at, mapping, sequence
 
-_GIVEN = ("secret", "configMap")
+_GIVEN = ("secret", "configMap", "projected", "downwardAPI")
 _OF_NODE = (
     *("bin", "boot", "etc", "lib", "lib64", "proc", "root", "sbin", "sys", "usr", "var/log"),
     "var/lib/kubelet/pod-resources",
@@ -18,7 +18,7 @@ _OF_NODE = (
 
 
 def look(pod: Pod, container: Container) -> Iterator[Said]:
-    """Look at the mounts of Secrets, of ConfigMaps, and of what a node is made of."""
+    """Look at the mounts of Secrets, ConfigMaps, tokens and the like, and of what a node is made of."""
     given = {
         str(peek(one, "name"))
         for one in sequence(pod.spec.get("volumes"))

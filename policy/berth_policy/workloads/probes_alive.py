@@ -19,10 +19,11 @@ def look(pod: Pod) -> Iterator[Said]:
     if pod.stays:
         for one in pod.containers("initContainers", "containers"):
             if one.serves:
-                yield from _look(one)
+                yield from look_at(one)
 
 
-def _look(one: Container) -> Iterator[Said]:
+def look_at(one: Container) -> Iterator[Said]:
+    """Look at one container."""
     liveness = mapping(one.body.get("livenessProbe"))
     if not liveness:
         yield f"{one.path}.livenessProbe is absent", "one that fails where the process hangs"

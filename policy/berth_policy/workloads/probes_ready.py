@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from berth_policy.checks import all_pods
 from berth_policy.kubernetes import KUBERNETES, Pod
 from berth_policy.rule import Finding, Rule
-from berth_policy.scaling import services_of
-from berth_policy.subject import Stack, mapping, survey
+from berth_policy.scaling import REPLICATED, services_of
+from berth_policy.subject import Stack, mapping, sequence, survey
 from berth_policy.units import number
 
 LONGEST = 30.0
@@ -16,8 +16,13 @@ PERIOD, FAILURES = 10.0, 3.0
 
 
 def check(stack: Stack) -> Iterator[Finding]:
-    """Look at each pod behind a Service."""
-    yield from survey([one for one in all_pods(stack) if services_of(stack, one)], _look)
+    """Look at each pod behind a Service, and at each one of a rollout that listens."""
+    asked = [one for one in all_pods(stack) if services_of(stack, one) or _listens(one)]
+    yield from survey(asked, _look)
+
+
+def _listens(pod: Pod) -> bool:
+    return pod.kind in REPLICATED and any(sequence(one.body.get("ports")) for one in pod.containers())
 
 
 def _look(pod: Pod) -> Iterator[Finding]:
@@ -27,7 +32,7 @@ def _look(pod: Pod) -> Iterator[Finding]:
         if one.serves and mapping(one.body.get("readinessProbe"))
     ]
     if not probes:
-        found = f"{pod.path} is behind a Service and has no readinessProbe"
+        found = f"{pod.path} listens and has no readinessProbe"
         yield Finding(found, "one that succeeds where requests are answered", pod.object.resource)
     for path, probe in probes:
         seconds = number(probe.get("periodSeconds"), PERIOD) * number(probe.get("failureThreshold"), FAILURES)
@@ -40,8 +45,11 @@ def _look(pod: Pod) -> Iterator[Finding]:
 RULE = Rule(
     name="pods-readiness",
     group="workloads",
-    title="Requests go only to pods that can answer.",
-    why="Without a readiness probe a Service sends requests to a pod whose model still loads.",
+    title="Requests, and rollouts, go on only with pods that can answer.",
+    why=(
+        "Without a readiness probe a Service sends requests to a pod whose model still loads, and a rollout "
+        "replaces what works by what does not."
+    ),
     fix="Give a container of the pod a readinessProbe that asks what the Service's clients ask.",
     types=KUBERNETES,
     answers=("CKV_K8S_9",),

@@ -32,12 +32,12 @@ def _least(one: Object) -> Iterator[Finding]:
 
 
 def _replicas(one: Object) -> Iterator[Finding]:
-    if len(str(mapping(one.metadata.get("annotations")).get(REASON, "")).split()) >= _WORDS:
-        return
     replicas = number(one.spec.get("replicas"), 1)
-    if replicas < LEAST:
+    alone = len(str(mapping(one.metadata.get("annotations")).get(REASON, "")).split()) >= _WORDS
+    if replicas < (1 if alone else LEAST):
         found = f"{one.path}spec.replicas is {replicas:g}"
-        yield Finding(found, f"at least {LEAST}, or an autoscaler", one.resource)
+        wanted = "1: the reason is for one replica" if alone else f"at least {LEAST}, or an autoscaler"
+        yield Finding(found, wanted, one.resource)
 
 
 RULE = Rule(

@@ -19,6 +19,12 @@ def look(pod: Pod) -> Iterator[Said]:
                 yield f"{path}.securityContext.{key} is 0", "another group, or none"
         if 0 in sequence(context.get("supplementalGroups")):
             yield f"{path}.securityContext.supplementalGroups has 0", "other groups, or none"
+    of_pod = holders[0][1]
+    for path, context in holders[1:]:
+        user, group = (context.get(key, of_pod.get(key)) for key in ("runAsUser", "runAsGroup"))
+        if user is not None and user != 0 and group is None:
+            # An image rarely knows a user by such a number, and then the container runtime takes group 0.
+            yield f"{path} has runAsUser and no runAsGroup, so its group may be 0", "runAsGroup"
 
 
 RULE = Rule(
@@ -26,7 +32,7 @@ RULE = Rule(
     group="workloads",
     title="No pod or container is in root's group.",
     why="Files that images leave writable for root's group are writable then, and volumes for others in it.",
-    fix="Name another group, such as 65532, or none.",
+    fix="Name another group, such as 65532; none only where no user is named either.",
     types=KUBERNETES,
     check_stack=of_stack(look),
 )

@@ -167,13 +167,13 @@ def everybody_may_enter(objects: Objects) -> None:
     ]
 
 
-@bad("services-not-public", "network-tls")
+@bad("services-not-public", "network-tls", "services-client-addresses")
 def public_and_plain(objects: Objects) -> None:
     """A load balancer, as the cloud makes it by default."""
     objects["service"][1]["spec"]["type"] = "LoadBalancer"
 
 
-@bad("services-node-ports", "network-tls")
+@bad("services-node-ports", "network-tls", "services-client-addresses")
 def door_on_every_node(objects: Objects) -> None:
     """A port of all nodes, and an Ingress without a certificate."""
     objects["service"][1]["spec"]["type"] = "NodePort"
