@@ -296,7 +296,7 @@ def _let_in(subject: Subject, adapter: Resource) -> Iterator[Finding]:
         None,
     )
     allowed = any(
-        _admits(rule, port, adapter.namespace, policy.namespace)
+        _admits(rule, port, adapter, policy.namespace)
         for policy in covering
         for rule in policy.at("spec", "ingress") or []
     )
@@ -309,20 +309,24 @@ def _let_in(subject: Subject, adapter: Resource) -> Iterator[Finding]:
         )
 
 
-def _admits(rule: Mapping[str, Any], port: object, namespace: str, own: str) -> bool:
+def _admits(rule: Mapping[str, Any], port: object, adapter: Resource, own: str) -> bool:
     ports = rule.get("ports")
     if ports and not any(one.get("port") in {port, "metrics", None} for one in ports):
         return False
     peers = rule.get("from")
     if not peers:
         return True
-    labels = {"kubernetes.io/metadata.name": namespace}
+    namespace = {"kubernetes.io/metadata.name": adapter.namespace}
+    labels = adapter.at("spec", "template", "metadata", "labels") or {}
     for peer in peers:
-        if "namespaceSelector" in peer and selects(
-            peer["namespaceSelector"], labels, f"namespace {namespace}"
-        ):
-            return True
-        if "podSelector" in peer and "namespaceSelector" not in peer and namespace == own:
+        if "ipBlock" in peer:
+            continue
+        there = (
+            selects(peer["namespaceSelector"], namespace, f"namespace {adapter.namespace}")
+            if "namespaceSelector" in peer
+            else adapter.namespace == own
+        )
+        if there and ("podSelector" not in peer or selects(peer["podSelector"], labels, adapter.title)):
             return True
     return False
 
