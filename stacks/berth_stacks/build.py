@@ -345,7 +345,7 @@ def server_args(
         "access": {
             **_clients(stack, at),
             "metrics_namespaces": stack.metrics_namespaces,
-            **adapter_of(stack),
+            "adapter_namespace": stack.metrics_adapter.namespace if has_adapter(stack) else None,
             **asked_by(stack),
             "reporters": afar.reporters_of(stack, at.site_key, at.model_key),
         },
@@ -486,11 +486,6 @@ def asked_by(stack: Stack) -> dict[str, str]:
     """Which Prometheus reads metrics."""
     namespace = monitoring_parts.asking_namespace(stack)
     return {"prometheus_namespace": namespace} if namespace else {}
-
-
-def adapter_of(stack: Stack) -> dict[str, str]:
-    """Where the metrics adapter is, which reads queue depths."""
-    return {"adapter_namespace": stack.metrics_adapter.namespace} if has_adapter(stack) else {}
 
 
 def _group(settings: Settings | None) -> dict[str, Any]:
