@@ -115,6 +115,8 @@ def disk(watched: Watched) -> Iterator[None]:
     pid = next(one.pid for one in watched.cluster.processes() if one.program == "kubelet")
     inside = ("nsenter", f"--target={pid}", "--mount")
     with tempfile.TemporaryDirectory() as folder:
+        # As a disk of its own is: the node exporter is no root, and must come as far as its root.
+        Path(folder).chmod(0o755)
         image, place = Path(folder, "disk"), Path(folder, "mounted")
         place.mkdir()
         with image.open("wb") as file:

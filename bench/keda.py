@@ -117,7 +117,7 @@ def put_to_sleep(watched: Watched) -> None:
     model = config["berth:models"][MODEL]
     del model["service"]
     model["autoscaling"] |= {"min": 0, "holdSeconds": 240}
-    entrance = {"type": "NodePort", "nodePort": 30080, "externalTrafficPolicy": "Cluster"}
+    entrance = {"type": "NodePort", "nodePort": 30081, "externalTrafficPolicy": "Cluster"}
     config["berth:routers"] = {
         "front": {"site": "local", "replicas": 1, "weights": {MODEL: 100}, "entrance": entrance}
     }
