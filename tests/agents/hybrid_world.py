@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import ssl
@@ -20,21 +19,11 @@ from tests.agents.router_world import PATIENCE
 from tests.agents.stand_ins import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
 Json = dict[str, Any]
 TOKEN = "the-sites-word"
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """Wait for a condition to hold and return what it gave."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            with contextlib.suppress(AssertionError, aiohttp.ClientError):
-                if found := await condition():
-                    return found
-            await asyncio.sleep(0.05)
 
 
 @dataclass

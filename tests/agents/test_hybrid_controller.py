@@ -21,7 +21,8 @@ from berth_agents.router.document import parse
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.agents.api_world import CONFIG_MAPS
-from tests.agents.hybrid_world import TOKEN, Agent, Ground, Site, ground, until
+from tests.agents.hybrid_world import TOKEN, Agent, Ground, Site, ground
+from tests.agents.pod_world import until
 from tests.agents.router_world import document
 from tests.agents.stand_ins import Authority
 

@@ -12,7 +12,8 @@ import pytest
 from berth_agents.hybrid.documents import report
 
 from tests.agents.api_world import PODS, SLICES
-from tests.agents.hybrid_world import TOKEN, Agent, Ground, ground, until
+from tests.agents.hybrid_world import TOKEN, Agent, Ground, ground
+from tests.agents.pod_world import until
 from tests.agents.router_world import free_port
 from tests.agents.stand_ins import Authority, StandInGateway
 
