@@ -80,7 +80,7 @@ MORE: list[tuple[str, Path_, Any]] = [
     ("network-peers-programs", ("more",), _policy({}, raw.SELECTOR, ingress=SHOP)),
     ("network-peers-programs", ("more",), _policy({}, raw.SELECTOR, egress=[{"ports": PORT, "to": [{}]}])),
     (
-        "network-policies-effective",
+        "network-policies-both-directions",
         ("allow", "spec"),
         {"podSelector": {"matchLabels": raw.SELECTOR}, "policyTypes": ["Egress"], "egress": WEB},
     ),
@@ -229,6 +229,7 @@ BESIDE = {  # what a case breaks besides its rule, and rightly
     "rbac-admin": {"service-account-tokens"},
     "accelerators-requested": {"models-revision"},
     "network-open-ingress": {"network-metadata", "network-peers-named"},
+    "network-policies-effective": {"network-policies-both-directions"},
     "selectors-own": {"network-policies-effective"},
     "pods-secret-files": {"pods-mounts-read-only"},
     "network-peers-named": {"network-policies-effective"},

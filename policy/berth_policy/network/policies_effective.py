@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from berth_policy.checks import all_pods, declared
-from berth_policy.kubernetes import KUBERNETES, Object, Pod
+from berth_policy.kubernetes import KUBERNETES, Object
 from berth_policy.rule import Finding, Rule
 from berth_policy.scaling import selects
 from berth_policy.subject import Stack, mapping, sequence, survey
@@ -26,37 +26,16 @@ def _look(stack: Stack, policy: Object) -> Iterator[Finding]:
         yield Finding(f"{path}.policyTypes is absent", "Ingress, Egress or both", resource)
     selector = mapping(policy.spec.get("podSelector"))
     here = [pod for pod in all_pods(stack) if pod.namespace == policy.namespace]
-    selected = [pod for pod in here if selector and selects(selector, pod.labels)]
-    if here and selector and not selected:
+    if here and selector and not any(selects(selector, pod.labels) for pod in here):
         found = f"{path}.podSelector selects no pod that the stack declares there"
         yield Finding(found, "the labels of the pods that it is for", resource)
-    for pod in selected[:1]:
-        missing = [kind for kind in DIRECTIONS if kind not in _closed(stack, pod)]
-        if types and missing:
-            found = f"{path}.policyTypes lacks {' and '.join(missing)}, as does every policy of these pods"
-            yield Finding(found, "both directions, so that it holds by itself", resource)
-
-
-def _closed(stack: Stack, pod: Pod) -> set[str]:
-    """The directions that policies of a pod's own, not of its whole namespace, name."""
-    own = [one for one in declared(stack, "NetworkPolicy") if one.namespace == pod.namespace]
-    own = [one for one in own if mapping(one.spec.get("podSelector"))]
-    return {
-        str(kind)
-        for one in own
-        if selects(mapping(one.spec.get("podSelector")), pod.labels)
-        for kind in sequence(one.spec.get("policyTypes"))
-    }
 
 
 RULE = Rule(
     name="network-policies-effective",
     group="network",
-    title="Network policies name both directions for the pods that they select, and these are there.",
-    why=(
-        "A direction that policyTypes leaves out is ignored, so only another policy closes it; one that "
-        "selects nothing does nothing."
-    ),
+    title="A network policy names its directions, and selects pods that are there.",
+    why="A direction that policyTypes leaves out is ignored; a policy that selects nothing does nothing.",
     fix="Name both directions in policyTypes, and select the labels of the pods.",
     types=KUBERNETES,
     check_stack=check,
