@@ -137,6 +137,7 @@ OTHER: dict[str, tuple[Any, Json]] = {
     "access.public_reason": ("a public demonstration", {}),
     "replicas": (3, {}),
     "autoscaled": (True, {"replicas": None}),
+    "sleeps": (True, {"replicas": None, "autoscaled": True}),
     "gpu.count": (1, GPU),
     "gpu.resource": ("amd.com/gpu", GPU),
     "gpu.simulated": (True, {"gpu": {"count": 0}}),
@@ -189,6 +190,7 @@ FOR_PEOPLE = {
     "gpu.simulated": "it is what says that no hardware is there",
     "service.annotations": "annotations are what it is about",
     "service_account.annotations": "annotations are what it is about: clouds bind identities by them",
+    "sleeps": "it changes nothing but whether an update waits for the first endpoint, which an annotation says",
     "access.public_reason": "what it allows is the range that needs it; the reason itself is for reviewers",
 }
 
