@@ -190,7 +190,7 @@ FOR_PEOPLE = {
     "gpu.simulated": "it is what says that no hardware is there",
     "service.annotations": "annotations are what it is about",
     "service_account.annotations": "annotations are what it is about: clouds bind identities by them",
-    "sleeps": "it changes nothing but whether an update waits for the first endpoint, which an annotation says",
+    "sleeps": "what it changes is whether an update waits for an endpoint, which an annotation says",
     "access.public_reason": "what it allows is the range that needs it; the reason itself is for reviewers",
 }
 
