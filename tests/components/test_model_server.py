@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from typing import TYPE_CHECKING, Any, get_args, is_typeddict
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
 from berth_components import ArgumentError, ModelServer, ModelServerArgs
 from berth_serving.settings import GatewaySettings
+
+from tests.components.declared import leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,22 +197,6 @@ FOR_PEOPLE = {
 }
 
 
-def _leaves(declared: type, path: str = "") -> set[str]:
-    """Every argument that a TypedDict declares, by dotted path."""
-    found = set()
-    for key, hint in declared.__annotations__.items():
-        groups = [option for option in _options(hint) if is_typeddict(option)]
-        where = f"{path}{key}"
-        found |= _leaves(groups[0], f"{where}.") if groups else {where}
-        if groups and "Sequence" in str(hint):  # a list of groups is an argument too
-            found.add(where)
-    return found
-
-
-def _options(hint: Any) -> list[Any]:
-    return [hint, *(option for part in get_args(hint) for option in _options(part))]
-
-
 def _without_words_for_people(objects: list[Json]) -> str:
     objects = copy.deepcopy(objects)
     for found in objects:
@@ -235,7 +221,7 @@ def once(serve: Callable[..., Any]) -> Callable[[Json], Any]:
 
 
 def test_every_argument_is_in_the_table() -> None:
-    assert OTHER.keys() | ONE_VALUE.keys() == _leaves(ModelServerArgs)
+    assert OTHER.keys() | ONE_VALUE.keys() == leaves(ModelServerArgs)
 
 
 @pytest.mark.parametrize("path", OTHER)
