@@ -32,7 +32,7 @@ from berth.localcluster.images import ScratchImage  # noqa: E402
 from faults import asked  # noqa: E402
 
 from tests.go_modules import fetched  # noqa: E402
-from tests.monitoring.faulty import MODEL, NAMESPACE, Hook, Watched, until  # noqa: E402
+from tests.monitoring.faulty import MODEL, NAMESPACE, Hook, Watched, put_behind_router, until  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,14 +113,8 @@ def put_to_sleep(watched: Watched) -> None:
     """The same stack, its model behind a router that wakes it."""
     file = watched.checkout / "stacks" / "Pulumi.local.yaml"
     content = yaml.safe_load(file.read_text())
-    config = content["config"]
-    model = config["berth:models"][MODEL]
-    del model["service"]
-    model["autoscaling"] |= {"min": 0, "holdSeconds": 240}
-    entrance = {"type": "NodePort", "nodePort": 30081, "externalTrafficPolicy": "Cluster"}
-    config["berth:routers"] = {
-        "front": {"site": "local", "replicas": 1, "weights": {MODEL: 100}, "entrance": entrance}
-    }
+    # Not the port that its Service has until this is deployed.
+    put_behind_router(content["config"], 30081)
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     watched.up()
 

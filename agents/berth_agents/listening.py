@@ -25,6 +25,11 @@ def probes(ready: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web
     return application
 
 
+def exposition(text: str) -> web.Response:
+    """An answer to Prometheus, in its text format."""
+    return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
 @asynccontextmanager
 async def listening(
     application: web.Application,

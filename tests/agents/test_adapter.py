@@ -7,6 +7,7 @@ import base64
 import signal
 import ssl
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -183,6 +184,15 @@ async def test_a_renewed_ca_costs_the_front_proxy_no_call(
             assert response.status == 200
 
 
+def _sums_to(adapter: Any, total: int | None) -> Callable[[], Any]:
+    """Whether the queue depth that the adapter tells is this; None: whether it tells none."""
+
+    async def holds() -> bool:
+        return bool(await adapter.value(**INSTANCE) == total)
+
+    return holds
+
+
 async def test_pods_come_change_and_go(
     world: Any, make_pod: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
@@ -190,12 +200,7 @@ async def test_pods_come_change_and_go(
         (await world.gateway(number)).depth = 1
     adapter = await world.adapter()
 
-    def sums_to(total: int | None) -> Callable[[], Any]:
-        async def holds() -> bool:
-            return bool(await adapter.value(**INSTANCE) == total)
-
-        return holds
-
+    sums_to = partial(_sums_to, adapter)
     await eventually(sums_to(3))
     (await world.gateway(5)).depth = 10
     await eventually(sums_to(13))
@@ -226,12 +231,7 @@ async def test_a_model_without_pods_has_the_queue_that_routers_hold(
     await world.router(9, namespace="elsewhere")
     adapter = await world.adapter()
 
-    def sums_to(total: int | None) -> Callable[[], Any]:
-        async def holds() -> bool:
-            return bool(await adapter.value(**INSTANCE) == total)
-
-        return holds
-
+    sums_to = partial(_sums_to, adapter)
     await eventually(sums_to(3))
     assert await adapter.value("berth_running_requests", **INSTANCE) == 0
     (await world.gateway(2)).depth = 4
@@ -253,12 +253,7 @@ async def test_the_watch_survives_expiry_cuts_and_an_api_server_that_is_away(
     async def watched() -> bool:
         return bool(world.kube._listeners)
 
-    def sums_to(total: int) -> Callable[[], Any]:
-        async def holds() -> bool:
-            return bool(await adapter.value(**INSTANCE) == total)
-
-        return holds
-
+    sums_to = partial(_sums_to, adapter)
     await eventually(watched)
     lists = world.kube.lists
     world.kube.expire_watches()

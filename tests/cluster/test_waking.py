@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.test_main_job import Berth, copied
+from tests.monitoring.faulty import MODEL, NAMESPACE, put_behind_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from berth.localcluster import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-NAMESPACE, MODEL = "berth-local", "smollm2"
 BODY = {"messages": [{"role": "user", "content": "What is a harbour?"}], "max_tokens": 8}
 
 
@@ -26,17 +26,7 @@ def asleep(stack: dict[str, Any]) -> dict[str, Any]:
     """The shipped stack, behind a router that wakes it. Nobody watches, which is quicker."""
     settings = stack["config"]
     del settings["berth:monitoring"]
-    model = settings["berth:models"][MODEL]
-    del model["service"]
-    model["autoscaling"] |= {"min": 0, "holdSeconds": 240}
-    settings["berth:routers"] = {
-        "front": {
-            "site": "local",
-            "replicas": 1,
-            "weights": {MODEL: 100},
-            "entrance": {"type": "NodePort", "nodePort": 30080, "externalTrafficPolicy": "Cluster"},
-        }
-    }
+    put_behind_router(settings, 30080)
     return stack
 
 

@@ -30,6 +30,17 @@ NAMESPACE, MODEL = "berth-local", "smollm2"
 _ASK = build_opener(ProxyHandler({}))
 
 
+def put_behind_router(config: dict[str, Any], node_port: int) -> None:
+    """Change the settings of the stack `local`: its model may sleep, behind a router that wakes it."""
+    model = config["berth:models"][MODEL]
+    del model["service"]
+    model["autoscaling"] |= {"min": 0, "holdSeconds": 240}
+    entrance = {"type": "NodePort", "nodePort": node_port, "externalTrafficPolicy": "Cluster"}
+    config["berth:routers"] = {
+        "front": {"site": "local", "replicas": 1, "weights": {MODEL: 100}, "entrance": entrance}
+    }
+
+
 @dataclass
 class Hook:
     """A webhook receiver on the local cluster's bridge, where pods reach it.

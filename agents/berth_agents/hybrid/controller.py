@@ -19,7 +19,7 @@ from berth_agents.hybrid.documents import Hybrid, hybrid
 from berth_agents.hybrid.settings import ControllerSettings, text_of
 from berth_agents.hybrid.weights import LAST_SECONDS, RENEW_SECONDS, WeightsMap
 from berth_agents.kube import ClusterAccess, KubeClient
-from berth_agents.listening import listening, probes
+from berth_agents.listening import exposition, listening, probes
 from berth_agents.process import until_signalled
 from berth_agents.router.reading import DocumentError
 
@@ -112,7 +112,7 @@ class Controller:
 
     def _telling(self) -> web.Application:
         async def tell(_: web.Request) -> web.Response:
-            return web.Response(text=metrics.render(self._told), headers={"Content-Type": metrics.MEDIA})
+            return exposition(metrics.render(self._told))
 
         application = web.Application(client_max_size=1024)
         application.router.add_get("/metrics", tell)

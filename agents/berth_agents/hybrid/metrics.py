@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from berth_agents.hybrid.decision import REASONS, TOTAL, Decision, Heard
 from berth_agents.hybrid.documents import Hybrid
 
-MEDIA = "text/plain; version=0.0.4"
-
 
 @dataclass
 class Told:

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from berth_agents.listening import exposition
 from berth_agents.metrics_adapter.names import METRICS
 
 OUTCOMES = ("told", "bound", "none")
-_MEDIA = "text/plain; version=0.0.4"
 
 
 class AdapterMetrics:
@@ -74,7 +74,7 @@ class AdapterMetrics:
         """The port's only route."""
 
         async def metrics(_: web.Request) -> web.Response:
-            return web.Response(text=self.render(), headers={"Content-Type": _MEDIA})
+            return exposition(self.render())
 
         app = web.Application()
         app.router.add_get("/metrics", metrics)

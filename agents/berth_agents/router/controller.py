@@ -14,7 +14,7 @@ from aiohttp import web
 from berth_agents.backoff import Backoff
 from berth_agents.errors import AgentError
 from berth_agents.kube import ClusterAccess, Json, KubeClient
-from berth_agents.listening import listening, probes
+from berth_agents.listening import exposition, listening, probes
 from berth_agents.process import stop_event
 from berth_agents.reflector import Reflector
 from berth_agents.router import held, overlay, resources
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 ENTRY = "router.json"
 """Entry of the ConfigMap that is the document."""
-_METRICS = "text/plain; version=0.0.4"
 _LOOK_SECONDS = 5.0
 _DRAIN_POLL_SECONDS = 0.2
 
@@ -183,7 +182,7 @@ class Controller:
             "# TYPE berth_router_refused gauge",
             *(f'berth_router_refused{{what="{what}"}} {int(is_so)}' for what, is_so in self._refused.items()),
         ]
-        return web.Response(text="\n".join([*lines, ""]), headers={"Content-Type": _METRICS})
+        return exposition("\n".join([*lines, ""]))
 
     async def _answer_ready(self, _: web.Request) -> web.Response:
         reason = ""

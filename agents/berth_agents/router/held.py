@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from berth_agents.listening import exposition
+
 OUTCOMES = ("let_go", "too_long", "too_many", "client_gone", "no_key", "ended")
 SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1800)
 """Upper ends of the histogram's buckets."""
-_MEDIA = "text/plain; version=0.0.4"
 
 
 @dataclass
@@ -98,7 +99,7 @@ def application(held: Callable[[], Iterable[Held]]) -> web.Application:
         return web.json_response(load(held()))
 
     async def tell_metrics(_: web.Request) -> web.Response:
-        return web.Response(text=render(held()), headers={"Content-Type": _MEDIA})
+        return exposition(render(held()))
 
     made = web.Application(client_max_size=1024)
     made.router.add_get("/load", tell_load)

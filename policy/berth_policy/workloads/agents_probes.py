@@ -6,7 +6,6 @@ from berth_policy.checks import all_pods, is_agent
 from berth_policy.kubernetes import KUBERNETES, Pod
 from berth_policy.rule import Finding, Rule
 from berth_policy.subject import Stack, mapping, sequence, survey
-from berth_policy.units import number
 from berth_policy.workloads import probes_alive, probes_ready
 
 
@@ -28,11 +27,7 @@ def _look(pod: Pod) -> Iterator[Finding]:
                 f"{one.path}.readinessProbe is absent", "one that asks what it listens for", resource
             )
             continue
-        period = number(probe.get("periodSeconds"), probes_ready.PERIOD)
-        seconds = period * number(probe.get("failureThreshold"), probes_ready.FAILURES)
-        if seconds > probes_ready.LONGEST:
-            found = f"{one.path}.readinessProbe fails after {seconds:g} s"
-            wanted = f"periodSeconds x failureThreshold of {probes_ready.LONGEST:g} s at the most"
+        for found, wanted in probes_ready.slow(one.path, probe):
             yield Finding(found, wanted, resource)
 
 

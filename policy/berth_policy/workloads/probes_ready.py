@@ -1,17 +1,18 @@
 """Requests go only to pods that can answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from berth_policy.checks import all_pods
+from berth_policy.checks import Said, all_pods
 from berth_policy.kubernetes import KUBERNETES, Pod
 from berth_policy.rule import Finding, Rule
 from berth_policy.scaling import REPLICATED, services_of
 from berth_policy.subject import Stack, mapping, sequence, survey
 from berth_policy.units import number
 
-LONGEST = 30.0
+_LONGEST = 30.0
 """Seconds until a pod that no longer answers gets no more requests, at the most."""
-PERIOD, FAILURES = 10.0, 3.0
+_PERIOD, _FAILURES = 10.0, 3.0
 """Kubernetes' defaults."""
 
 
@@ -35,11 +36,16 @@ def _look(pod: Pod) -> Iterator[Finding]:
         found = f"{pod.path} listens and has no readinessProbe"
         yield Finding(found, "one that succeeds where requests are answered", pod.object.resource)
     for path, probe in probes:
-        seconds = number(probe.get("periodSeconds"), PERIOD) * number(probe.get("failureThreshold"), FAILURES)
-        if seconds > LONGEST:
-            found = f"{path}.readinessProbe fails after {seconds:g} s"
-            wanted = f"periodSeconds x failureThreshold of {LONGEST:g} s at the most"
+        for found, wanted in slow(path, probe):
             yield Finding(found, wanted, pod.object.resource)
+
+
+def slow(path: str, probe: Mapping[str, Any]) -> Iterator[Said]:
+    """Look at how long a readiness probe of a container lets it be asked in vain."""
+    seconds = number(probe.get("periodSeconds"), _PERIOD) * number(probe.get("failureThreshold"), _FAILURES)
+    if seconds > _LONGEST:
+        found = f"{path}.readinessProbe fails after {seconds:g} s"
+        yield found, f"periodSeconds x failureThreshold of {_LONGEST:g} s at the most"
 
 
 RULE = Rule(
