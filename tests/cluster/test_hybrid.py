@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 STACK = "local-hybrid"
+SETTLED_SECONDS = 120
+"""On a busy machine home may be slow at the start, and what went to the cloud comes back step by step."""
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +60,19 @@ def test_the_router_answers_from_the_preferred_site(berth: Berth, deployed: dict
     front = deployed["outputs"]["routers"]["front"]
     key = berth.run("key", STACK).stdout.strip()
     body = {"messages": [{"role": "user", "content": "What is a harbour?"}], "max_tokens": 8}
+    backend, until = "", time.monotonic() + SETTLED_SECONDS
     with httpx.Client(trust_env=False, timeout=120) as client:
-        answer = client.post(
-            f"{front['endpoint']}/v1/chat/completions",
-            json=body,
-            headers={"Authorization": f"Bearer {key}"},
-        )
-    assert answer.status_code == 200
-    assert answer.headers["x-berth-backend"] == "home"
-    assert answer.json()["choices"][0]["message"]["content"]
+        while backend != "home":
+            assert time.monotonic() < until, f"{backend} answers, though nobody waits at home"
+            answer = client.post(
+                f"{front['endpoint']}/v1/chat/completions",
+                json=body,
+                headers={"Authorization": f"Bearer {key}"},
+            )
+            assert answer.status_code == 200
+            assert answer.json()["choices"][0]["message"]["content"]
+            backend = answer.headers["x-berth-backend"]
+            assert backend in {"home", "cloud"}
 
 
 def test_a_lost_site_is_replaced_and_comes_back(

@@ -69,6 +69,17 @@ def test_without_a_run_nobody_took_over() -> None:
     assert failover_seconds([], FAULT, MENDED, "home") is None
 
 
+def test_a_probe_that_meets_the_sites_return_says_nothing() -> None:
+    moved = [probe(104.0, attempts=1), probe(104.2, attempts=1)]
+    met = probe(MENDED - 0.01, took=0.02, backend="home", attempts=1)
+    assert failover_seconds([*moved, met], FAULT, MENDED, "home") == pytest.approx(4.01)
+    # One that waited for it all the while does, and so does one that it answered before it was mended.
+    waited = probe(MENDED - 5, took=5.1, backend="home", attempts=1)
+    early = probe(MENDED - 0.05, took=0.02, backend="home", attempts=1)
+    for wrong in (waited, early):
+        assert failover_seconds([*moved, wrong], FAULT, MENDED, "home") is None
+
+
 def reading(at: float, home: float | None, billed: int = 1, *, silent: bool = False) -> Reading:
     said = SiteReading(waiting=0, running=1, ready=1, billed=billed, cost=billed * 1.5)
     free = SiteReading(waiting=3, running=1, ready=1, billed=1, cost=0.0)

@@ -50,6 +50,7 @@ def failover_seconds(probes: Sequence[Answer], fault: float, until: float, lost:
     Only probes count that ended, or began, while the site was gone. One is wrong that failed, that the lost
     site answered, or that was first sent to it and tried again elsewhere. Where the last wrong one ended
     after the run's first had ended, it is what counts: until then somebody still waited for the lost site.
+    One that was under way when the site came back, and that it answered without delay, says nothing.
 
     Args:
         probes: small requests at a constant rate, in any order.
@@ -57,13 +58,17 @@ def failover_seconds(probes: Sequence[Answer], fault: float, until: float, lost:
         until: when it came back, or the look at it ended.
         lost: the router's name for it.
     """
-    within = [one for one in probes if one.ended >= fault and one.began < until]
-    ordered = sorted(within, key=lambda one: one.began)
 
     def is_wrong(one: Answer) -> bool:
         again = one.attempts > 1 if one.attempts is not None else one.seconds > HELD_SECONDS
         return one.result != "ok" or again or (one.backend == lost and one.began >= fault)
 
+    def met_its_return(one: Answer) -> bool:
+        prompt = one.result == "ok" and (one.attempts or 1) == 1 and one.seconds <= HELD_SECONDS
+        return prompt and one.backend == lost and one.ended >= until
+
+    within = [one for one in probes if one.ended >= fault and one.began < until and not met_its_return(one)]
+    ordered = sorted(within, key=lambda one: one.began)
     wrong = [number for number, one in enumerate(ordered) if is_wrong(one)]
     run = ordered[wrong[-1] + 1 if wrong else 0 :]
     run = [one for one in run if one.began >= fault]
