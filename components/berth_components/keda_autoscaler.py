@@ -78,6 +78,8 @@ class KedaAutoscaler(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
     """Name of the ScaledObject."""
+    autoscaler: pulumi.Output[str]
+    """Name of the HorizontalPodAutoscaler that KEDA makes of it."""
 
     def __init__(
         self, name: str, args: KedaAutoscalerArgs, opts: pulumi.ResourceOptions | None = None
@@ -104,7 +106,8 @@ class KedaAutoscaler(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.name = pulumi.Output.all(object_name, created.urn).apply(lambda known: str(known[0]))
-        self.register_outputs({"name": self.name})
+        self.autoscaler = self.name.apply(lambda known: f"keda-hpa-{known}")
+        self.register_outputs({"name": self.name, "autoscaler": self.autoscaler})
 
 
 def read_keda_spec(given: Arguments) -> Mapping[str, Any]:

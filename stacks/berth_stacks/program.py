@@ -134,7 +134,7 @@ def _serve(
         args = build.autoscaler_args(at, server.namespace, server.deployment, server.name)
         scaled = f"{at.name}-autoscaler"
         autoscaler = (
-            KedaAutoscaler(scaled, build.keda_args(stack, args), opts).name
+            KedaAutoscaler(scaled, build.keda_args(stack, args), opts).autoscaler
             if build.by_keda(stack, at)
             else Autoscaler(scaled, args, opts).name
         )

@@ -158,7 +158,7 @@ def _read(stack: Stack, overlay: Mapping[str, Any]) -> Loaded:
 
 
 def _reach(loaded: Loaded, key: str, site: Site, known: tuple[str, str, str] | None) -> Reach:
-    from berth_stacks.build import namespace, placed
+    from berth_stacks.build import by_keda, namespace, placed
 
     from berth.operations.diagnosis import AskedServer
 
@@ -170,7 +170,13 @@ def _reach(loaded: Loaded, key: str, site: Site, known: tuple[str, str, str] | N
     bare = Reach(
         site=key,
         asked=tuple(
-            AskedServer(one.model_key, where, autoscaled=one.model.autoscaling is not None) for one in here
+            AskedServer(
+                one.model_key,
+                where,
+                autoscaled=one.model.autoscaling is not None,
+                keda=by_keda(settings, one),
+            )
+            for one in here
         ),
         namespaces=tuple(filter(None, (where if here else "", owned))),
         adapter=owned,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from berth.operations.diagnosis.check_serving import ADAPTER
 from berth.operations.diagnosis.findings import NEEDS, SCALING, Finding
-from berth.operations.diagnosis.pods import NAME, by_keda, condition, labels, named
+from berth.operations.diagnosis.pods import NAME, autoscaler_of, by_keda, condition, labels, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from berth.operations.diagnosis.facts import Json, Snapshot
+    from berth.operations.diagnosis.facts import AskedServer, Json, Snapshot
 
 EXTERNAL = "v1beta1.external.metrics.k8s.io"
 
@@ -22,19 +22,72 @@ def check(seen: Snapshot) -> Iterator[Finding]:
     yield from _signal(seen, hpas)
     for hpa in hpas:
         yield from _autoscaler(hpa)
-    there = {named(hpa) for hpa in hpas}
     for one in seen.asked:
-        missing = seen.knows("horizontalpodautoscalers") and f"{one.namespace}/{one.name}" not in there
-        if one.autoscaled and missing and seen.one("deployments", one.namespace, one.name):
-            yield Finding(
-                check="scaling",
-                layer=SCALING,
-                subject=f"HorizontalPodAutoscaler {one.namespace}/{one.name}",
-                state="trouble",
-                found="the stack asks for it, and it is not there: replicas stay as they are",
-                remedy=(f"./berth up {seen.stack}",),
-                about=frozenset({f"server:{one.namespace}/{one.name}"}),
+        deployment = seen.one("deployments", one.namespace, one.name) if one.autoscaled else None
+        if deployment is None or not seen.knows("horizontalpodautoscalers"):
+            continue
+        there = autoscaler_of(seen, deployment) is not None
+        if one.keda:
+            yield from _scaled_object(seen, one, there=there)
+        elif not there:
+            yield _problem(
+                one,
+                f"HorizontalPodAutoscaler {one.namespace}/{one.name}",
+                "the stack asks for it, and it is not there: replicas stay as they are",
+                f"./berth up {seen.stack}",
             )
+
+
+def _problem(server: AskedServer, subject: str, found: str, *remedy: str, **more: Any) -> Finding:
+    return Finding(
+        check="scaling",
+        layer=SCALING,
+        subject=subject,
+        found=found,
+        remedy=remedy,
+        about=frozenset({f"server:{server.namespace}/{server.name}"}),
+        **{"state": "trouble", **more},
+    )
+
+
+def _scaled_object(seen: Snapshot, server: AskedServer, *, there: bool) -> Iterator[Finding]:
+    """What KEDA made of a ScaledObject, and says of it."""
+    if not seen.knows("scaledobjects"):
+        if not any(one.what.startswith("scaledobjects") for one in seen.not_read):
+            yield _problem(
+                server,
+                f"ScaledObject {server.namespace}/{server.name}",
+                "this cluster does not know the kind: KEDA is not installed, and replicas stay as they are",
+                "install KEDA, or set berth:metricsAdapter.mode to owned",
+            )
+        return
+    scaled = seen.one("scaledobjects", server.namespace, server.name)
+    subject = f"ScaledObject {server.namespace}/{server.name}"
+    if scaled is None:
+        what = "the stack asks for it, and it is not there: replicas stay as they are"
+        yield _problem(server, subject, what, f"./berth up {seen.stack}")
+        return
+    describe = f"kubectl describe scaledobject -n {server.namespace} {server.name}"
+    ready, paused = condition(scaled, "Ready"), condition(scaled, "Paused")
+    if ready.get("status") != "True":
+        said = f"{ready.get('reason')}: {ready.get('message')}"
+        unread = ready.get("status") not in {"True", "False"}
+        yield _problem(
+            server,
+            subject,
+            "KEDA has not taken it: replicas stay as they are; does its operator run?"
+            if unread
+            else "KEDA cannot scale by it: replicas stay as they are",
+            "kubectl get pods -A -l app.kubernetes.io/part-of=keda-operator" if unread else describe,
+            evidence=() if unread else (said,),
+        )
+    elif paused.get("status") == "True":
+        what = "it is paused: KEDA holds its replicas as they are"
+        remedy = "remove its annotations autoscaling.keda.sh/paused and autoscaling.keda.sh/paused-replicas"
+        yield _problem(server, subject, what, remedy, state="warning")
+    elif not there:
+        what = "KEDA has made no HorizontalPodAutoscaler of it: replicas stay as they are"
+        yield _problem(server, subject, what, describe)
 
 
 def _signal(seen: Snapshot, hpas: list[Json]) -> Iterator[Finding]:

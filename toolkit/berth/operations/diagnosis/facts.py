@@ -26,11 +26,13 @@ class AskedServer:
         name: the model's key, and the name of its Deployment.
         namespace: where it should be.
         autoscaled: whether a HorizontalPodAutoscaler should count its replicas.
+        keda: whether KEDA makes that one, from a ScaledObject.
     """
 
     name: str
     namespace: str
     autoscaled: bool = False
+    keda: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,14 +131,29 @@ def pods_of(seen: Snapshot, workload: Mapping[str, Any]) -> list[Json]:
     return [pod for pod in found if selects(workload["spec"].get("selector"), pod)]
 
 
+def autoscaler_of(seen: Snapshot, workload: Mapping[str, Any]) -> Json | None:
+    """Return the HorizontalPodAutoscaler of a Deployment, by what it scales: KEDA names them its own way."""
+    metadata = workload["metadata"]
+    found = (
+        hpa
+        for hpa in seen.all("horizontalpodautoscalers", metadata.get("namespace"))
+        if hpa["spec"]["scaleTargetRef"].get("name") == metadata["name"]
+        and hpa["spec"]["scaleTargetRef"].get("kind", "Deployment") == "Deployment"
+    )
+    return next(found, None)
+
+
+def scaled_object_of(seen: Snapshot, hpa: Mapping[str, Any]) -> Json | None:
+    """Return the ScaledObject of which KEDA made an autoscaler; None where it did not, or none was read."""
+    owners = hpa["metadata"].get("ownerReferences") or []
+    name = next((str(one["name"]) for one in owners if one.get("kind") == "ScaledObject"), "")
+    return seen.one("scaledobjects", hpa["metadata"].get("namespace"), name) if name else None
+
+
 def sleeps(seen: Snapshot, workload: Mapping[str, Any]) -> bool:
     """Whether a workload may have no replica, by its autoscaler: its own minimum, or KEDA's."""
-    metadata = workload["metadata"]
-    return any(
-        hpa["spec"]["scaleTargetRef"].get("name") == metadata["name"]
-        and (hpa["spec"].get("minReplicas") == 0 or by_keda(hpa))
-        for hpa in seen.all("horizontalpodautoscalers", metadata.get("namespace"))
-    )
+    hpa = autoscaler_of(seen, workload)
+    return hpa is not None and (hpa["spec"].get("minReplicas") == 0 or by_keda(hpa))
 
 
 def by_keda(hpa: Mapping[str, Any]) -> bool:

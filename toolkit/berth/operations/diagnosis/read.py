@@ -45,6 +45,7 @@ _OF_NAMESPACE = {
     "poddisruptionbudgets": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "networkpolicies": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
 }
+_OF_KEDA = {"scaledobjects": "/apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects"}
 _METRICS_GROUPS = ("external.metrics.k8s.io", "metrics.k8s.io", "custom.metrics.k8s.io")
 _NOT_FOUND = ": 404: "
 
@@ -119,9 +120,11 @@ class _Look:
         seen = self._seen
         record, namespaces = await self._record(record_name)
         wanted = dict.fromkeys([*seen.namespaces, *namespaces])
+        # Who may read the stack's namespaces is not asked about KEDA where nothing is KEDA's.
+        kinds = {**_OF_NAMESPACE, **(_OF_KEDA if any(one.keda for one in seen.asked) else {})}
         await asyncio.gather(
             *(self._list(plural, path) for plural, path in _OF_CLUSTER.items()),
-            *(self._list(*each) for name in wanted for each in _lists(name)),
+            *(self._list(*each) for name in wanted for each in _lists(kinds, name)),
             self._namespaces(list(wanted)),
         )
         found = replace(
@@ -204,8 +207,8 @@ class _Look:
         )
 
 
-def _lists(namespace: str) -> list[tuple[str, str]]:
-    return [(plural, path.format(namespace)) for plural, path in _OF_NAMESPACE.items()]
+def _lists(kinds: Mapping[str, str], namespace: str) -> list[tuple[str, str]]:
+    return [(plural, path.format(namespace)) for plural, path in kinds.items()]
 
 
 def _decoded(value: str | None) -> dict[str, Any]:

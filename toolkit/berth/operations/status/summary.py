@@ -8,10 +8,13 @@ from berth.operations.diagnosis.pods import (
     INSTANCE,
     MODEL_SERVER,
     NAME,
+    autoscaler_of,
+    by_keda,
     condition,
     is_ready,
     labels,
     pods_of,
+    scaled_object_of,
 )
 from berth.operations.inventory.facts import RESOURCES, SIMULATED_LABEL
 from berth.operations.status.facts import Autoscaling, Cost, Load, Machines, NodeGroup, Server, SiteStatus
@@ -82,7 +85,7 @@ def _server(seen: Snapshot, deployment: Json, measured: Mapping[str, Mapping[str
     wanted = int(deployment["spec"].get("replicas", 1))
     current = int((deployment.get("status") or {}).get("updatedReplicas") or 0)
     newest = max((str(pod["metadata"].get("creationTimestamp")) for pod in pods), default="")
-    hpa = seen.one("horizontalpodautoscalers", namespace, name)
+    hpa = autoscaler_of(seen, deployment)
     readings = [
         one for one in seen.readings if one.values and any(pod["metadata"]["name"] == one.pod for pod in pods)
     ]
@@ -106,7 +109,7 @@ def _server(seen: Snapshot, deployment: Json, measured: Mapping[str, Mapping[str
         since=newest,
         ready=sum(map(is_ready, pods)),
         desired=wanted,
-        autoscaling=None if hpa is None else _autoscaling(hpa),
+        autoscaling=None if hpa is None else _autoscaling(hpa, scaled_object_of(seen, hpa)),
         load=_load(readings, measured.get(f"{namespace}/{name}")) if readings else None,
         endpoint=_endpoint(seen, name, namespace),
         why=problems,
@@ -129,15 +132,21 @@ def _images(deployment: Json, pods: Sequence[Json]) -> dict[str, str]:
     return found
 
 
-def _autoscaling(hpa: Json) -> Autoscaling:
+def _autoscaling(hpa: Json, scaled: Json | None) -> Autoscaling:
+    """What an autoscaler says; where KEDA made it of a ScaledObject, that one knows the lowest number.
+
+    Kubernetes' one is off while KEDA keeps its Deployment without a replica: KEDA looks by itself then.
+    """
     spec, state = hpa["spec"], hpa.get("status") or {}
     # An average over no replica is no number, whatever is said of it.
     readings = (state.get("currentMetrics") or []) if state.get("currentReplicas") else []
     current = {_metric(one)[0]: _metric(one)[1] for one in readings if _metric(one)[0]}
     active, limited = condition(hpa, "ScalingActive"), condition(hpa, "ScalingLimited")
-    blind = active.get("status") == "False"
+    asleep = by_keda(hpa) and active.get("reason") == "ScalingDisabled"
+    blind = active.get("status") == "False" and not asleep
+    least = ((scaled or {}).get("spec") or {}).get("minReplicaCount", spec.get("minReplicas", 1))
     return Autoscaling(
-        minimum=int(spec.get("minReplicas", 1)),
+        minimum=int(least),
         maximum=int(spec["maxReplicas"]),
         current=int(state.get("currentReplicas") or 0),
         desired=int(state.get("desiredReplicas") or 0),
