@@ -239,6 +239,37 @@ def test_a_site_where_nothing_is_ready_loses_its_load_at_once() -> None:
     assert run({"home": empty, "cloud": empty}, shares).weights == shares
 
 
+def test_a_lost_site_gets_a_little_load_back_at_once_and_much_step_by_step() -> None:
+    empty = Observed(waiting=0, ready_replicas=0, billed_replicas=1)
+
+    def seen(waiting: int, running: int, slots: int = 8) -> Observed:
+        return Observed(waiting, 2, 2, running, slots)
+
+    lost = run({"home": empty, "cloud": IDLE}, {})
+    assert (lost.reason, lost.weights["cloud"]) == ("lost", TOTAL)
+    # A start, or a lost site that nobody misses: what is paid for needs not be used for twenty seconds more.
+    back = run({"home": IDLE, "cloud": IDLE}, lost.past)
+    assert (back.weights, back.reason) == ({"home": TOTAL, "cloud": 0}, "back")
+    assert back.words == "home serves again, with room for all that cloud has"
+    # Half of its slots are the most that comes at once; who waits anywhere counts, too.
+    for cloud, share in (
+        (seen(0, 4), TOTAL),
+        (seen(0, 5), 500),
+        (seen(2, 3), 500),
+        (seen(30, 8), 500),
+    ):
+        past = run({"home": empty, "cloud": cloud}, {}).past
+        assert run({"home": IDLE, "cloud": cloud}, past).weights["home"] == share
+    # Where nobody says how many slots there are, and at a queue, as ever.
+    assert run({"home": seen(0, 0, slots=0), "cloud": IDLE}, lost.past).weights["home"] == 500
+    assert run({"home": seen(1, 0), "cloud": IDLE}, lost.past).weights["home"] == 500
+    # What overflows later comes back by steps: it was not lost.
+    later = run({"home": BUSY, "cloud": IDLE}, back.past)
+    assert not later.past.lost
+    quiet = Past(later.weights, lost=later.past.lost)
+    assert run({"home": IDLE, "cloud": IDLE}, quiet).weights == {"home": 9_500, "cloud": 500}
+
+
 def test_numbers_that_nobody_could_read_move_nothing() -> None:
     shares = {"home": 7_000, "cloud": 3_000}
     unread = Observed(waiting=0, ready_replicas=2, billed_replicas=2, unread=2)
@@ -304,6 +335,16 @@ def test_whatever_is_heard_the_whole_is_divided_and_nobody_unable_gets_more(
                 assert not found.weights[name], "where nothing is ready nothing goes"
         paid = sum(found.weights[site.name] for site in SITES if site.cost_per_replica_hour)
         paid_before = sum(before[site.name] for site in SITES if site.cost_per_replica_hour)
+        assert found.past.lost <= {site.name for site in SITES}
+        # More than a step at a time comes back only to who was lost, and only where little runs.
+        back = found.weights["home"] - before["home"]
+        if found.reason == "back" and back > POLICY.return_step:
+            home = heard["home"].said
+            assert "home" in past.lost
+            assert home
+            assert sum(one.said.running + one.said.waiting for one in heard.values() if one.said) * 2 <= (
+                home.slots
+            )
         if cap is not None and found.cost_per_hour > cap:
             assert found.capped
             assert paid <= paid_before or found.reason == "lost", "above the cap nothing more is paid for"
@@ -401,6 +442,29 @@ def test_an_overload_settles_and_ends_at_home(seconds: float, load: float, seed:
     found, _ = world.runs(300, POLICY, past)
     assert found[-1].weights == {"home": TOTAL, "cloud": 0}
     assert {one.reason for one in found[-50:]} == {"none"}
+
+
+@pytest.mark.parametrize("load", [0.1, 0.4, 0.8, 1.8])
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_a_site_that_was_lost_is_not_flooded_and_does_not_swing(load: float, seed: int | None) -> None:
+    dice = None if seed is None else random.Random(seed)  # noqa: S311 - a test's
+    world = World(arriving=8 / 4 * load, dice=dice)
+    world.replicas["cloud"] = 4
+    _, past = world.runs(60, POLICY, Past())
+    # Nobody is at home for a minute; then all of its replicas are.
+    world.replicas["home"] = 0
+    world.waiting["home"] = 0
+    found, past = world.runs(60, POLICY, past)
+    assert found[-1].weights == {"home": 0, "cloud": TOTAL}
+    world.replicas["home"] = 2
+    found, past = world.runs(30, POLICY, past)
+    queue = world.waiting["home"]
+    assert queue <= 2 * POLICY.overflow_at * 2
+    if load <= 0.1:  # a little is at home again with the first word that it serves
+        assert found[1].weights["home"] == TOTAL
+    found, _ = world.runs(300, POLICY, past)
+    moves = [one for one in found[-100:] if one.reason == "overflow"]
+    assert len(moves) <= (20 if load > 1 else 5)
 
 
 @pytest.mark.parametrize("seed", range(5))

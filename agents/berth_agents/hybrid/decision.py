@@ -2,7 +2,7 @@
 
 Sites are in order of preference. The first one has everything until its queue is longer than wanted; then
 the next ones take a share, a step at a time, as long as what they cost stays below the cap. When there is
-room again the share goes back, slower than it came.
+room again the share goes back, slower than it came; all at once to a site that was lost, if it is little.
 
 Two things keep it from swinging. After load left a site the next step waits until the queue has not got
 shorter by it. And load comes back only where the engines have slots for it, what came a moment ago included.
@@ -126,12 +126,14 @@ class Past:
         running: requests that run, smoothed, by site.
         left: by site that load left because of its queue: the queue per replica then, decisions since.
         came: by site: hundredths that came to it, in each of the last `SETTLE` decisions.
+        lost: sites that could not serve what they had, and have not got it back.
     """
 
     weights: Mapping[str, int] = field(default_factory=dict)
     running: Mapping[str, float] = field(default_factory=dict)
     left: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     came: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    lost: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,9 @@ class _Work:
         self.weights[sites[0].name] += TOTAL - sum(self.weights.values())
         self.left = {name: (queue, age + 1) for name, (queue, age) in past.left.items()}
         self.came = {site.name: 0 for site in sites}
+        used = [number for number, site in enumerate(sites) if self.weights[site.name]]
+        # What no later site has, it has got back.
+        self.lost = past.lost & {site.name for site in sites[: max(used)]}
         self.running = self._smoothed()
         self.cost = sum(
             site.cost_per_replica_hour * seen.said.billed_replicas
@@ -299,6 +304,14 @@ class _Work:
         unseen = more + sum(self.past.came.get(site.name, ()))
         return (self.running.get(site.name, 0.0) + unseen / TOTAL * sum(self.running.values())) / seen.slots
 
+    def bears_all(self, site: Site, seen: Observed) -> bool:
+        """Whether all that waits and runs anywhere would leave it half of its slots."""
+        there = [one.said for one in self.heard.values() if one.said]
+        if not seen.slots or seen.waiting:
+            return False
+        now = sum(one.running + one.waiting for one in there)
+        return max(now, sum(self.running.values())) <= HALF * seen.slots
+
     def would_exceed(self, site: Site) -> bool:
         """Whether it would cost more than the cap allows to grow as an autoscaler does: by its queue."""
         if self.room is None or not site.cost_per_replica_hour:
@@ -320,7 +333,7 @@ class _Work:
         if reason == "pushed_back" or (reason == "overflow" and self.capped):
             reason = "capped"
         came = {name: (*self.past.came.get(name, ()), moved)[-SETTLE:] for name, moved in self.came.items()}
-        past = Past(dict(self.weights), self.running, self.left, came)
+        past = Past(dict(self.weights), self.running, self.left, came, self.lost)
         capped = self.capped or self.is_above
         return Decision(dict(self.weights), self.cost, capped, reason, words, past)
 
@@ -337,6 +350,7 @@ def _lost(work: _Work) -> str:
         return ""
     for site in lost:
         work.move(site, target, TOTAL)
+    work.lost |= {site.name for site in lost}
     return f"{', '.join(site.name for site in lost)} cannot serve; all of it to {target.name}"
 
 
@@ -425,6 +439,9 @@ def _back(work: _Work) -> str:
             settled = not any(work.past.came.get(target.name, ())) or (busy is not None and busy <= HALF)
             if not settled or work.has_just_left(target):
                 continue
+            if target.name in work.lost and work.bears_all(target, seen):
+                work.move(source, target, TOTAL)
+                return f"{target.name} serves again, with room for all that {source.name} has"
             work.move(source, target, step)
             return f"{target.name} has room again; less to {source.name}"
     return ""
