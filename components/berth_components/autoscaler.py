@@ -15,6 +15,8 @@ RUNNING_REQUESTS = "berth_running_requests"
 _WINDOW = checks.whole_number(0, 3600, "seconds")
 _PERIOD = checks.whole_number(1, 1800, "seconds")
 _PODS = checks.whole_number(1, 1000, "pods")
+UP_SECONDS = 30
+"""The signal must hold so long before replicas are added, where nothing else is said."""
 _DOWN_SECONDS = 300
 _NOTHING_WAKES = (
     "Kubernetes scales to zero only with the alpha gate HPAScaleToZero, and a router must hold the request "
@@ -227,7 +229,7 @@ def behavior(given: Arguments) -> autoscaling.HorizontalPodAutoscalerBehaviorArg
     return autoscaling.HorizontalPodAutoscalerBehaviorArgs(
         # AWS's figures for an 8B model: up after 30 s by 2 pods a minute, down after 5 minutes by 1 pod in
         # two.
-        scale_up=_rules(up, window=30, pods_per_period=2, period=60),
+        scale_up=_rules(up, window=UP_SECONDS, pods_per_period=2, period=60),
         scale_down=_rules(down, window=_DOWN_SECONDS, pods_per_period=1, period=120),
     )
 

@@ -16,6 +16,8 @@ from berth_components.model_server_weights import range_without_metadata
 FILTERS_DIR = "/etc/berth/filters"
 FILTERS = "filters.json"
 TLS_DIR = "/etc/berth/tls"
+PAYLOAD_BYTES = 2_000_000
+"""Largest body of a request where nothing else is said: TGI's."""
 _MOST_BYTES = 900_000
 """Of a ConfigMap, which holds a megabyte."""
 _CHECKS = ("pattern", "length", "http")

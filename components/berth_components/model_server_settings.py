@@ -12,7 +12,7 @@ from berth_components import checks, network
 from berth_components import model_server_args as declared
 from berth_components.arguments import ArgumentError, Arguments, combine
 from berth_components.model_server_engine import EngineSpec, read_engine, read_name, read_startup
-from berth_components.model_server_gateway import GatewayExtras, read_extras
+from berth_components.model_server_gateway import PAYLOAD_BYTES, GatewayExtras, read_extras
 from berth_components.model_server_resources import read_resources
 from berth_components.model_server_surroundings import (
     NOBODY,
@@ -141,7 +141,7 @@ def read(given: Arguments, name: str, models_dir: str = MODELS_DIR) -> ServerSet
             "MODEL_ID": model_id,
             "PAYLOAD_LIMIT": _text(
                 gateway.read(
-                    "payload_limit_bytes", checks.whole_number(1024, 1_000_000_000, "bytes"), 2_000_000
+                    "payload_limit_bytes", checks.whole_number(1024, 1_000_000_000, "bytes"), PAYLOAD_BYTES
                 )
             ),
             **extras.config,

@@ -18,13 +18,19 @@ class RouterHostArgs(TypedDict):
 
 
 class RouterWakesArgs(TypedDict):
-    """A model server that may have no replica: the router holds what arrives until it has one again."""
+    """A model server that may have no replica: the router holds what arrives until it has one again.
+
+    Bodies of all that waits are at most 128 MiB in each replica of the router; more get 503 at once.
+    """
 
     hold_seconds: NotRequired[pulumi.Input[int]]
     """Each request at most so long, then 503 with retry-after; less than timeouts.stream_idle and
     timeouts.request. Default: 300."""
     most: NotRequired[pulumi.Input[int]]
     """So many at once in each replica of the router, 1 to 1000; more get 503 at once. Default: 100."""
+    body_bytes: NotRequired[pulumi.Input[int]]
+    """Larger bodies of requests are not kept: they wake it, and are asked to come again. 1,048,576 to
+    8,388,608. Default: 2,000,000, the most that a `ModelServer` takes by default."""
     keys_secret: NotRequired[pulumi.Input[str]]
     """A Secret of the namespace with the keys that its gateways ask for, one per entry: nobody without one
     wakes it. Either this or allow_anonymous."""

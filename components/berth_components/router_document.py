@@ -15,6 +15,7 @@ import pulumi
 from berth_components import checks
 from berth_components import router_args as declared
 from berth_components.arguments import Arguments, Refusal, combine
+from berth_components.model_server_gateway import PAYLOAD_BYTES
 
 PORT, METRICS_PORT = 8080, 9000
 FOLDER = "/run/berth-router"
@@ -23,6 +24,8 @@ CA_FOLDER = "/etc/berth-router-ca"
 KEYS_FOLDER = "/etc/berth-router-keys"
 """A folder for each backend that wakes, with the keys that may wake it."""
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+LEAST_KEPT, MOST_KEPT = 1 << 20, 8 << 20
+"""Bytes of a body that the router may keep for who waits, as its controller allows them."""
 _MILLION = 1_000_000
 _DAY = 86_400
 _ALL = 10_000
@@ -166,9 +169,8 @@ def _wakes(part: Arguments, name: str, needs: Found, listener: Part) -> Part:
     """How requests are held for a backend that has no replica."""
     if "hosts" in part:
         raise part.refuse("wakes", "given", "only with service", "whether hosts elsewhere sleep is not seen")
-    for other in ("tls_server_name", "asked"):
-        if other in part:
-            raise part.refuse("wakes", f"given beside {other}", "one of the two")
+    if "asked" in part:
+        raise part.refuse("wakes", "given beside asked", "one of the two")
     group = part.group("wakes", declared.RouterWakesArgs)
     anonymous = group.plain("allow_anonymous", checks.boolean, False)
     if ("keys_secret" in group) == anonymous:
@@ -194,6 +196,9 @@ def _wakes(part: Arguments, name: str, needs: Found, listener: Part) -> Part:
             listener["requestSeconds"],
         ),
         "most": group.read("most", checks.whole_number(1, 1000, "requests"), 100),
+        "bodyBytes": group.read(
+            "body_bytes", checks.whole_number(LEAST_KEPT, MOST_KEPT, "bytes"), PAYLOAD_BYTES
+        ),
         "keys": not anonymous,
     }
 

@@ -1,7 +1,12 @@
 """Models that may have no replica: what must be beside them, and how their routers hold requests."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
+
+from berth_components.autoscaler import UP_SECONDS
+from berth_components.model_server_gateway import PAYLOAD_BYTES
+from berth_components.router_document import LEAST_KEPT, MOST_KEPT
 
 from berth_stacks import build, pools
 from berth_stacks.errors import Path, Problem
@@ -29,8 +34,11 @@ def wakes_args(stack: Stack, router: Router, model: str) -> dict[str, Any]:
         return {}
     # What is held is let go at once, to the first replica: its gateway takes so many from all of them.
     taken = stack.models[model].concurrency.max_concurrent_requests // (router.replicas or ROUTER_REPLICAS)
+    gateway = stack.models[model].gateway
+    limit = (gateway and gateway.payload_limit_bytes) or PAYLOAD_BYTES
     held = {
         "hold_seconds": scaling.hold_seconds,
+        "body_bytes": max(LEAST_KEPT, min(MOST_KEPT, limit)),
         "most": scaling.hold_most or min(HOLD_MOST, max(1, taken)),
         # As `ModelServer` calls the one that it makes.
         "keys_secret": stack.api_keys_secret or f"{model}-api-keys",
@@ -93,10 +101,6 @@ def _model(key: str, model: Model) -> Iterator[Problem]:
         yield Problem(
             ("models", key, "service", "type"), given, "ClusterIP where autoscaling.min is 0", remedy
         )
-    if model.gateway and model.gateway.tls_secret:
-        remedy = "give the certificate to its router: entrance.certificateSecret"
-        allowed = "nothing where autoscaling.min is 0"
-        yield Problem(("models", key, "gateway", "tlsSecret"), "is given", allowed, remedy)
 
 
 def _place(stack: Stack, at: build.Placed) -> Iterator[Problem]:
@@ -119,6 +123,28 @@ def _place(stack: Stack, at: build.Placed) -> Iterator[Problem]:
         )
     elif not build.by_keda(stack, at) and not _by_hpa(stack, at.site):
         yield _no_scaler(at, path)
+    else:
+        yield from _too_short(stack, at)
+
+
+def _too_short(stack: Stack, at: build.Placed) -> Iterator[Problem]:
+    """A wait that ends for certain before a replica answers. Budgets, which are at most, `prove` compares."""
+    up = at.model.autoscaling and at.model.autoscaling.scale_up
+    window = UP_SECONDS if up is None or up.window_seconds is None else up.window_seconds
+    parts = {
+        # KEDA brings the first replica itself, without the HPA's window.
+        "autoscaling.scaleUp.windowSeconds": 0 if build.by_keda(stack, at) else window,
+        "probes.measuredLoadSeconds": (at.model.probes and at.model.probes.measured_load_seconds) or 0,
+    }
+    least = math.floor(sum(parts.values())) + 1
+    if at.hold_seconds < least:
+        said = " and ".join(f"{name} ({seconds:g})" for name, seconds in parts.items() if seconds)
+        yield Problem(
+            ("models", at.model_key, "autoscaling", "holdSeconds"),
+            f"is {at.hold_seconds}",
+            f"at least {least}: who waits must outlast {said}",
+            "give it more: node and weights take their time, too (./berth prove scale says how long)",
+        )
 
 
 def _by_hpa(stack: Stack, site: Site) -> bool:

@@ -91,7 +91,8 @@ class Gateway:
                 await request.read()
                 request.transport.abort()
                 return web.Response()
-        self.received += len(await request.read())
+        body = await request.read()
+        self.received += len(body)
         if self.mode in {"stream", "cut"}:
             response = web.StreamResponse()
             await response.prepare(request)

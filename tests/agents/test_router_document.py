@@ -38,7 +38,7 @@ def test_defaults_suit_long_streams() -> None:
 
 def test_what_wakes_is_asked_for_and_needs_a_key() -> None:
     one, two = parse(json.dumps(document(**waking()))).backends.values()
-    assert one.wakes == Wakes(hold_seconds=300, most=100, keys=True)
+    assert one.wakes == Wakes(hold_seconds=300, most=100, keys=True, body_bytes=1 << 20)
     assert two.wakes is None
 
 

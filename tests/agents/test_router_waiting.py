@@ -10,7 +10,7 @@ import ssl
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from berth_agents.router.waiting import WAKING
+from berth_agents.router.waiting import MOST_BYTES, WAKING
 from berth_catalogue.exporters import exporters
 from berth_serving.gateway import app as gateway_app
 
@@ -207,6 +207,46 @@ async def test_what_envoy_cannot_send_again_is_said_to_its_client(tmp_path: Path
         # Without any retries of its own a router still gives what waited to the pod.
         assert (await small)[0] == 200
         assert (await ask(pod, body=b"x" * (3 << 20)))[0] == 200
+
+
+async def test_a_large_body_waits_as_well_where_it_is_to_be_kept(tmp_path: Path) -> None:
+    async with running_pod(tmp_path, load=True) as pod:
+        await told(pod, **sleeping(bodyBytes=4 << 20))
+        asked = [asyncio.create_task(ask(pod, body=b"x" * size)) for size in (4 << 20, 3 << 20, 100)]
+        larger = asyncio.create_task(ask(pod, body=b"x" * (5 << 20)))
+        await holds(pod, 4)
+        a = pod.gateways[0]
+        pod.api.pods("one", a)
+        answers = await asyncio.gather(*asked)
+        assert [(status, headers["x-envoy-attempt-count"]) for status, headers, _ in answers] == [
+            (200, "2")
+        ] * 3
+        assert a.received == (7 << 20) + 100
+        status, headers, body = await larger
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert "send this request again" in json.loads(body)["error"]
+
+
+async def test_only_so_many_bytes_wait(tmp_path: Path) -> None:
+    async with running_pod(tmp_path, load=True) as pod:
+        size = 8 << 20
+        await told(pod, **sleeping(bodyBytes=size))
+        asked = [asyncio.create_task(ask(pod, body=b"x" * size)) for _ in range(MOST_BYTES // size + 1)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+
+        async def rest_waits() -> bool:
+            return await pod.held() == sum(not one.done() for one in asked)
+
+        await until(rest_waits)
+        away = [one.result() for one in asked if one.done()]
+        assert 0 < len(away) < len(asked)
+        for status, headers, body in away:
+            assert (status, headers["retry-after"], headers["x-envoy-attempt-count"]) == (503, "1", "1")
+            assert "too many bytes of requests wait" in body
+        asked = [one for one in asked if not one.done()]
+        pod.api.pods("one", pod.gateways[0])
+        assert {(await one)[0] for one in asked} == {200}
+        assert (await pod.outcomes())["too_many"] == len(away)
 
 
 async def test_a_gateway_with_a_certificate_that_is_asked_for_its_health_wakes_too(tmp_path: Path) -> None:

@@ -166,9 +166,10 @@ def test_a_server_without_a_replica_is_woken(route: Any, render: Any) -> None:
     def one(wakes: Json) -> list[Json]:
         return [{"service": "chat", "wakes": wakes}]
 
+    held = {"hold_seconds": 60, "most": 7, "body_bytes": 3_000_000, "keys_secret": "chat-api-keys"}
     rendered = route(
         variants={
-            "main": {"backends": one({"hold_seconds": 60, "most": 7, "keys_secret": "chat-api-keys"})},
+            "main": {"backends": one(held)},
             "next": {"backends": one({"allow_anonymous": True})},
         },
         access={
@@ -178,8 +179,12 @@ def test_a_server_without_a_replica_is_woken(route: Any, render: Any) -> None:
         },
     )
     said = json.loads(rendered.one("ConfigMap")["data"]["router.json"])["backends"]
-    assert said["main"]["wakes"] == {"holdSeconds": 60, "most": 7, "keys": True}
-    assert said["next"]["wakes"] == {"holdSeconds": 300, "most": 100, "keys": False}
+    assert said["main"]["wakes"] == {
+        "holdSeconds": 60, "most": 7, "bodyBytes": 3_000_000, "keys": True
+    }  # fmt: skip
+    assert said["next"]["wakes"] == {
+        "holdSeconds": 300, "most": 100, "bodyBytes": 2_000_000, "keys": False
+    }  # fmt: skip
     template = rendered.one("Deployment")["spec"]["template"]
     assert template["metadata"]["labels"]["berth.dev/queue-metrics"] == "router"
     (controller,) = template["spec"]["containers"]
@@ -287,9 +292,9 @@ def test_entrances(route: Any) -> None:
                 ({"wakes": {"keys_secret": "keys", "most": 1001}}, {}, "wakes.most' is 1001"),
                 ({"wakes": {"keys_secret": "keys"}, "asked": True}, {}, "is given beside asked"),
                 (
-                    {"wakes": {"keys_secret": "keys"}, "tls_server_name": "a.example"},
+                    {"wakes": {"keys_secret": "keys", "body_bytes": 9 << 20}},
                     {},
-                    "is given beside tls_server_name",
+                    "wakes.body_bytes' is 9437184",
                 ),
             )
         ),

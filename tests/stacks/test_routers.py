@@ -135,14 +135,6 @@ def test_a_stack_without_routers_says_nothing_of_them(run: Callable[..., Any]) -
             "none signs chat.room.svc",
         ),
         (
-            {
-                "models.chat.gateway": {"tlsSecret": "cert", "tlsCaSecret": "ca"},
-                "models.chat.autoscaling": {"min": 0, "max": 3},
-                "sites.here.scaleToZero": True,
-            },
-            "1 setting is wrong\n  Pulumi.routed.yaml:1: berth:models.chat.gateway.tlsSecret is given",
-        ),
-        (
             {"models.chat.gateway": {"tlsCaSecret": "ca"}},
             "tlsCaSecret is given; allowed: only with tlsSecret",
         ),

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from berth_agents.router.document import parse
 from berth_stacks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_a_model_sleeps_behind_its_router(run: Callable[..., Any]) -> None:
     followed = [one["external"]["metric"]["name"] for one in spec["metrics"]]
     assert followed == ["berth_queue_depth", "berth_running_requests"]
     said = json.loads(named(done, "here-front-document")["data"]["router.json"])["backends"]
-    assert said["chat-7b"]["wakes"] == {"holdSeconds": 90, "most": 4, "keys": True}
+    assert said["chat-7b"]["wakes"] == {"holdSeconds": 90, "most": 4, "bodyBytes": 2_000_000, "keys": True}
     assert "wakes" not in said["chat-next"]
     # The keys are those that its gateways ask for, and the adapter may ask how many requests wait.
     pod = named(done, "here-front-deployment")["spec"]["template"]["spec"]
@@ -94,6 +95,30 @@ def test_keda_counts_what_the_router_holds(run: Callable[..., Any]) -> None:
     ).replace("\\", "")
     # There is no adapter that would ask.
     assert "berth-metrics" not in json.dumps(named(done, "here-front-network")["spec"])
+
+
+def test_what_is_long_enough_is_taken(load: Callable[..., Any]) -> None:
+    load(text({"models.chat-7b.probes": {"measuredLoadSeconds": 59.5}}), {}, "asleep")
+    load(text({**KEDA, "models.chat-7b.probes": {"measuredLoadSeconds": 89}}), {}, "asleep")
+
+
+def test_the_router_keeps_bodies_as_large_as_the_gateway_takes(run: Callable[..., Any]) -> None:
+    for limit, kept in ((4096, 1 << 20), (3_000_000, 3_000_000), (500_000_000, 8 << 20)):
+        done = run(text({"models.chat-7b.gateway": {"payloadLimitBytes": limit}}), {}, "asleep", preview=True)
+        document = parse(named(done, "here-front-document")["data"]["router.json"])
+        wakes = document.backends["chat-7b"].wakes
+        assert wakes
+        assert wakes.body_bytes == kept
+
+
+def test_a_model_with_a_certificate_sleeps_as_well(run: Callable[..., Any]) -> None:
+    secret = {"tlsSecret": "chat-tls", "tlsCaSecret": "chat-tls"}
+    done = run(text({"models.chat-7b.gateway": secret}), {}, "asleep", preview=True)
+    said = json.loads(named(done, "here-front-document")["data"]["router.json"])["backends"]["chat-7b"]
+    assert said["wakes"]["holdSeconds"] == 90
+    assert said["tls"] == {
+        "serverName": "chat-7b.berth-asleep.svc", "caFile": "/etc/berth-router-ca/0/ca.crt"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -154,7 +179,27 @@ def test_keda_counts_what_the_router_holds(run: Callable[..., Any]) -> None:
         ),
         (
             {"models.chat-7b.gateway": {"tlsSecret": "certificate"}},
-            ["gateway.tlsSecret is given; allowed: nothing where autoscaling.min is 0"],
+            ["gateway.tlsCaSecret is missing; allowed: the Secret whose entry ca.crt signed certificate"],
+        ),
+        (
+            {"models.chat-7b.probes": {"measuredLoadSeconds": 60}},
+            [
+                "autoscaling.holdSeconds is 90; allowed: at least 91:",
+                "autoscaling.scaleUp.windowSeconds (30) and probes.measuredLoadSeconds (60)",
+                "./berth prove scale",
+            ],
+        ),
+        ({SCALING: {"min": 0, "max": 3, "holdSeconds": 30}}, ["holdSeconds is 30; allowed: at least 31"]),
+        (
+            {
+                SCALING: {"min": 0, "max": 3, "scaleUp": {"windowSeconds": 0}},
+                "models.chat-7b.probes": {"measuredLoadSeconds": 400.5},
+            },
+            ["holdSeconds is 300; allowed: at least 401:", "probes.measuredLoadSeconds (400.5)"],
+        ),
+        (
+            {**KEDA, "models.chat-7b.probes": {"measuredLoadSeconds": 90}},
+            ["holdSeconds is 90; allowed: at least 91:", "probes.measuredLoadSeconds (90)"],
         ),
         ({SCALING: {"min": -1, "max": 3}}, ["autoscaling.min is -1", "0 to max"]),
         ({SCALING: {"min": 0, "max": 0}}, ["autoscaling.max is 0"]),

@@ -304,8 +304,8 @@ class _Work:
         unseen = more + sum(self.past.came.get(site.name, ()))
         return (self.running.get(site.name, 0.0) + unseen / TOTAL * sum(self.running.values())) / seen.slots
 
-    def bears_all(self, site: Site, seen: Observed) -> bool:
-        """Whether all that waits and runs anywhere would leave it half of its slots."""
+    def bears_all(self, seen: Observed) -> bool:
+        """Whether all that waits and runs anywhere would leave half of the slots of who said this."""
         there = [one.said for one in self.heard.values() if one.said]
         if not seen.slots or seen.waiting:
             return False
@@ -439,7 +439,7 @@ def _back(work: _Work) -> str:
             settled = not any(work.past.came.get(target.name, ())) or (busy is not None and busy <= HALF)
             if not settled or work.has_just_left(target):
                 continue
-            if target.name in work.lost and work.bears_all(target, seen):
+            if target.name in work.lost and work.bears_all(seen):
                 work.move(source, target, TOTAL)
                 return f"{target.name} serves again, with room for all that {source.name} has"
             work.move(source, target, step)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from berth_agents.router.document import Document, Limit, Listener
+from berth_agents.router.document import LEAST_KEPT, Document, Limit, Listener
 
 Json = dict[str, Any]
 
@@ -89,7 +89,7 @@ def _clients(document: Document, folder: Path) -> Json:
     return {
         "name": "clients",
         "address": _address(listener.port),
-        "per_connection_buffer_limit_bytes": 1 << 20,
+        "per_connection_buffer_limit_bytes": LEAST_KEPT,
         "filter_chains": [chain],
     }
 

@@ -15,6 +15,8 @@ KEY = "key"
 """Sticky by the API key that a request carries."""
 MOST_HELD = 1000
 """Requests of one backend that a replica may hold: each is a connection and some kilobytes."""
+LEAST_KEPT, MOST_KEPT = 1 << 20, 8 << 20
+"""Bytes of a request's body that Envoy may keep to send it again."""
 MAX_DOCUMENT_BYTES = 900_000  # a ConfigMap holds 1 MiB
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[a-z0-9]([-a-z0-9]{0,62}[a-z0-9])?")
@@ -99,11 +101,13 @@ class Wakes:
         hold_seconds: no request is held longer.
         most: requests held at once, in each replica of the router.
         keys: whether only who has a key of the model may wake it.
+        body_bytes: a larger body is not kept, so its client is asked to come again.
     """
 
     hold_seconds: int
     most: int
     keys: bool
+    body_bytes: int
 
 
 @dataclass(frozen=True)
@@ -338,6 +342,7 @@ def _wakes(section: Section) -> Wakes:
         hold_seconds=section.whole("holdSeconds", 1, _DAY, 300),
         most=section.whole("most", 1, MOST_HELD, 100),
         keys=section.flag("keys", default=True),
+        body_bytes=section.whole("bodyBytes", LEAST_KEPT, MOST_KEPT, LEAST_KEPT),
     )
     section.end()
     return found

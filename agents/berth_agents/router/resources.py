@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_agents.router.bootstrap import LUA, METADATA, ROUTES, TYPES, certificate, seconds, source
-from berth_agents.router.document import KEY, Backend, Document, Host, Route
+from berth_agents.router.document import KEY, LEAST_KEPT, Backend, Document, Host, Route
 from berth_agents.router.waiting import FINAL
 
 Json = dict[str, Any]
@@ -158,7 +158,19 @@ def _route(document: Document, route: Route) -> Json:
     if route.sticky is not None:
         action["weighted_clusters"]["use_hash_policy"] = True
         action["hash_policy"] = [_hash_policy(route)]
-    return {"name": route.name, "match": _match(route), "route": action}
+    return {"name": route.name, "match": _match(route), "route": action, **_kept(document, route)}
+
+
+def _kept(document: Document, route: Route) -> Json:
+    """How much of a body Envoy keeps to send it again, where that is more than its buffers hold."""
+    held = [wakes.body_bytes for name in _asked(document, route) if (wakes := document.backends[name].wakes)]
+    most = max(held, default=0)
+    return {"request_body_buffer_limit": most} if most > LEAST_KEPT else {}
+
+
+def _asked(document: Document, route: Route) -> set[str]:
+    """Names of the backends that a route's requests may go to."""
+    return {name for variant in route.weights for name in document.variants[variant].backends}
 
 
 def _header(name: str, value: str) -> Json:
@@ -202,7 +214,7 @@ def _retry_policy(document: Document, route: Route) -> Json:
 
     With `resets` also where an answer was not begun. Whoever waited in a waiting room has one attempt more.
     """
-    asked = {name for variant in route.weights for name in document.variants[variant].backends}
+    asked = _asked(document, route)
     reset = "reset" if document.retries.resets else "reset-before-request"
     policy: Json = {
         "retry_on": f"connect-failure,refused-stream,{reset},retriable-status-codes",

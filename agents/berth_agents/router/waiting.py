@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +41,30 @@ WAKING = {
 _LOOPBACK = "127.0.0.1"
 # Refusals come beside what is held, and are over at once.
 _CONNECTIONS = 2 * MOST_HELD
+MOST_BYTES = 128 << 20
+"""Of all bodies that Envoy keeps for who waits: a quarter of the memory that it has by default."""
 # Who comes while the pods are there was sent before Envoy had them.
 _SOON = 0.1
 
 
+@dataclass
+class Bodies:
+    """What Envoy keeps for all that wait, in bytes. `most`: what would be above is sent away."""
+
+    most: int = MOST_BYTES
+    now: int = 0
+
+
+class _Full(Exception):  # noqa: N818 - what happened
+    """There is no room for another body."""
+
+
 class Room:
-    """The waiting room of one backend."""
+    """The waiting room of one backend.
+
+    Args:
+        bodies: shared by all rooms of a router.
+    """
 
     def __init__(
         self,
@@ -53,9 +72,12 @@ class Room:
         service: Service,
         wakes: Wakes,
         keys: KeyFolder,
+        *,
+        bodies: Bodies,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wakes = wakes
+        self._bodies = bodies
         self.held = Held(backend, service.name)
         self._keys, self._clock = keys, clock
         self._awake = False
@@ -110,22 +132,28 @@ class Room:
         began, outcome = self._clock(), "client_gone"
         seconds = self.wakes.hold_seconds
         self.held.now += 1
+        kept = _Kept(self._bodies, self.wakes.body_bytes)
         try:
             async with asyncio.timeout(seconds):
                 door = self._door
                 # Envoy can ask again only what it has whole.
-                await _body(request)
+                await _body(request, kept)
                 outcome = await asyncio.shield(door)
         except TimeoutError:
             outcome = "too_long"
+        except _Full:
+            outcome = "too_many"
         finally:
+            kept.free()
             self.held.now -= 1
-            self.held.count(outcome, self._clock() - began)
+            self.held.count(outcome, None if outcome == "too_many" else self._clock() - began)
         match outcome:
             case "let_go":
                 return _again(request)
             case "too_long":
                 return _refusal(request, f"the model is asleep and did not wake within {seconds} s")
+            case "too_many":
+                return _refusal(request, "the model is asleep, and too many bytes of requests wait")
             case _:
                 return _refusal(request, "the router that held this request ends")
 
@@ -139,6 +167,7 @@ class WaitingRooms:
 
     def __init__(self, keys: Path | None) -> None:
         self._keys = keys
+        self._bodies = Bodies()
         self._rooms: dict[str, tuple[Room, Host, AsyncExitStack]] = {}
 
     @property
@@ -162,7 +191,7 @@ class WaitingRooms:
                 continue
             await self._close(name)
             folder = self._keys / name if self._keys else None
-            room = Room(name, backend.service, backend.wakes, KeyFolder(folder))
+            room = Room(name, backend.service, backend.wakes, KeyFolder(folder), bodies=self._bodies)
             door = AsyncExitStack()
             address, port = await door.enter_async_context(
                 listening(room.application(), _LOOPBACK, 0, most=_CONNECTIONS)
@@ -200,11 +229,34 @@ class WaitingRooms:
             await door.aclose()
 
 
-async def _body(request: web.Request) -> None:
-    """Take in all of it and keep nothing; a client that goes meanwhile is nobody to answer."""
+class _Kept:
+    """Counts what Envoy keeps of one body: nothing more of one that is larger than it keeps."""
+
+    def __init__(self, bodies: Bodies, most: int) -> None:
+        self._bodies, self._most, self._mine = bodies, most, 0
+
+    def add(self, count: int) -> None:
+        more = min(count, self._most - self._mine)
+        if self._bodies.now + more > self._bodies.most:
+            raise _Full
+        self._bodies.now += more
+        self._mine += more
+
+    def free(self) -> None:
+        self._bodies.now -= self._mine
+        self._mine = 0
+
+
+async def _body(request: web.Request, kept: _Kept | None = None) -> None:
+    """Take in all of it and keep nothing; a client that goes meanwhile is nobody to answer.
+
+    Raises:
+        _Full: Envoy is to keep no more.
+    """
     with contextlib.suppress(ClientError, OSError):
-        async for _ in request.content.iter_any():
-            pass
+        async for piece in request.content.iter_any():
+            if kept:
+                kept.add(len(piece))
 
 
 class _Kind(NamedTuple):

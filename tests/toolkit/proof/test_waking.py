@@ -158,6 +158,46 @@ def test_a_broken_one_is_found_by_this_link_alone(
     assert all(one.remedy and one.objects for one in link(chain).findings)
 
 
+def held_for(seconds: int) -> Callable[[list[Resource]], list[Resource]]:
+    return document(lambda backend: backend["wakes"].update(holdSeconds=seconds))
+
+
+def waits(chain: Chain) -> Any:
+    (found,) = (one for one in link(chain).findings if "waits at most" in one.detail)
+    return found
+
+
+def test_what_is_held_is_compared_with_what_the_first_replica_may_take(
+    asleep: list[Resource], facts: Facts
+) -> None:
+    def said(seconds: int) -> tuple[str, str]:
+        found = waits(chain_of(prove(STACK, held_for(seconds)(asleep), facts), MODEL))
+        assert found.remedy
+        return found.verdict, found.detail
+
+    # Nothing is asked for before who waits is sent away.
+    verdict, detail = said(5)
+    assert verdict == "failed"
+    assert "waits at most 5 s (holdSeconds), and only after up to" in detail
+    # Longer than that, and shorter than the budgets of its steps.
+    verdict, detail = said(70)
+    assert verdict == "unknown"
+    assert "by its budgets the first replica may take" in detail
+    assert "most of it engine loads the model" in detail
+    # Longer than all that is known: what nobody has said is named.
+    verdict, detail = said(7_000)
+    assert verdict == "unknown"
+    assert "nobody says yet: a node with room, images pulled" in detail
+
+
+def test_keda_brings_the_first_replica_without_the_windows_of_an_hpa(
+    asleep: list[Resource], facts: Facts
+) -> None:
+    found = waits(chain_of(prove(STACK, scaled(held_for(5)(asleep)), facts), MODEL))
+    assert found.verdict == "unknown"
+    assert "by its budgets" in found.detail
+
+
 def test_nobody_can_set_the_gate_on_a_managed_cluster(plans: Plans, facts: Facts) -> None:
     plan = edit(HPA, "chat", put("spec", "minReplicas", value=0))(plans["aws-dev"])
     chain = chain_of(prove("aws-dev", plan, facts), "chat")

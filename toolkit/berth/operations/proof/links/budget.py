@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 HPA_SYNC_SECONDS = 15.0
 """kube-controller-manager's --horizontal-pod-autoscaler-sync-period, by default and on managed clusters."""
+_LOOKS, _WINDOW = "autoscaler looks", "signal must hold"
+HPA_STEPS = (_LOOKS, _WINDOW)
+"""What passes before a HorizontalPodAutoscaler asks for a replica."""
 _FRESH_SECONDS = 1.0
 _WINDOW_UP = 0.0
 
@@ -39,8 +42,8 @@ def figures(subject: Subject) -> list[Figure]:
     )
     found = [
         asked,
-        Figure("autoscaler looks", sync, given),
-        Figure("signal must hold", window, "scaleUp.stabilizationWindowSeconds"),
+        Figure(_LOOKS, sync, given),
+        Figure(_WINDOW, window, "scaleUp.stabilizationWindowSeconds"),
     ]
     found += _node(subject)
     found += [

@@ -9,7 +9,7 @@ from berth.operations.proof.facts import Resource, at, selects
 from berth.operations.proof.plan import EXTERNAL_API, Subject
 from berth.operations.proof.verdicts import Finding
 
-from . import metric, nodes
+from . import budget, metric, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _DOCUMENT = "router.json"
 _LOAD_PORT = "load"
 _HELD = "berth_router_held_requests"
+_MEASURE = "./berth prove scale <stack>"
+HOLD_SECONDS = 300
+"""Of a router's document that does not say it."""
 _CLOUDS = {"eks": "EKS", "karpenter": "EKS", "gke": "GKE"}
 
 
@@ -40,6 +43,7 @@ def _replica(subject: Subject) -> Iterator[Finding]:
         return
     for document, backend in holders:
         yield from _holds(subject, document, backend)
+        yield from _long_enough(subject, document, backend)
     if subject.is_keda:
         yield from _by_keda(subject)
     else:
@@ -95,6 +99,45 @@ def _holds(subject: Subject, document: Resource, backend: str) -> Iterator[Findi
             (router.title, document.title),
             "mount the model server's Secret with keys",
         )
+
+
+def _long_enough(subject: Subject, document: Resource, backend: str) -> Iterator[Finding]:
+    """Whether who waits is still there when the first replica is, by the budgets of each step."""
+    wakes = json.loads(document.at("data", _DOCUMENT))["backends"][backend]["wakes"]
+    held = float(wakes.get("holdSeconds", HOLD_SECONDS))
+    # KEDA brings the first replica itself; looks and windows of an HPA come after it.
+    steps = [one for one in budget.figures(subject) if not (subject.is_keda and one.step in budget.HPA_STEPS)]
+    asked = sum(one.seconds or 0 for one in steps if one.step in budget.HPA_STEPS)
+    known = sum(one.seconds for one in steps if one.seconds is not None)
+    missing = [one.step for one in steps if one.seconds is None]
+    objects = (document.title, subject.scaler.title)
+    waits = f"{document.title}: a request for {backend} waits at most {held:g} s (holdSeconds)"
+    if asked >= held:
+        yield Finding(
+            "failed",
+            f"{waits}, and only after up to {asked:g} s is a replica asked for",
+            objects,
+            "raise autoscaling.holdSeconds, or shorten scaleUp.windowSeconds",
+        )
+    elif known > held:
+        longest = max((one for one in steps if one.seconds), key=lambda one: one.seconds or 0)
+        yield Finding(
+            "unknown",
+            f"{waits}, and by its budgets the first replica may take {known:g} s, most of it "
+            f"{longest.step} ({longest.seconds:g} s, {longest.source})",
+            objects,
+            f"raise autoscaling.holdSeconds, or lower the budget to what was measured: {_MEASURE}",
+        )
+    elif missing:
+        yield Finding(
+            "unknown",
+            f"{waits}, and the first replica may take {known:g} s by what is known; nobody says yet: "
+            + ", ".join(missing),
+            objects,
+            f"measure: {_MEASURE}",
+        )
+    else:
+        yield Finding("passed", f"{waits}; the first replica takes at most {known:g} s", objects)
 
 
 def _heard(subject: Subject, router: Resource, labels: Mapping[str, Any], load: object) -> Iterator[Finding]:
