@@ -129,7 +129,7 @@ def _place(stack: Stack, at: build.Placed) -> Iterator[Problem]:
 
 def _too_short(stack: Stack, at: build.Placed) -> Iterator[Problem]:
     """A wait that ends for certain before a replica answers. Budgets, which are at most, `prove` compares."""
-    up = at.model.autoscaling and at.model.autoscaling.scale_up
+    up = at.model.autoscaling.scale_up if at.model.autoscaling else None
     window = UP_SECONDS if up is None or up.window_seconds is None else up.window_seconds
     parts = {
         # KEDA brings the first replica itself, without the HPA's window.
