@@ -88,7 +88,7 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     findings = preflight_function()
     assert not (tmp_path / "cache").exists()
     assert {finding.name for finding in findings} == {
-        "root", "machine", "tools", "cgroups", "memory", "space", "go", "packages", "addresses",
+        "root", "machine", "tools", "cgroups", "memory", "space", "watchers", "go", "packages", "addresses",
     }  # fmt: skip
     assert all(finding.detail for finding in findings)
     assert all(finding.remedy and finding.cost for finding in findings if not finding.ok)

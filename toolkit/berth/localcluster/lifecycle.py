@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import addons, cgroups, controlplane, joining, linking, network, node, units
+from . import addons, cgroups, controlplane, joining, linking, network, node, units, watchers
 from .addresses import MAX_NODES, SLOTS, Plan
 from .config import Config, owner_file, owns
 from .errors import ClusterError
@@ -88,6 +88,7 @@ def _prepare(parts: Parts) -> bool:
     controlplane.write_kubeconfig(parts.paths.kubeconfig, parts.plan, parts.pki, "admin", parts.name)
     for folder in (parts.paths.etcd, parts.paths.volumes, parts.paths.images):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    watchers.ensure()
     network.ensure_cluster(parts.plan)
     linking.settle(parts.paths)
     changed = [joining.write_settings(parts, one) for one in parts.nodes]
@@ -199,6 +200,7 @@ def _remove_shared() -> None:
     """Remove what all clusters of this machine share, if this was the last."""
     if any(owner_file(slot).exists() for slot in range(SLOTS)):
         return
+    watchers.give_back()
     (RUN / ".lock").unlink(missing_ok=True)
     for folder in (*node.MOUNT_POINTS, RUN):
         with contextlib.suppress(OSError):  # not empty: somebody else's

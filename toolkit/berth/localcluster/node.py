@@ -143,6 +143,8 @@ root = "/var/lib/containerd"
 state = "/run/containerd"
 oom_score = 0
 disabled_plugins = {json.dumps(_UNUSED_PLUGINS)}
+# Without it, it would go on serving, and the kubelet never meet a runtime; it ends instead, and begins anew.
+required_plugins = ["io.containerd.grpc.v1.cri"]
 
 [debug]
   # At `info` every probe by exec is a line.

@@ -88,6 +88,12 @@ class Parts:
         return ScratchImage("coredns", self.binaries["coredns"])
 
 
+def _runtime(program: str, unit: Unit) -> str:
+    """A kubelet that meets no runtime says so; why there is none stands in containerd's log."""
+    log = unit.log("containerd")
+    return f"\n{log} ends with:\n{tail(log, 3)}" if program == "kubelet" and log.exists() else ""
+
+
 def wait_for(
     parts: Parts, update: Callable[[str], None], program: str, problem: Callable[[], str | None], unit: Unit
 ) -> None:
@@ -110,6 +116,6 @@ def wait_for(
         if time.monotonic() > end:
             raise ClusterStartError(
                 f"the cluster {parts.name!r} did not come up within {_PATIENCE_SECONDS:g} s: {found}\n"
-                f"{unit.log(program)} ends with:\n{tail(unit.log(program), 10)}"
+                f"{unit.log(program)} ends with:\n{tail(unit.log(program), 10)}{_runtime(program, unit)}"
             )
         time.sleep(0.1)

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import cgroups
+from . import cgroups, watchers
 from .addresses import SLOTS, Plan, overlapping
 from .build import COLD_BUILD_BYTES, built_binaries
 from .errors import (
@@ -69,7 +69,18 @@ def require() -> None:
 
 def preflight() -> list[Finding]:
     """Look at everything that a cluster needs; changes nothing and needs no root."""
-    return [_root(), _machine(), _tools(), _cgroups(), _memory(), _space(), _go(), _packages(), _addresses()]
+    return [
+        _root(),
+        _machine(),
+        _tools(),
+        _cgroups(),
+        _memory(),
+        _space(),
+        _watchers(),
+        _go(),
+        _packages(),
+        _addresses(),
+    ]
 
 
 _NO_CLUSTER = "no local cluster; `--context NAME` still uses one that you have"
@@ -127,6 +138,17 @@ def _space() -> Finding:
         remedy = f"free some, or point BERTH_CACHE at a disk with {COLD_BUILD_BYTES / 1024**3:.0f} GB free"
         return Finding("space", False, detail, remedy, "Kubernetes cannot be built")
     return Finding("space", True, detail)
+
+
+def _watchers() -> Finding:
+    found = watchers.instances()
+    detail = f"{found} inotify instances per user" if found is not None else "the kernel does not say"
+    if found is None or found >= watchers.ENOUGH:
+        return Finding("watchers", True, detail)
+    if os.geteuid() == 0 and not os.access(watchers.LIMIT, os.W_OK):
+        remedy = f"set fs.inotify.max_user_instances to {watchers.ENOUGH} on the machine that this runs on"
+        return Finding("watchers", False, f"{detail}, which cannot be raised", remedy, "a few nodes at most")
+    return Finding("watchers", True, f"{detail}; a cluster raises it to {watchers.ENOUGH} while it is there")
 
 
 def _go() -> Finding:
