@@ -215,7 +215,7 @@ MONITORING = [
     Case(
         "CollectorNotDelivering",
         TICKET,
-        {series("otelcol_exporter_send_failed_spans_total", job="collector", exporter="otlp"): "0+1x60"},
-        {series("otelcol_exporter_send_failed_spans_total", job="collector", exporter="otlp"): "9x60"},
+        {series("otelcol_exporter_send_failed_spans_total", job="collector", exporter="otlp_http"): "0+1x60"},
+        {series("otelcol_exporter_send_failed_spans_total", job="collector", exporter="otlp_http"): "9x60"},
     ),
 ]

@@ -10,7 +10,7 @@ from berth_components.monitoring.alerts_monitoring import WATCHDOG
 from tests.monitoring.alert_cases import KUBE, MACHINES, SERVING, adapter
 from tests.monitoring.alert_cases_more import BUDGETS, BUSINESS, MONITORING
 from tests.monitoring.alert_cases_router import ROUTERS, UP, envoy, hybrid
-from tests.monitoring.promtool import Case, gateway, groups, rule_key, run
+from tests.monitoring.promtool import Case, gateway, groups, rule_key, run, series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,27 @@ def test_an_autoscaler_is_blind_in_several_ways(tmp_path: Path) -> None:
         well | {key: "0x20" for key in well if "adapter_asked" in key},
     ]
     done = run([Case("AutoscalerBlind", "page", way, well, 10) for way in ways], tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_collector_does_not_deliver_in_several_ways(tmp_path: Path) -> None:
+    ways = (
+        ("send_failed_log_records_total", "0+1x60", "9x60"),
+        ("enqueue_failed_spans_total", "0+1x60", "9x60"),
+        ("enqueue_failed_log_records_total", "0+1x60", "9x60"),
+        # A busy one has something on its way at many a look, and nothing at others.
+        ("queue_size", "700x60", "700 700 700 0 700 700 0 0 700 700 0 700 700 0x48"),
+    )
+    cases = [
+        Case(
+            "CollectorNotDelivering",
+            "ticket",
+            {series(f"otelcol_exporter_{name}", job="collector", exporter="otlp_http"): bad},
+            {series(f"otelcol_exporter_{name}", job="collector", exporter="otlp_http"): good},
+        )
+        for name, bad, good in ways
+    ]
+    done = run(cases, tmp_path)
     assert done.returncode == 0, done.stdout
 
 

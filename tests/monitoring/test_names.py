@@ -64,6 +64,7 @@ _WORDS = frozenset(
         "predict_linear",
         "sum_over_time",
         "avg_over_time",
+        "min_over_time",
         "Inf",
     ]
 )

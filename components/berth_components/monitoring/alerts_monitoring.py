@@ -72,11 +72,21 @@ def monitoring_alerts(parts: Parts, *, asleep: bool = False) -> Iterable[Alert]:
     )
     yield Alert(
         name="CollectorNotDelivering",
-        expr="increase(otelcol_exporter_send_failed_spans_total[15m]) > 0",
+        # Refused for good; no room to wait; or something waits all the time, since its backend is away.
+        expr=(
+            "increase(otelcol_exporter_send_failed_spans_total[5m]) > 0\n"
+            "or increase(otelcol_exporter_send_failed_log_records_total[5m]) > 0\n"
+            "or increase(otelcol_exporter_enqueue_failed_spans_total[5m]) > 0\n"
+            "or increase(otelcol_exporter_enqueue_failed_log_records_total[5m]) > 0\n"
+            "or min_over_time(otelcol_exporter_queue_size[5m]) > 0"
+        ),
         severity=TICKET,
         hold=900,
-        summary="The collector cannot send traces on ({{ $labels.exporter }})",
-        description="Slow and failed requests cannot be looked up while this lasts.",
+        summary="The collector cannot send traces or logs on ({{ $labels.exporter }})",
+        description=(
+            "Slow and failed requests, and the newest lines of logs, cannot be looked up while this lasts. "
+            "What waits is on its volume, until that is full."
+        ),
         needs=(COLLECTOR,),
     )
 

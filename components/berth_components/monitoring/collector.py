@@ -25,7 +25,6 @@ DATA_DIR, CONFIG_DIR = "/var/lib/collector", "/etc/collector"
 TOKEN_VARIABLE = "BERTH_OTLP_TOKEN"  # noqa: S105 - a variable's name
 _WHY_ONE = "a trace is judged where all its spans are; while it is away, gateways drop spans, never requests"
 _MEBIBYTE = 1 << 20
-# Half of the volume for files of traces, half for files of logs; the rest of it for what waits to be sent.
 _FILE_MEGABYTES = 100
 
 
@@ -294,25 +293,41 @@ def configuration(  # noqa: PLR0917 - in the order of the args, filled by `combi
 
 def telemetry(port: int) -> dict[str, Any]:
     """What a Collector tells of itself."""
+    told = {
+        "host": "0.0.0.0",  # noqa: S104 - the pod's address
+        "port": port,
+        # Names as they are documented, and as rules have them: it leaves `_total` out unless it is told.
+        "without_type_suffix": False,
+        "without_units": True,
+    }
     return {
         "logs": {"encoding": "json"},
-        "metrics": {
-            "readers": [{"pull": {"exporter": {"prometheus": {"host": "0.0.0.0", "port": port}}}}]  # noqa: S104 - the pod's address
-        },
+        "metrics": {"readers": [{"pull": {"exporter": {"prometheus": told}}}]},
     }
 
 
 def _exporters(
     backend: str | None, storage: str, days: int, *, with_token: bool
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
+    # Two fifths of the volume for traces, two for logs.
+    share = int(checks.amount(storage) * 2 / 5)
     if backend is not None:
         login = {"headers": {"Authorization": f"Bearer ${{env:{TOKEN_VARIABLE}}}"}} if with_token else {}
-        # What the backend does not take at once waits on the volume, over a restart too.
-        queue = {"enabled": True, "storage": "file_storage"}
-        exporter = {"endpoint": backend, **login, "sending_queue": queue}
-        return {"otlphttp": exporter}, {"traces": "otlphttp", "logs": "otlphttp"}
-    # Two fifths of the volume for each.
-    files = max(1, int(checks.amount(storage) * 2 / 5) // (_FILE_MEGABYTES * _MEBIBYTE) - 1)
+        # What the backend does not take at once waits on the volume, over a restart too, as long as there is
+        # room; the Collector's own default gives up after five minutes.
+        exporter = {
+            "endpoint": backend,
+            **login,
+            "sending_queue": {
+                "enabled": True,
+                "storage": "file_storage",
+                "sizer": "bytes",
+                "queue_size": share,
+            },
+            "retry_on_failure": {"enabled": True, "max_elapsed_time": "0s"},
+        }
+        return {"otlp_http": exporter}, {"traces": "otlp_http", "logs": "otlp_http"}
+    files = max(1, share // (_FILE_MEGABYTES * _MEBIBYTE) - 1)
     rotation = {"max_megabytes": _FILE_MEGABYTES, "max_days": days, "max_backups": files}
     names = {"traces": "file/traces", "logs": "file/logs"}
     return {

@@ -161,17 +161,19 @@ def configuration(
     return {
         "extensions": {
             "health_check": {"endpoint": f"0.0.0.0:{HEALTH_PORT}"},
-            "file_storage": {"directory": STATE_DIR},
+            "file_storage": {"directory": STATE_DIR, "create_directory": True},
         },
         "receivers": {
-            "filelog": {
+            "file_log": {
                 "include": [f"{LOGS_DIR}/{one}_*/*/*.log" for one in sorted(namespaces)],
                 # Lines about lines would never end.
                 "exclude": [f"{LOGS_DIR}/*/{APP}/*.log"],
-                "start_at": "end",
+                # On a new node the first replica's lines may be older than this agent.
+                "start_at": "beginning",
                 "include_file_path": True,
                 "storage": "file_storage",
-                "retry_on_failure": {"enabled": True},
+                # What the collector does not take stays in its file, however long that lasts.
+                "retry_on_failure": {"enabled": True, "max_elapsed_time": "0s"},
                 # It reads namespace, pod and container off the file's path: nobody has to be asked.
                 "operators": [{"type": "container"}],
             }
@@ -181,19 +183,20 @@ def configuration(
             "transform": {"log_statements": [*_labels(servers, site)]},
         },
         "exporters": {
-            "otlp": {
+            "otlp_grpc": {
                 "endpoint": f"berth-collector.{collector}.svc:{GRPC_PORT}",
                 "tls": {"insecure": True},
                 "sending_queue": {"enabled": True, "storage": "file_storage"},
+                "retry_on_failure": {"enabled": True, "max_elapsed_time": "0s"},
             }
         },
         "service": {
             "extensions": ["health_check", "file_storage"],
             "pipelines": {
                 "logs": {
-                    "receivers": ["filelog"],
+                    "receivers": ["file_log"],
                     "processors": ["memory_limiter", "transform"],
-                    "exporters": ["otlp"],
+                    "exporters": ["otlp_grpc"],
                 }
             },
             "telemetry": {"logs": {"encoding": "json"}, "metrics": {"level": "none"}},

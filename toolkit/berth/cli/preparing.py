@@ -18,6 +18,8 @@ from berth.cli.plan import read_stack
 from berth.cli.stackfile import CLOUDS, Stack, find_stack, request_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from berth.cli.console import Console
     from berth.deployer import RunRequest
 
@@ -52,14 +54,17 @@ class NothingThereError(UserError):
     """Nothing of the stack can be deployed, for want of a cluster."""
 
 
-def _local_overlay(ground: local.Ground) -> dict[str, Any]:
-    """Return the config values that only this machine knows."""
+def _local_overlay(ground: local.Ground, images: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config values that only this machine knows.
+
+    Images that the file names stay, such as one of others that somebody imported into the cluster.
+    """
     return {
         "berth:connections": {
             site: {"kubeconfig": str(place.kubeconfig), "nodeAddress": place.node_address}
             for site, place in ground.places.items()
         },
-        "berth:images": {"refs": dict(ground.images)},
+        "berth:images": {**images, "refs": {**images.get("refs", {}), **ground.images}},
     }
 
 
@@ -144,7 +149,7 @@ def prepare(
         ground = local.present_ground(console, stack.settings, sites, offline=offline)
     if ground is None:
         raise NothingThereError(f"there is no local cluster, so nothing of the stack '{name}' is deployed")
-    overlay = _local_overlay(ground)
+    overlay = _local_overlay(ground, stack.images)
     offline = offline or not ground.running
     request = request_for(stack, overlay, secrets, offline=offline, by_pulumi=by_pulumi)
     return Prepared(request, key, is_foreign=False)
