@@ -17,19 +17,19 @@ def entered(stack: Stack, site: str, key: str, model: Model) -> tuple[Model, str
 
 def names_at(beyond: Beyond, site: str) -> tuple[str, str] | None:
     """The DNS names of a site's gateways and reporter, where the settings say them."""
-    domain = beyond.service.domain
+    domain = beyond.service_at(site).domain
     return (f"{site}.{domain}", f"report-{site}.{domain}") if domain else None
 
 
-def annotated(beyond: Beyond, name: str | None) -> dict[str, str]:
+def annotated(beyond: Beyond, site: str, name: str | None) -> dict[str, str]:
     """Annotations of a Service there; external-dns gives it the name."""
-    return {**beyond.service.annotations, **({HOSTNAME: name} if name else {})}
+    return {**beyond.service_at(site).annotations, **({HOSTNAME: name} if name else {})}
 
 
 def _seen_from_afar(model: Model, beyond: Beyond, site: str) -> Model:
     tls, names = beyond.tls, names_at(beyond, site)
-    said = beyond.service.model_dump(exclude={"report_node_port", "domain"})
-    said["annotations"] = annotated(beyond, names[0] if names else None)
+    said = beyond.service_at(site).model_dump(exclude={"report_node_port", "domain"})
+    said["annotations"] = annotated(beyond, site, names[0] if names else None)
     service = Service().model_copy(update={**said, "port": 443 if tls else None})
     gateway = (model.gateway or Gateway()).model_copy(update={"tls_secret": tls.secret if tls else None})
     return model.model_copy(update={"service": service, "gateway": gateway})

@@ -18,7 +18,7 @@ from berth_components.metrics_adapter import read as read_adapter
 from berth_components.model_server_settings import problems as server_problems
 from pydantic.alias_generators import to_camel
 
-from berth_stacks import build
+from berth_stacks import afar, build
 from berth_stacks.errors import Path, Problem
 from berth_stacks.settings import Stack
 
@@ -60,7 +60,7 @@ def component_problems(stack: Stack, name: str, pins: Mapping[str, Pins]) -> Ite
         found = server_problems(server_arguments(stack, name, at, pins), at.model_key)
         # The name is the model's key, which has a rule of its own; that it sleeps, too.
         problems = [
-            _problem(error, _server_path(error.argument, at))
+            _problem(error, _server_path(stack, error.argument, at))
             for error in found
             if error.argument not in {"name", "sleeps"}
         ]
@@ -90,8 +90,8 @@ def _problem(error: ArgumentError, path: Path) -> Problem:
     return Problem(path, error.given, camel_words(error.allowed), camel_words(error.remedy))
 
 
-def _server_path(argument: str, at: build.Placed) -> Path:
-    if at.beyond and (beyond := _beyond_path(argument, at)):
+def _server_path(stack: Stack, argument: str, at: build.Placed) -> Path:
+    if at.beyond and (beyond := _beyond_path(stack, argument, at)):
         return beyond
     if argument in _ELSEWHERE:
         return _ELSEWHERE[argument]
@@ -107,22 +107,21 @@ def _server_path(argument: str, at: build.Placed) -> Path:
     return ("models", at.model_key, *path)
 
 
-def _beyond_path(argument: str, at: build.Placed) -> Path:
+def _beyond_path(stack: Stack, argument: str, at: build.Placed) -> Path:
     """Where an argument comes from that the router says from afar; () where it does not."""
     beyond: Path = ("routers", at.beyond, "hybrid", "beyond")
     known: dict[str, Path] = {"access.client_cidrs": ("cidrs",), "gateway.tls_secret": ("tls", "secret")}
     path = camel(argument)
-    found: Path = known.get(argument, path if path[0] == "service" else ())
-    return (*beyond, *found) if found else ()
+    if path[0] == "service":
+        return (*service_path(stack, at), *path[1:])
+    return (*beyond, *known[argument]) if argument in known else ()
 
 
-def service_path(at: build.Placed) -> Path:
+def service_path(stack: Stack, at: build.Placed) -> Path:
     """Where the entrance of a model at a site is said."""
-    return (
-        ("routers", at.beyond, "hybrid", "beyond", "service")
-        if at.beyond
-        else ("models", at.model_key, "service")
-    )
+    if beyond := afar.beyond_of(stack, at.beyond):
+        return ("routers", at.beyond, "hybrid", "beyond", *beyond.where(at.site_key))
+    return ("models", at.model_key, "service")
 
 
 def _autoscaler_path(argument: str, at: build.Placed) -> Path:

@@ -110,8 +110,9 @@ def _examples(stack: Stack) -> Iterator[Finding]:
         if beyond is None:
             continue
         path: Path = ("routers", key, "hybrid", "beyond")
-        names = {
+        names: dict[Path, str | None] = {
             ("service", "domain"): beyond.service.domain,
+            **{("services", site, "domain"): one.domain for site, one in beyond.services.items()},
             ("tls", "serverName"): beyond.tls.server_name if beyond.tls else None,
         }
         for where, name in names.items():

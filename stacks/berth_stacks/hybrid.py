@@ -76,7 +76,7 @@ def reached(
 ) -> Reached:
     """Where a site beyond is reached; the addresses are those of its load balancers."""
     _, beyond = hybrid_of(router)
-    service = beyond.service
+    service = beyond.service_at(site)
     if service.type == "NodePort":
         node = stack.sites[site].node_address or PENDING
         return Reached(node, service.node_port or 1, node, service.report_node_port or 1)
@@ -213,13 +213,13 @@ def reporter_args(
         "image_pull_secrets": stack.images.pull_secrets,
     }
     if site != router.site:
-        service, names = beyond.service, afar.names_at(beyond, site)
+        service, names = beyond.service_at(site), afar.names_at(beyond, site)
         args["access"] |= {"controllers": None, "client_cidrs": beyond.cidrs}
         args["service"] = {
             "type": service.type,
             "node_port": service.report_node_port,
             "external_traffic_policy": service.external_traffic_policy,
-            "annotations": afar.annotated(beyond, names[1] if names else None),
+            "annotations": afar.annotated(beyond, site, names[1] if names else None),
         }
         args["tls_secret"] = beyond.tls.secret if beyond.tls else None
     return args

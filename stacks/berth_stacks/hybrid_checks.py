@@ -49,18 +49,26 @@ def hybrid_refusals(stack: Stack, key: str, name: str, images: Mapping[str, str]
             args = hybrid.reporter_args(shared, site, room, server)
             site_reporter.read(Arguments("", {**args, "token": _TOKEN}, SiteReporterArgs), key)
         except ArgumentError as error:
-            problem = _problem(error, ("routers", key, "hybrid"), router)
+            problem = _problem(error, ("routers", key, "hybrid"), router, site)
             if problem.path not in seen:
                 yield problem
             seen.add(problem.path)
 
 
-def hybrid_path(path: Path, argument: str, router: Router) -> Path:
-    """Where an argument of one of the components comes from; `path` is that of the hybrid settings."""
+def hybrid_path(path: Path, argument: str, router: Router, site: str = "") -> Path:
+    """Where an argument of one of the components comes from.
+
+    Args:
+        path: that of the hybrid settings.
+        argument: the component's.
+        router: whose it is.
+        site: where the component is; "" for the router's own.
+    """
     words = camel(argument)
-    settings, _ = hybrid.hybrid_of(router)
+    settings, beyond = hybrid.hybrid_of(router)
     if (known := _BEYOND.get(words[-1])) is not None:
-        return (*path, "beyond", *known)
+        inner = (*beyond.where(site), *known[1:]) if known[0] == "service" else known
+        return (*path, "beyond", *inner)
     found: Path = (*path, *words)
     match words:
         case ("policy", *rest):
@@ -70,7 +78,7 @@ def hybrid_path(path: Path, argument: str, router: Router) -> Path:
         case ("sites", int(i), "mostReplicas"):
             found = ("models", settings.model, "autoscaling", "max")
         case ("service", *rest):
-            found = (*path, "beyond", "service", *rest)
+            found = (*path, "beyond", *beyond.where(site), *rest)
         case ("backends", str(site), "hosts", *_):
             found = ("sites", site, "nodeAddress")
         case ("routes", int(i), *rest) if i < len(settings.residency):
@@ -82,6 +90,6 @@ def hybrid_path(path: Path, argument: str, router: Router) -> Path:
     return found
 
 
-def _problem(error: ArgumentError, path: Path, router: Router) -> Problem:
-    found = hybrid_path(path, error.argument, router)
+def _problem(error: ArgumentError, path: Path, router: Router, site: str = "") -> Problem:
+    found = hybrid_path(path, error.argument, router, site)
     return Problem(found, error.given, camel_words(error.allowed), camel_words(error.remedy))

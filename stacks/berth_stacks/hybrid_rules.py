@@ -6,7 +6,7 @@ from berth_components import checks
 
 from berth_stacks import pools
 from berth_stacks.errors import Path, Problem, nearest
-from berth_stacks.hybrid_settings import Beyond, Hybrid
+from berth_stacks.hybrid_settings import Beyond, BeyondService, Hybrid
 from berth_stacks.router_settings import Router
 from berth_stacks.settings import Stack
 
@@ -135,11 +135,19 @@ def _beyond(stack: Stack, path: Path, router: Router, hybrid: Hybrid) -> Iterato
     if beyond.tls is None and stack.environment == "production":
         yield Problem((*path, "tls"), "is missing", "secret and serverName in production",
                       "requests and keys would cross networks in the clear")  # fmt: skip
-    yield from _service(stack, (*path, "service"), router, hybrid, beyond)
+    away = [site for site in hybrid.sites if site != router.site]
+    for site in beyond.services:
+        if site not in away:
+            given = "is of no site beyond"
+            yield Problem((*path, "services", site), given, "of " + ", ".join(away), nearest(site, away))
+    said = {beyond.where(site): beyond.service_at(site) for site in away}
+    for words, service in {("service",): beyond.service, **said}.items():
+        yield from _service((*path, *words), service)
+    yield from _ports(stack, path, away, hybrid, beyond)
 
 
-def _service(stack: Stack, path: Path, router: Router, hybrid: Hybrid, beyond: Beyond) -> Iterator[Problem]:
-    service = beyond.service
+def _service(path: Path, service: BeyondService) -> Iterator[Problem]:
+    """What must fit together in the entrance of one site, or of all."""
     ports: Mapping[str, int | None] = {
         "nodePort": service.node_port,
         "reportNodePort": service.report_node_port,
@@ -151,18 +159,36 @@ def _service(stack: Stack, path: Path, router: Router, hybrid: Hybrid, beyond: B
             yield Problem((*path, name), "is given", "only with type NodePort")
     if service.domain and service.type != "LoadBalancer":
         yield Problem((*path, "domain"), "is given", "only with type LoadBalancer")
-    report = service.report_node_port
-    if report is None:
-        return
-    if report == service.node_port:
-        yield Problem((*path, "reportNodePort"), f"is {report}", "another port than nodePort")
-    homes = {pools.home(stack.sites[site], site): site for site in hybrid.sites if site != router.site}
-    if len(homes) < len(hybrid.sites) - 1:
-        remedy = "or type LoadBalancer"
-        yield Problem((*path, "type"), "is NodePort", "sites beyond in a cluster each", remedy)
-    for key, model in stack.models.items():
-        taken = model.service.node_port if model.service else None
-        there = [site for site in model.sites if pools.home(stack.sites[site], site) in homes]
-        if report == taken and there and key != hybrid.model:
-            given = f"is {report}, as {key}'s at {there[0]}"
-            yield Problem((*path, "reportNodePort"), given, "a port that no model has there")
+    if service.report_node_port is not None and service.report_node_port == service.node_port:
+        given = f"is {service.report_node_port}"
+        yield Problem((*path, "reportNodePort"), given, "another port than nodePort")
+
+
+def _ports(
+    stack: Stack, path: Path, others: Sequence[str], hybrid: Hybrid, beyond: Beyond
+) -> Iterator[Problem]:
+    """Ports of nodes that somebody else has."""
+    homes: set[object] = set()
+    said: set[Path] = set()
+    for site in others:
+        words, service = beyond.where(site), beyond.service_at(site)
+        report, home = service.report_node_port, pools.home(stack.sites[site], site)
+        if report is None:
+            continue
+        problems = []
+        if home in homes:
+            remedy = "or type LoadBalancer"
+            problems.append(
+                Problem((*path, *words, "type"), "is NodePort", "sites beyond in a cluster each", remedy)
+            )
+        homes.add(home)
+        for key, model in stack.models.items():
+            taken = model.service.node_port if model.service else None
+            there = [one for one in model.sites if pools.home(stack.sites[one], one) == home]
+            if report == taken and there and key != hybrid.model:
+                given = f"is {report}, as {key}'s at {there[0]}"
+                problems.append(
+                    Problem((*path, *words, "reportNodePort"), given, "a port that no model has there")
+                )
+        yield from (one for one in problems if one.path not in said)
+        said |= {one.path for one in problems}

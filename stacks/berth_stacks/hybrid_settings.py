@@ -83,8 +83,19 @@ class Beyond(Settings):
     """The addresses that the router comes from: nobody else gets in there."""
     service: BeyondService
     """How the router reaches them."""
+    services: dict[Text, BeyondService] = Field(default_factory=dict)
+    """How it reaches single ones, by site, instead of service: of another cloud, or on own hardware.
+    Default: service for all."""
     tls: BeyondTls | None = None
     """How they prove who they are. Default: plain HTTP, which production does not take."""
+
+    def service_at(self, site: str) -> BeyondService:
+        """How the router reaches a site."""
+        return self.services.get(site, self.service)
+
+    def where(self, site: str) -> tuple[str, ...]:
+        """Path of what says so, below these settings."""
+        return ("services", site) if site in self.services else ("service",)
 
 
 class Hybrid(Settings):

@@ -243,7 +243,7 @@ def _node_ports(stack: Stack) -> Iterator[Problem]:
             continue
         owner = taken.setdefault((pools.home(at.site, at.site_key), service.node_port), at.title)
         if owner != at.title:
-            path = (*service_path(at), "nodePort")
+            path = (*service_path(stack, at), "nodePort")
             yield Problem(
                 path, f"is {service.node_port}", f"a port that {owner} does not have in that cluster"
             )

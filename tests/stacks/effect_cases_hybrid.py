@@ -32,12 +32,21 @@ _NEEDS: Json = {
     },
 }
 _BALANCED = {f"{_AT}.beyond.service": {"type": "LoadBalancer"}}
+_AT_BEYOND = f"{_AT}.beyond.services"
+_OWN = {_AT_BEYOND: {"beyond": {"type": "NodePort", "nodePort": 30084, "reportNodePort": 30085}}}
+_OWN_BALANCED = {_AT_BEYOND: {"beyond": {"type": "LoadBalancer"}}}
 
 
 def _case(inner: str, value: Any, needs: Json | None = None, *, audible: bool = False) -> tuple[str, Alone]:
     """`inner`: path below the hybrid settings."""
     path = ".".join("*" if part == "0" else part for part in f"routers.*.hybrid.{inner}".split("."))
     return path, Alone(value, f"{_AT}.{inner}", {**_NEEDS, **(needs or {})}, audible=audible)
+
+
+def _of_site(inner: str, value: Any, needs: Json, *, audible: bool = False) -> tuple[str, Alone]:
+    """`inner`: path below the entrance of one site."""
+    _, alone = _case(f"beyond.services.beyond.{inner}", value, needs, audible=audible)
+    return f"routers.*.hybrid.beyond.services.*.{inner}", alone
 
 
 ALONE: dict[str, Alone] = dict(
@@ -63,6 +72,11 @@ ALONE: dict[str, Alone] = dict(
         _case("beyond.service.externalTrafficPolicy", "Cluster"),
         _case("beyond.service.annotations", {"a.example/b": "c"}, _BALANCED, audible=True),
         _case("beyond.service.domain", "a.example.org", _BALANCED),
+        _of_site("nodePort", 30083, _OWN),
+        _of_site("reportNodePort", 30083, _OWN),
+        _of_site("externalTrafficPolicy", "Cluster", _OWN),
+        _of_site("annotations", {"a.example/b": "c"}, _OWN_BALANCED, audible=True),
+        _of_site("domain", "a.example.org", _OWN_BALANCED),
         _case("beyond.tls.secret", "other"),
         _case("beyond.tls.serverName", "b.example.org"),
         _case("beyond.tls.caSecret", "authority"),
@@ -70,6 +84,9 @@ ALONE: dict[str, Alone] = dict(
 )
 ALONE["routers.*.hybrid.beyond.service.type"] = Alone(
     {"type": "LoadBalancer"}, f"{_AT}.beyond.service", _NEEDS
+)
+ALONE["routers.*.hybrid.beyond.services.*.type"] = Alone(
+    {"type": "LoadBalancer"}, f"{_AT_BEYOND}.beyond", {**_NEEDS, **_OWN}
 )
 ALONE["routers.*.hybrid.model"] = Alone(
     needs=_NEEDS, refused={f"{_AT}.model": "nothing"}, words="hybrid.model is 'nothing'"

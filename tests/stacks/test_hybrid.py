@@ -259,3 +259,43 @@ def test_a_site_that_leaves_the_program_takes_everything_with_it(hybrid: Any) ->
     changes = {"models.chat.sites": ["home"], "sites.cloud": None, "routers": {}}
     done = hybrid(changes)
     assert not [one for one in done.resources if "cloud" in one.name or "report" in one.name]
+
+
+def test_a_site_beyond_may_be_reached_another_way(hybrid: Any, load: Callable[..., Any]) -> None:
+    third = {
+        f"{HYBRID}.sites": ["home", "cloud", "lab"],
+        "sites.lab": {"cluster": {"kubeconfig": "l"}, "nodeAddress": "198.18.2.2"},
+        "models.chat.sites": ["home", "cloud", "lab"],
+        f"{HYBRID}.beyond.services": {
+            "cloud": {
+                "type": "LoadBalancer",
+                "domain": "sites.internal",
+                "annotations": {"a.internal/b": "c"},
+            }
+        },
+    }
+    done = hybrid(third)
+    cloud, lab = (named(done, f"{site}-chat-service") for site in ("cloud", "lab"))
+    assert (cloud["spec"]["type"], lab["spec"]["type"]) == ("LoadBalancer", "NodePort")
+    assert cloud["metadata"]["annotations"]["a.internal/b"] == "c"
+    assert cloud["metadata"]["annotations"]["external-dns.alpha.kubernetes.io/hostname"] == (
+        "cloud.sites.internal"
+    )
+    assert "a.internal/b" not in (lab["metadata"].get("annotations") or {})
+    assert {port["nodePort"] for port in lab["spec"]["ports"]} == {30081}
+    told = parse(named(done, "home-front-document")["data"]["router.json"])
+    where = {
+        name: [(host.address, host.port) for host in told.backends[name].hosts] for name in ("cloud", "lab")
+    }
+    assert where == {"cloud": [("cloud.sites.internal", 80)], "lab": [("198.18.2.2", 30081)]}
+    sites = documents.hybrid(named(done, "home-front-hybrid-document")["data"]["hybrid.json"]).places
+    assert [one.url for one in sites[1:]] == [
+        "http://report-cloud.sites.internal:8080", "http://198.18.2.2:30082"
+    ]  # fmt: skip
+    # Two sites in one cluster cannot share a port of its nodes, whoever says it.
+    with pytest.raises(SettingsError, match=r"beyond\.service\.type is NodePort; allowed: sites beyond in a"):
+        load(
+            rules.text({**third, "sites.lab.cluster": {"kubeconfig": "c"}, f"{HYBRID}.beyond.services": {}}),
+            rules.KEYS,
+            "mixed",
+        )

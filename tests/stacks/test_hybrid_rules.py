@@ -93,6 +93,18 @@ def text(changes: Json | None = None) -> str:
         ({f"{HYBRID}.beyond.service.type": "ClusterIP"}, "beyond.service.type is 'ClusterIP'"),
         ({f"{HYBRID}.beyond.service.domain": "a.b"}, "service.domain is given; allowed: only with"),
         ({"sites.cloud.nodeAddress": None}, "sites.cloud.nodeAddress is missing"),
+        (
+            {f"{HYBRID}.beyond.services": {"clout": {"type": "LoadBalancer"}}},
+            "beyond.services.clout is of no site beyond; allowed: of cloud; did you mean 'cloud'?",
+        ),
+        (
+            {f"{HYBRID}.beyond.services": {"cloud": {"type": "NodePort", "nodePort": 30083}}},
+            "beyond.services.cloud.reportNodePort is missing",
+        ),
+        (
+            {f"{HYBRID}.beyond.services": {"cloud": {"type": "LoadBalancer", "nodePort": 30083}}},
+            "beyond.services.cloud.nodePort is given; allowed: only with type NodePort",
+        ),
         ({"environment": "production"}, "beyond.tls is missing; allowed: secret and serverName"),
         ({f"{HYBRID}.returnBelow": 4}, "returnBelow is 4; allowed: less than overflowAt, 4"),
         ({f"{HYBRID}.returnStepPercent": 20}, "returnStepPercent is 20; allowed: at most stepPercent, 10"),
