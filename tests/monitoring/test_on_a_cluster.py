@@ -89,6 +89,14 @@ def test_the_dead_mans_switch_fires(watched: Watched) -> None:
     assert watched.hook.told("firing", alertname="Watchdog") is None, "it has receivers of its own"
 
 
+def test_the_kubelet_tells_of_containers_and_volumes(watched: Watched) -> None:
+    until(lambda: watched.value('min(up{job=~"kubernetes-.*"})') == 1, "the kubelet scraped")
+    engines = 'container_memory_working_set_bytes{container="engine"}'
+    until(lambda: watched.value(f"count({engines})"), "the engine's container told from its pod")
+    volumes = 'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="berth-prometheus-data"}'
+    until(lambda: watched.value(volumes), "the size of Prometheus' volume")
+
+
 def test_what_runbooks_say_runs(watched: Watched, tmp_path: Path) -> None:
     """Each command once, with what the index sets; of those that are not run, the words are checked."""
     words = " ".join(f'"{word}"' for word in watched.cluster.kubectl_command())

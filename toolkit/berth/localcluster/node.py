@@ -67,6 +67,8 @@ def unit(node: Node, paths: ClusterPaths, binaries: Binaries, packages: Packages
         binaries["kubelet"],
         f"--config={folder / 'kubelet.json'}",
         f"--kubeconfig={kubelet_kubeconfig}",
+        # cAdvisor's own way to tell containers apart: without it, it knows pods alone. No setting does it.
+        f"--containerd={socket(node)}",
         f"--hostname-override={node.name}",
         f"--node-ip={node.address}",
     ]
