@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree as ET
 
 import pytest
+from berth.cli import proving
 from berth.operations.errors import OperationsError
+from berth.operations.proof import page, prove
 from berth.operations.proof.real import (
     BACK,
     LINKS,
@@ -60,6 +62,42 @@ def test_the_copy_is_the_stacks_own_server_with_a_gpu(work: Workload) -> None:
     assert service["spec"]["type"] == "ClusterIP"
     assert not any("nodePort" in port for port in service["spec"]["ports"])
     assert (work.minimum, work.maximum, work.target, work.slots) == (1, 3, 4.0, 2)
+
+
+def test_of_several_sites_the_copy_is_of_the_one_whose_cluster_it_runs_on(
+    plans: dict[str, list[Resource]], facts: Facts
+) -> None:
+    def pod(first: str) -> Json:
+        ordered = proving.in_order(plans["local-hybrid"], first)
+        work = workload(ordered, facts, "berth-proof-tests", "k")
+        (deployment,) = (one for one in work.objects if one["kind"] == "Deployment")
+        found: Json = deployment["spec"]["template"]["spec"]
+        return found
+
+    def site(one: Resource) -> str:
+        return one.cluster.rpartition("::")[2]
+
+    for first in ("home", "cloud"):
+        ordered = proving.in_order(plans["local-hybrid"], first)
+        assert site(ordered[0]) == f"{first}-provider"
+        assert prove("local-hybrid", ordered, facts).chains[0].cluster == first
+        # Neither of the stack's own pools: their room would hide the way to a node.
+        assert "berth.dev/pool" not in (pod(first).get("nodeSelector") or {})
+        node = pod(first)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert node["nodeSelectorTerms"] == [
+            {"matchExpressions": [{"key": "berth.dev/pool", "operator": "DoesNotExist"}]},
+            {"matchExpressions": [{"key": "berth.dev/pool", "operator": "In", "values": ["berth-proof"]}]},
+        ]
+
+
+def test_the_chains_of_several_sites_are_told_apart(plans: dict[str, list[Resource]], facts: Facts) -> None:
+    proof = prove("local-hybrid", plans["local-hybrid"], facts)
+    assert {one.cluster for one in proof.chains} == {"home", "cloud"}
+    lines = page(proof).splitlines()
+    for site in ("home", "cloud"):
+        assert any(line.startswith("HorizontalPodAutoscaler") and f" at {site}" in line for line in lines)
+    assert {one["cluster"] for one in proof.to_json()["chains"]} == {"home", "cloud"}
+    assert {one.cluster for one in prove("local", plans["local"], facts).chains} == {""}
 
 
 def test_the_burst_asks_for_every_replica_and_is_normal_for_all(work: Workload) -> None:

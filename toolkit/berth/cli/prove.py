@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from berth.deployer import Report
     from berth.localcluster import Status
-    from berth.operations.proof import Facts, Proof
+    from berth.operations.proof import Facts, Proof, Resource
     from berth.operations.proof.real import Measured
 
 
@@ -81,12 +81,15 @@ def scale(
     status = proving.running_cluster(cluster_name()) if is_real else None
     facts = proving.facts(status.hpa_sync_seconds if status else None)
     reports = asyncio.run(plan_offline(names, console))
-    proofs = [_static(report, facts) for report in reports]
+    # A proof for real is of the model server whose cluster it runs on, which is the first chain.
+    here = proving.site_on(names[0], status.name) if status else ""
+    proofs = [_static(report, here, facts) for report in reports]
     measured: Measured | None = None
     broken = ""
     if status is not None and proofs[0].verdict != "failed":
         try:
-            measured = _really(reports[0], facts, status, {"bursts": bursts, "seed": seed, "warm": warm})
+            how = {"bursts": bursts, "seed": seed, "warm": warm}
+            measured = _really(_planned(reports[0], here), facts, status, how)
         except ChainBroken as error:
             broken = str(error)
         else:
@@ -97,22 +100,26 @@ def scale(
     raise click.exceptions.Exit(1 if broken else _exit_code(proofs))
 
 
-def _static(report: Report, facts: Facts) -> Proof:
+def _planned(report: Report, here: str) -> list[Resource]:
+    return proving.in_order(proving.resources(report), here)
+
+
+def _static(report: Report, here: str, facts: Facts) -> Proof:
     from berth.operations import proof
 
     if not report.ok:
         raise UserError("\n".join(message.message for message in report.errors))
     facts = dataclasses.replace(facts, quotas=proving.quotas(report.stack))
-    return proof.prove(report.stack, proving.resources(report), facts)
+    return proof.prove(report.stack, _planned(report, here), facts)
 
 
-def _really(report: Report, facts: Facts, status: Status, how: Mapping[str, Any]) -> Measured:
+def _really(resources: list[Resource], facts: Facts, status: Status, how: Mapping[str, Any]) -> Measured:
     from berth.operations.proof.real import Ground, Wanted, prove_really
 
     with proving.simulated_base_gpu(status) as provider:
         ground = Ground(str(status.kubeconfig), provider, status.hpa_sync_seconds or 15.0)
         wanted = Wanted(**how, say=Console().line)
-        return asyncio.run(prove_really(proving.resources(report), facts, ground, wanted))
+        return asyncio.run(prove_really(resources, facts, ground, wanted))
 
 
 def _print(

@@ -38,6 +38,18 @@ def resources(report: Report) -> list[Resource]:
     ]
 
 
+def in_order(found: Sequence[Resource], site: str) -> list[Resource]:
+    """The same with what a site's cluster has first: the first chain is the one that is proved for real."""
+    return sorted(found, key=lambda one: one.cluster.rpartition("::")[2] != f"{site}-provider")
+
+
+def site_on(stack: str, cluster: str) -> str:
+    """The site of a local stack that is on a cluster of this machine; "" where none is."""
+    from berth.cli.stackfile import find_stack, local_clusters
+
+    return next((site for site, there in local_clusters(find_stack(stack)).items() if there == cluster), "")
+
+
 def _cluster(step: Step) -> str:
     """The provider that reaches the cluster, which a program has one of per cluster."""
     return step.provider if step.type.startswith("kubernetes:") else ""

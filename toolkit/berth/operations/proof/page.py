@@ -23,7 +23,8 @@ def page(proof: Proof) -> str:
 
 def _chain(chain: Chain) -> list[str]:
     pool = f", pool {chain.pool}" if chain.pool else ""
-    lines = [f"{chain.autoscaler}{pool}: {chain.verdict}"]
+    where = f" at {chain.cluster}" if chain.cluster else ""
+    lines = _wrapped("", f"{chain.autoscaler}{where}{pool}: {chain.verdict}")
     for link in chain.links:
         lines += _link(link)
     return lines

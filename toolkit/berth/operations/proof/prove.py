@@ -26,7 +26,9 @@ def prove(stack: str, resources: Iterable[Resource], facts: Facts) -> Proof:
         facts: what is known beside the plan.
     """
     plan = Plan(tuple(resources), facts)
-    chains = tuple(_chain(subject) for subject in plan.subjects())
+    subjects = [*plan.subjects()]
+    apart = len({one.scaler.cluster for one in subjects}) > 1
+    chains = tuple(_chain(subject, apart=apart) for subject in subjects)
     notes = [
         f"{one.title}: SageMaker scales it by its own alarms, on machines that it keeps itself"
         for one in plan.resources
@@ -37,14 +39,16 @@ def prove(stack: str, resources: Iterable[Resource], facts: Facts) -> Proof:
     return Proof(stack, chains, tuple(notes))
 
 
-def _chain(subject: Subject) -> Chain:
+def _chain(subject: Subject, *, apart: bool) -> Chain:
     links = tuple(_link(name, title, check, subject) for name, title, check in LINKS)
     try:
         pool = subject.selected[0].name if subject.deployment and subject.selected else None
         target = subject.deployment.title if subject.deployment else "not in the plan"
     except NotKnown:
         pool, target = None, "not known"
-    return Chain(subject.scaler.title, target, pool, links)
+    # A provider is called by its name in the URN; those of our stacks are <site>-provider.
+    cluster = subject.scaler.cluster.rpartition("::")[2].removesuffix("-provider") if apart else ""
+    return Chain(subject.scaler.title, target, pool, links, cluster)
 
 
 def _link(name: str, title: str, check: Check, subject: Subject) -> Link:

@@ -69,12 +69,14 @@ class Chain:
         target: what is scaled.
         pool: the node pool of its pods; None where they are on none, or none is selected.
         links: from the metric to the nodes.
+        cluster: whose they are, as the plan names its provider; "" where it has one cluster alone.
     """
 
     autoscaler: str
     target: str
     pool: str | None
     links: tuple[Link, ...]
+    cluster: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -86,6 +88,7 @@ class Chain:
         return {
             "autoscaler": self.autoscaler,
             "target": self.target,
+            "cluster": self.cluster,
             "pool": self.pool,
             "verdict": self.verdict,
             "links": [link.to_json() for link in self.links],

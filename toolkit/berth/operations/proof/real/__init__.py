@@ -3,8 +3,8 @@
 from .measured import BACK, LINKS, Burst, numbers, spread, usual_chain
 from .nodes import NodeAutoscaler, NodeProvider
 from .picture import picture
-from .run import POOL, Ground, Measured, Wanted, prove_really
-from .workload import Workload, workload
+from .run import Ground, Measured, Wanted, prove_really
+from .workload import POOL, Workload, workload
 
 __all__ = [
     "BACK",

@@ -19,7 +19,7 @@ from .burst import burst, clients_for
 from .measured import Burst, numbers, usual_chain
 from .nodes import NodeAutoscaler, NodeProvider
 from .watch import Watch
-from .workload import PROOF_LABEL, Workload, workload
+from .workload import POOL, PROOF_LABEL, Workload, workload
 from .writer import KubeWriter, path_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from berth.operations.proof.facts import Facts, Resource
 
-POOL = "berth-proof"
 _UP_SECONDS, _DOWN_SECONDS, _READY_SECONDS, _GONE_SECONDS = 300.0, 600.0, 300.0, 120.0
 _PLATEAU_SECONDS = 3.0
 _EXTERNAL_API = "/apis/external.metrics.k8s.io/v1beta1"

@@ -1,8 +1,8 @@
 """A copy of a stack's model server for the proof: its own objects, in a namespace of their own.
 
 What differs from the stack is only what the proof is about: each replica asks for one simulated GPU and
-tolerates the taint of such nodes, the Service has no port on the nodes, the API key is the proof's own, and
-the last replica stays.
+tolerates the taint of such nodes, it goes to the proof's nodes and the first one instead of a pool of the
+stack's, the Service has no port on the nodes, the API key is the proof's own, and the last replica stays.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from berth.operations.errors import OperationsError
 from berth.operations.proof.facts import UNKNOWN
 from berth.operations.proof.plan import Plan, Subject
 
+from .nodes import POOL_LABEL
 from .writer import KINDS
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 GPU = "nvidia.com/gpu"
 PROOF_LABEL = "berth.dev/proof"
-_LOWEST_GRACE = 8
+POOL = "berth-proof"
+"""The pool of the nodes that the proof makes."""
 _ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "NetworkPolicy", "Service", "Deployment")
 
 
@@ -81,6 +83,7 @@ def workload(resources: Iterable[Resource], facts: Facts, namespace: str, key: s
     objects.sort(key=lambda one: _ORDER.index(one["kind"]) if one["kind"] in _ORDER else len(_ORDER))
     (deployment,) = (one for one in objects if one["kind"] == "Deployment")
     _ask_for_gpu(deployment)
+    _place(deployment)
     for one in objects:
         if one["kind"] == "HorizontalPodAutoscaler" and one["spec"].get("minReplicas") == 0:
             # No router is copied that would wake it.
@@ -151,6 +154,30 @@ def _ask_for_gpu(deployment: Json) -> None:
     for part in ("limits", "requests"):
         engine.setdefault("resources", {}).setdefault(part, {})[GPU] = "1"
     pod["tolerations"] = [*pod.get("tolerations", []), {"key": GPU, "operator": "Exists"}]
+
+
+def _place(deployment: Json) -> None:
+    """Onto nodes of the proof and of no pool: room in a pool of the stack's would hide the way to a node."""
+    pod = deployment["spec"]["template"]["spec"]
+    if POOL_LABEL not in (pod.get("nodeSelector") or {}):
+        return
+    del pod["nodeSelector"][POOL_LABEL]
+    terms: list[Json] = [
+        {"matchExpressions": [{"key": POOL_LABEL, "operator": "DoesNotExist"}]},
+        {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": [POOL]}]},
+    ]
+    node = pod.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    given = (node.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or [
+        {}
+    ]
+    # Terms are alternatives: each of those given, with each of these.
+    node["requiredDuringSchedulingIgnoredDuringExecution"] = {
+        "nodeSelectorTerms": [
+            {**one, "matchExpressions": [*one.get("matchExpressions", []), *term["matchExpressions"]]}
+            for one in given
+            for term in terms
+        ]
+    }
 
 
 def _within(service: Json) -> None:
