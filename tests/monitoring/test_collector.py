@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# On a machine with an empty cache the first of them waits for the Collector to be compiled.
+pytestmark = pytest.mark.timeout(1800)
 TOKEN = "a-token"
 POD, OTHER = "smollm2-5d8f7b9c6d-x2x4z", "berth-router-front-7c9f-abcde"
 SERVER = {"namespace": "berth-local", "name": "smollm2", "site": "home", "model": "chat", "variant": "b"}
