@@ -10,7 +10,9 @@ Keys of a file:
     command, args      how it starts, without a shell; {…} is filled from the model server's settings
     environment        what it reads; filled as args are
     health             the path that says whether it is well
-    probes             commands that answer by their exit code, for an engine cannot be reached from outside
+    probes             commands that answer by their exit code, for an engine cannot be reached from outside;
+                       `drained` ends once nobody listens on the gateway's port 8000 any more, and waits as
+                       long: the engine's preStop hook
     startup_seconds    budget for loading a model where nothing was measured
     stall_seconds      silence within a request after which it counts as lost
     metrics            its own names of what the gateway, and dashboards, look at
@@ -156,6 +158,7 @@ class Engine:
     health: str
     startup: Probe
     liveness: Probe
+    drained: tuple[str, ...]
     stall_seconds: int
     formats: tuple[str, ...]
     environment: Mapping[str, str]
@@ -250,6 +253,7 @@ def _engine(name: str, top: Entry) -> Engine:
         health=top.text("health"),
         startup=_probe(probes.entry("startup")),
         liveness=_probe(probes.entry("liveness")),
+        drained=probes.texts("drained"),
         stall_seconds=top.whole("stall_seconds"),
         formats=top.texts("formats"),
         environment=_filled(top, "environment"),

@@ -1,9 +1,9 @@
 """A model server: everything that one model needs to answer in a cluster.
 
-    weights (fetcher, runs to its end) → engine (native sidecar, on loopback) → gateway (speaks to clients)
+    weights (fetcher, runs to its end) → engine (on loopback) and gateway (speaks to clients), at once
 
-Kubernetes starts them in this order, and ends them in the reverse one: the engine outlives the gateway's
-drain.
+The gateway says that it is not ready while the engine loads. Kubernetes tells both to end together; the
+engine's preStop hook waits for the gateway's drain, so that it outlives it.
 """
 
 import base64

@@ -113,12 +113,14 @@ class WeightsArgs(TypedDict):
     """How long the download may take, 60 to 86400 s; a rollout waits as long. Default: 3600. Not with
     packaged and volume."""
     storage: NotRequired[str]
-    """ephemeral (a volume per pod, default), claim (one that exists), or new-claim (made here, shared by the
-    pods)."""
+    """ephemeral (a volume per pod, default), empty-dir (a part of the node's own disk, which needs no volume
+    to be made and attached: a pod starts sooner), claim (one that exists), or new-claim (made here, shared by
+    the pods)."""
     size: NotRequired[pulumi.Input[str]]
-    """Size of the volume that is made. Default: 1Gi, or room for the files. Not with claim."""
+    """Size of the volume that is made; of empty-dir also what the pod asks of a node's disk. Default: 1Gi, or
+    room for the files. Not with claim."""
     storage_class: NotRequired[pulumi.Input[str]]
-    """Its storage class. Default: the cluster's. Not with claim."""
+    """Its storage class. Default: the cluster's. Not with claim and empty-dir."""
     access_mode: NotRequired[pulumi.Input[str]]
     """Of new-claim: ReadWriteMany (default), or ReadWriteOnce, which only one replica can use."""
     claim_name: NotRequired[pulumi.Input[str]]

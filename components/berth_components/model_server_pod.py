@@ -17,6 +17,8 @@ METRICS_PORT = 9000
 GRPC_PORT = 8033
 API_KEYS_DIR = "/etc/berth/api-keys"
 SCRATCH_DIR = "/scratch"
+GATEWAY_START_SECONDS = 30
+"""Before it is asked whether it is alive: Python takes its time where every core is busy."""
 _READABLE = 0o440
 
 
@@ -44,8 +46,8 @@ def pod(
             pods.spread(selector, "topology.kubernetes.io/zone", "preferred"),
         ],
         image_pull_secrets=pods.pull_secrets(settings.pull_secrets),
-        init_containers=[_fetcher(settings), _engine(settings)],
-        containers=[_gateway(settings)],
+        init_containers=[_fetcher(settings)],
+        containers=[_engine(settings), _gateway(settings)],
         volumes=_volumes(settings, labels),
     )
 
@@ -54,6 +56,7 @@ def local_volumes(settings: ServerSettings) -> str:
     """Names of the volumes whose content ends with the pod, so that a node with it may be taken away."""
     more = ["scratch"] if settings.engine.scratch is not None else []
     more += ["shared-memory"] if settings.engine.shared_memory is not None else []
+    more += ["weights"] if settings.weights.storage == "empty-dir" else []
     return ",".join(["tmp-engine", "tmp-gateway", *more])
 
 
@@ -123,6 +126,10 @@ def _weights_volume(settings: ServerSettings, labels: Mapping[str, pulumi.Input[
         return core.VolumeArgs(
             name="weights", ephemeral=core.EphemeralVolumeSourceArgs(volume_claim_template=template)
         )
+    if weights.storage == "empty-dir":
+        return core.VolumeArgs(
+            name="weights", empty_dir=core.EmptyDirVolumeSourceArgs(size_limit=weights.size)
+        )
     claim = weights.claim_name or combine(lambda name: f"{name}-weights", settings.name)
     return core.VolumeArgs(
         name="weights",
@@ -184,23 +191,36 @@ def _engine(settings: ServerSettings) -> core.ContainerArgs:
         name="engine",
         image=spec.image,
         image_pull_policy="IfNotPresent",
-        restart_policy="Always",  # a native sidecar: starts before the gateway, ends after it
         command=[*engine.command],
         args=filled(_words(spec.args)),
         env_from=[_env_from(settings, "engine")],
         resources=spec.resources,
         security_context=pods.restricted_container(),
-        startup_probe=pods.startup_probe(
-            settings.startup, command=engine.startup_probe, timeout=engine.startup.timeout_seconds
+        startup_probe=combine(
+            lambda budget: (
+                pods.startup_probe(
+                    budget, command=engine.startup_probe, timeout=engine.startup.timeout_seconds
+                )
+                if budget > pods.UNPROBED_UP_TO
+                else None
+            ),
+            settings.startup,
         ),
         liveness_probe=core.ProbeArgs(
             exec_=core.ExecActionArgs(command=[*engine.liveness_probe]),
+            initial_delay_seconds=combine(
+                lambda budget: int(budget) if budget <= pods.UNPROBED_UP_TO else None, settings.startup
+            ),
             period_seconds=settings.liveness_period,
             timeout_seconds=engine.liveness.timeout_seconds,
             failure_threshold=3,
             # A wedged engine ends no request any more; it would only ignore SIGTERM for the pod's whole
             # grace.
             termination_grace_period_seconds=5,
+        ),
+        # Both containers are told to end at once; the engine is told only when the gateway has drained.
+        lifecycle=core.LifecycleArgs(
+            pre_stop=core.LifecycleHandlerArgs(exec_=core.ExecActionArgs(command=[*engine.drained]))
         ),
         volume_mounts=mounts,
     )
@@ -234,9 +254,10 @@ def _gateway(settings: ServerSettings) -> core.ContainerArgs:
         ],
         resources=settings.gateway_resources,
         security_context=pods.restricted_container(),
-        startup_probe=pods.startup_probe(settings.startup, path="/ready", tls=tls),
         readiness_probe=pods.http_probe("/ready", settings.readiness_period, failures=2, tls=tls),
-        liveness_probe=pods.http_probe("/health", settings.liveness_period, failures=3, grace=5, tls=tls),
+        liveness_probe=pods.http_probe(
+            "/health", settings.liveness_period, failures=3, grace=5, delay=GATEWAY_START_SECONDS, tls=tls
+        ),
         lifecycle=combine(pods.pre_stop, settings.pre_stop),
         volume_mounts=mounts,
     )

@@ -15,8 +15,9 @@ def read_resources(
     default: Mapping[str, str] | None,
     gpu_count: pulumi.Input[int] = 0,
     gpu_resource: pulumi.Input[str] = "",
+    disk: pulumi.Input[str] | None = None,
 ) -> core.ResourceRequirementsArgs:
-    """Check the group `resources` of a container, and add its accelerators."""
+    """Check the group `resources` of a container, and add its accelerators and what it takes of the disk."""
     group = args.group("resources", declared.ResourcesArgs, default)
     requests = {unit: group.read(f"{unit}_request", checks.quantity) for unit in ("cpu", "memory")}
     limits = {"memory": group.read("memory_limit", checks.quantity)}
@@ -34,7 +35,8 @@ def read_resources(
     def with_gpus(amounts: Mapping[str, str], count: int, resource: str) -> dict[str, str]:
         return {**amounts, resource: str(int(count))} if count else dict(amounts)
 
+    asked = requests if disk is None else {**requests, "ephemeral-storage": disk}
     return core.ResourceRequirementsArgs(
-        requests=combine(with_gpus, requests, gpu_count, gpu_resource),
+        requests=combine(with_gpus, asked, gpu_count, gpu_resource),
         limits=combine(with_gpus, limits, gpu_count, gpu_resource),
     )

@@ -90,7 +90,7 @@ def read(given: Arguments, name: str, models_dir: str = MODELS_DIR) -> ServerSet
     max_input, max_total = _tokens(given)
     startup, readiness_period, liveness_period = _probes(given)
     max_surge, max_unavailable = _rollout(given)
-    # Engine and gateway may each take the whole start-up budget before the rollout counts as stuck.
+    # An engine may take its whole start-up budget twice, restarted once, before the rollout counts as stuck.
     progress = combine(
         lambda budget, fetch: max(600, 2 * int(budget) + 120 + int(fetch)), startup, weights.fetch_seconds
     )

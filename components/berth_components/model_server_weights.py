@@ -207,7 +207,7 @@ def _storage(
     def shareable(mode: str, replicas: int | None) -> str:
         if storage == "new-claim" and mode == "ReadWriteOnce" and replicas != 1:
             raise args.refuse(
-                "access_mode", mode, "ReadWriteMany for more than one replica", "or storage ephemeral"
+                "access_mode", mode, "ReadWriteMany for more than one replica", "or another storage"
             )
         return mode
 
@@ -220,18 +220,22 @@ def _storage(
         return size
 
     modes = checks.choice("ReadWriteMany", "ReadWriteOnce")
+    size = combine(room, args.maybe("size", checks.quantity), pins)
     return {
         "storage": storage,
-        "size": combine(room, args.maybe("size", checks.quantity), pins),
+        "size": size,
         "storage_class": args.maybe("storage_class", checks.plain_text),
         "access_mode": combine(shareable, args.read("access_mode", modes, "ReadWriteMany"), replicas),
         "claim_name": args.read("claim_name", checks.plain_text) if storage == "claim" else None,
-        "resources": read_resources(args, WEIGHTS_RESOURCES),
+        # The scheduler takes the most that any step of a pod asks for, so the fetcher speaks for all of them.
+        # No limit beside it, which would be the whole pod's, logs and scratch included: the volume has one.
+        "resources": read_resources(args, WEIGHTS_RESOURCES, disk=size if storage == "empty-dir" else None),
     }
 
 
 def _kind_of_storage(args: Arguments, *, filled: bool) -> str:
-    storage = args.plain("storage", checks.choice("ephemeral", "claim", "new-claim"), "ephemeral")
+    kinds = checks.choice("ephemeral", "empty-dir", "claim", "new-claim")
+    storage = args.plain("storage", kinds, "ephemeral")
     if filled and storage != "claim":
         raise args.refuse("storage", storage, "claim where source is volume", "it is filled already")
     for key, only in (("claim_name", "claim"), ("access_mode", "new-claim")):
@@ -240,6 +244,9 @@ def _kind_of_storage(args: Arguments, *, filled: bool) -> str:
     for key in ("size", "storage_class"):
         if key in args and storage == "claim":
             raise args.refuse(key, "given", "only where the volume is made", "an existing claim has its own")
+    if "storage_class" in args and storage == "empty-dir":
+        allowed = "nothing with storage empty-dir"
+        raise args.refuse("storage_class", "given", allowed, "its disk is the node's")
     return storage
 
 

@@ -17,6 +17,9 @@ PREFIX = "berth.dev/"
 TMP_SIZE = "64Mi"
 OFTEN_UP_TO = 120
 """Seconds of start-up budget up to which a start-up probe asks every second."""
+UNPROBED_UP_TO = 60
+"""Seconds of start-up budget up to which there is no start-up probe: liveness begins after them. A probe
+would cost every pod one of the kubelet's looks at it, a second, before it counts as ready."""
 
 
 def labels(
@@ -120,14 +123,22 @@ def startup_probe(
 
 
 def http_probe(
-    path: str, period: pulumi.Input[int], *, failures: int, grace: int | None = None, tls: bool = False
+    path: str,
+    period: pulumi.Input[int],
+    *,
+    failures: int,
+    grace: int | None = None,
+    delay: int | None = None,
+    tls: bool = False,
 ) -> core.ProbeArgs:
     """Asks a path of the port named http; the container fails after so many failures in a row.
 
-    A container that is killed for it gets the grace (seconds), by default the pod's.
+    A container that is killed for it gets the grace (seconds), by default the pod's. It is not asked in its
+    first `delay` seconds.
     """
     return core.ProbeArgs(
         http_get=_http_get(path, tls=tls),
+        initial_delay_seconds=delay,
         period_seconds=period,
         timeout_seconds=5,
         failure_threshold=failures,

@@ -147,6 +147,8 @@ TABLE: tuple[Row, ...] = (
     Row("berth_drain_limit_seconds", GAUGE, OPERATIONAL, "seconds",
         "Longest time from SIGTERM to the end, which the pod's grace is computed from"),
     Row("berth_engine_ready", GAUGE, OPERATIONAL, "1", "1 while the engine has proven that it answers"),
+    Row("berth_engine_loading", GAUGE, OPERATIONAL, "1",
+        "1 from the gateway's start until the engine has answered for the first time"),
     Row("berth_engine_wedged", GAUGE, OPERATIONAL, "1",
         "1 while the engine says that it is well and answers no prompt"),
     Row("berth_engine_losses_total", COUNTER, OPERATIONAL, "1", "Times that a ready engine was lost"),

@@ -134,6 +134,7 @@ class GatewayMetrics:
         self.perplexity = histogram("berth_perplexity")
         self.queue_wait = histogram("berth_queue_wait_seconds")
         self.engine_ready = gauge("berth_engine_ready")
+        self.engine_loading = gauge("berth_engine_loading")
         self.engine_wedged = gauge("berth_engine_wedged")
         self.engine_losses = counter("berth_engine_losses_total")
         self.draining = gauge("berth_draining")

@@ -55,6 +55,7 @@ class Service:
         self.monitor = EngineMonitor(
             engine, settings, on_ready=self._on_ready, on_lost=self._on_lost, has_place=self._has_place
         )
+        metrics.engine_loading.set(1)
         metrics.engine_wedged.set_function(lambda: self.monitor.wedged)
         self.limits = Limits(
             model_id=settings.model_id,
@@ -264,6 +265,7 @@ class Service:
 
     def _on_ready(self) -> None:
         self.metrics.engine_ready.set(1)
+        self.metrics.engine_loading.set(0)
 
     def _on_lost(self, reason: str) -> None:
         self.metrics.engine_ready.set(0)

@@ -297,8 +297,8 @@ def models_dir(at: Placed) -> str:
 
 def _volume(at: Placed, on: OnPool | None) -> dict[str, Any]:
     """What a volume that is made needs on the pool's machines, unless the settings say something else."""
-    claimed = at.model.weights is not None and at.model.weights.storage == "claim"
-    return {"storage_class": on.storage_class} if on and on.storage_class and not claimed else {}
+    made = at.model.weights is None or at.model.weights.storage not in {"claim", "empty-dir"}
+    return {"storage_class": on.storage_class} if on and on.storage_class and made else {}
 
 
 def revision(at: Placed, pins: Mapping[str, Pins]) -> str:

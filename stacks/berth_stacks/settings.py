@@ -181,14 +181,15 @@ class Weights(Settings):
     Default: none."""
     fetch_seconds: Annotated[Whole, limits(60, 86_400)] | None = None
     """With all but volume: how long the download may take, in seconds. Default: 3600."""
-    storage: Annotated[Text, words("ephemeral", "claim", "new-claim")] | None = None
-    """ephemeral: a volume per pod. claim: one that exists. new-claim: made here, shared by the pods.
-    Default: ephemeral, which every cluster has."""
+    storage: Annotated[Text, words("ephemeral", "empty-dir", "claim", "new-claim")] | None = None
+    """ephemeral: a volume per pod. empty-dir: the node's own disk, where a pod starts sooner. claim: one that
+    exists. new-claim: made here, shared by the pods. Default: ephemeral, which every cluster has."""
     size: Quantity | None = None
-    """Size of the volume that is made. Default: 1Gi, or room for the files. Not with claim."""
+    """Size of the volume that is made; with empty-dir also what is asked of a node's disk. Default: 1Gi, or
+    room for the files. Not with claim."""
     storage_class: Text | None = None
     """Its storage class. Default: the cluster's; on TPU v6e and H200 of a GKE cluster that is made here its
-    class for Hyperdisk, since they take no other disk. Not with claim."""
+    class for Hyperdisk, since they take no other disk. Not with claim and empty-dir."""
     access_mode: Annotated[Text, words("ReadWriteMany", "ReadWriteOnce")] | None = None
     """Of new-claim. Default: ReadWriteMany; ReadWriteOnce can be used by one replica only."""
     claim_name: Text | None = None

@@ -118,7 +118,7 @@ def stack(cluster: Cluster, root: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def engine(**changes: Any) -> Json:
-    return {"initContainers": [{"name": "engine", **changes}]}
+    return {"containers": [{"name": "engine", **changes}]}
 
 
 def said(finding: Finding) -> str:

@@ -109,9 +109,9 @@ def test_start_up_has_the_engines_own_budget(serve: Callable[..., Any]) -> None:
         assert probe["periodSeconds"] * probe["failureThreshold"] >= seconds
         fetch = 3600
         assert rendered.one("Deployment")["spec"]["progressDeadlineSeconds"] == 2 * seconds + 120 + fetch
-    measured = serve({**BASE, "probes.startup_seconds": 60})
+    measured = serve({**BASE, "probes.startup_seconds": 70})
     probe = container(measured, "engine")["startupProbe"]
-    assert probe["periodSeconds"] * probe["failureThreshold"] == 60
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 70
 
 
 def test_neuron_counts_cores_and_takes_its_own_environment(serve: Callable[..., Any]) -> None:

@@ -57,7 +57,7 @@ def test_the_lessons_example(render: Callable[..., Any], base_args: Callable[[Js
     assert deployment["metadata"]["name"] == service["metadata"]["name"] == "llm-inference-service"
     assert deployment["spec"]["replicas"] == 3
     pod = deployment["spec"]["template"]["spec"]
-    engine, gateway = pod["initContainers"][1], pod["containers"][0]
+    engine, gateway = pod["containers"]
     assert (gateway["image"], engine["image"]) == ("your-registry/llm-model:v1.0.0", digest)
     assert engine["resources"] == {
         "requests": {"cpu": "4", "memory": "12Gi", "nvidia.com/gpu": "1"},

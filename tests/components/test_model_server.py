@@ -318,7 +318,7 @@ def test_selectors_meet_the_pods(serve: Callable[..., Any]) -> None:
     assert labels["berth.dev/queue-metrics"] == "true"
     assert labels["app.kubernetes.io/managed-by"] == "berth"
     port = rendered.one("Service")["spec"]["ports"][0]["targetPort"]
-    assert port in [p["name"] for p in deployment["template"]["spec"]["containers"][0]["ports"]]
+    assert port in [p["name"] for p in deployment["template"]["spec"]["containers"][1]["ports"]]
 
 
 def test_only_named_peers_come_in_and_nobody_goes_out(serve: Callable[..., Any]) -> None:
@@ -412,10 +412,10 @@ def test_nodes_without_a_zone_stay_eligible(serve: Callable[..., Any], spread: s
 
 def test_accelerators_are_requested_limited_and_tolerated(serve: Callable[..., Any]) -> None:
     (pod,) = serve(GPU).pods
-    resources = pod["initContainers"][1]["resources"]
+    resources = pod["containers"][0]["resources"]
     assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == "2"
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert "nvidia.com/gpu" not in json.dumps(pod["containers"])
+    assert "nvidia.com/gpu" not in json.dumps(pod["containers"][1:])
 
 
 def test_every_object_is_a_child_with_a_name_of_the_component(

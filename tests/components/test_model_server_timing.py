@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import pulumi
 import pytest
 from berth_components import ArgumentError, ModelServerArgs
 from berth_components.arguments import Arguments
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Json = dict[str, Any]
+PROBE = ("python3", "-m", "berth_serving.engines.probe")
 
 
 def test_the_grace_holds_pre_stop_drain_and_five_seconds(base_args: Callable[[Json], Json]) -> None:
@@ -43,7 +45,7 @@ def test_the_pod_ends_as_the_settings_say(serve: Callable[..., Any], pre_stop: i
         {"termination": {"pre_stop_seconds": pre_stop, "drain_seconds": 20, "grace_seconds": 40}}
     )
     (pod,) = rendered.pods
-    lifecycle = pod["containers"][0].get("lifecycle")
+    lifecycle = pod["containers"][1].get("lifecycle")
     assert lifecycle == ({"preStop": {"sleep": {"seconds": 7}}} if pre_stop else None)
     assert rendered.one("ConfigMap", "chat-gateway")["data"]["BERTH_DRAIN_SECONDS"] == "20"
     assert pod["terminationGracePeriodSeconds"] == 40
@@ -64,7 +66,7 @@ def test_a_balancer_gets_time_to_drop_the_node(
 ) -> None:
     for given, expected in (({}, pre_stop), ({"pre_stop_seconds": 3}, 3)):
         (pod,) = serve({"service": service, "termination": given}).pods
-        assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": expected}}}
+        assert pod["containers"][1]["lifecycle"] == {"preStop": {"sleep": {"seconds": expected}}}
         assert pod["terminationGracePeriodSeconds"] == expected + 60 + 5
 
 
@@ -79,34 +81,60 @@ def test_the_drain_outlasts_the_queue_unless_told(
     assert rendered.pods[0]["terminationGracePeriodSeconds"] == 10 + drain + 5
 
 
-def test_weights_then_engine_then_gateway(serve: Callable[..., Any]) -> None:
+def test_weights_then_engine_and_gateway_at_once(serve: Callable[..., Any]) -> None:
     (pod,) = serve().pods
-    weights, engine = pod["initContainers"]
-    (gateway,) = pod["containers"]
+    (weights,) = pod["initContainers"]
+    engine, gateway = pod["containers"]
     assert [weights["name"], engine["name"], gateway["name"]] == ["weights", "engine", "gateway"]
-    assert "restartPolicy" not in weights
-    assert engine["restartPolicy"] == "Always"
+    assert not {"restartPolicy"} & {*weights, *engine}
+    # It outlives the gateway's drain.
+    assert engine["lifecycle"] == {"preStop": {"exec": {"command": [*PROBE, "drained"]}}}
     assert {"name": "weights", "mountPath": "/models"} in weights["volumeMounts"]
     assert {"name": "weights", "mountPath": "/models", "readOnly": True} in engine["volumeMounts"]
     assert "weights" not in [mount["name"] for mount in gateway["volumeMounts"]]
 
 
+def test_weights_on_the_nodes_own_disk(serve: Callable[..., Any]) -> None:
+    rendered = serve({"weights.storage": "empty-dir", "weights.size": "3Gi"})
+    (pod,) = rendered.pods
+    volume = next(one for one in pod["volumes"] if one["name"] == "weights")
+    assert volume == {"name": "weights", "emptyDir": {"sizeLimit": "3Gi"}}
+    # The scheduler counts it, and takes the most that any step asks for; a limit would be the whole pod's.
+    (weights,) = pod["initContainers"]
+    assert weights["resources"]["requests"]["ephemeral-storage"] == "3Gi"
+    assert "ephemeral-storage" not in weights["resources"]["limits"]
+    annotations = rendered.one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    kept = annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"].split(",")
+    assert {one["name"] for one in pod["volumes"] if "emptyDir" in one} == {*kept}
+
+
 def test_the_engine_is_restarted_within_a_minute_and_killed_at_once(serve: Callable[..., Any]) -> None:
     for period in (1, 10, 15):
         (pod,) = serve({"probes.liveness_period_seconds": period}).pods
-        for container in (pod["initContainers"][1], pod["containers"][0]):
+        for container in pod["containers"]:
             probe = container["livenessProbe"]
             noticed = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
             assert noticed + probe["terminationGracePeriodSeconds"] <= 60
 
 
-@pytest.mark.parametrize("budget", [10, 60, 120, 121, 599, 3600])
-def test_the_whole_start_up_budget_is_there(serve: Callable[..., Any], budget: int) -> None:
-    rendered = serve({"probes.startup_seconds": budget})
+@pytest.mark.parametrize("budget", [10, 60, 61, 120, 121, 599, 3600])
+@pytest.mark.parametrize("known", [True, False])
+def test_the_whole_start_up_budget_is_there(serve: Callable[..., Any], budget: int, *, known: bool) -> None:
+    rendered = serve({"probes.startup_seconds": budget if known else pulumi.Output.from_input(budget)})
     (pod,) = rendered.pods
-    for container in (pod["initContainers"][1], pod["containers"][0]):
-        probe = container["startupProbe"]
+    engine, gateway = pod["containers"]
+    if budget <= 60:
+        # A probe of the start would cost each pod a second before it is Ready.
+        assert not engine.get("startupProbe")
+        assert engine["livenessProbe"]["initialDelaySeconds"] == budget
+    else:
+        probe = engine["startupProbe"]
         assert budget <= probe["periodSeconds"] * probe["failureThreshold"] < budget + 5
+        assert probe["exec"]["command"] == [*PROBE, "startup"]
+        assert not engine["livenessProbe"].get("initialDelaySeconds")
+    # The gateway is up at once and says why it is not ready.
+    assert "startupProbe" not in gateway
+    assert gateway["livenessProbe"]["initialDelaySeconds"] == 30
     assert rendered.one("Deployment")["spec"]["progressDeadlineSeconds"] > 2 * budget
 
 
@@ -139,5 +167,7 @@ def test_an_annotation_of_the_caller_wins(serve: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("measured", [0.7, 29.9, 31.0, 400.0])
 def test_the_start_up_budget_is_twice_the_measured_load(serve: Callable[..., Any], measured: float) -> None:
     (pod,) = serve({"probes.measured_load_seconds": measured}).pods
-    probe = pod["initContainers"][1]["startupProbe"]
-    assert probe["periodSeconds"] * probe["failureThreshold"] >= max(60, 2 * measured)
+    engine = pod["containers"][0]
+    alive, probe = engine["livenessProbe"], engine.get("startupProbe")
+    asked = probe["periodSeconds"] * probe["failureThreshold"] if probe else alive["initialDelaySeconds"]
+    assert asked >= max(60, 2 * measured)

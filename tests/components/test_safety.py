@@ -36,12 +36,13 @@ VOLUMES = {
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "APIService"}
 STORAGE: list[Json] = [
     {},
+    {"weights.storage": "empty-dir"},
     {"weights.storage": "new-claim"},
     {"weights.storage": "claim", "weights.claim_name": "models"},
 ]
 
 
-@pytest.fixture(params=STORAGE, ids=["ephemeral", "new-claim", "claim"])
+@pytest.fixture(params=STORAGE, ids=["ephemeral", "empty-dir", "new-claim", "claim"])
 def everything(
     render: Callable[..., Any], base_args: Callable[[Json], Json], request: pytest.FixtureRequest
 ) -> Any:

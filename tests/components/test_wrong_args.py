@@ -80,6 +80,12 @@ SERVER: list[tuple[Json, str, list[str]]] = [
     ({"weights.storage": "claim", "weights.claim_name": "c", "weights.size": "1Gi"}, "weights.size", ["own"]),
     ({"weights.access_mode": "ReadWriteMany"}, "weights.access_mode", ["new-claim"]),
     (
+        {"weights.storage": "empty-dir", "weights.storage_class": "fast"},
+        "weights.storage_class",
+        ["nothing with storage empty-dir", "its disk is the node's"],
+    ),
+    ({"weights.storage": "empty-dir", "weights.claim_name": "c"}, "weights.claim_name", ["empty-dir"]),
+    (
         {"weights.storage": "new-claim", "weights.access_mode": "ReadWriteOnce"},
         "weights.access_mode",
         ["ReadWriteOnce", "more than one replica"],

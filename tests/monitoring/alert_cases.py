@@ -82,8 +82,19 @@ SERVING = [
     Case(
         "EngineNotReady",
         TICKET,
-        {gateway("berth_engine_ready"): "0x20", gateway("berth_draining"): "0x20"},
-        {gateway("berth_engine_ready"): "0x20", gateway("berth_draining"): "1x20"},
+        {
+            gateway("berth_engine_ready"): "0x20",
+            gateway("berth_draining"): "0x20",
+            gateway("berth_engine_loading"): "0x20",
+        },
+        {
+            gateway("berth_engine_ready"): "0x20",
+            gateway("berth_draining"): "1x20",
+            gateway("berth_engine_loading"): "0x20",
+            gateway("berth_engine_ready", "chat-2"): "0x20",
+            gateway("berth_draining", "chat-2"): "0x20",
+            gateway("berth_engine_loading", "chat-2"): "1x20",
+        },
         10,
     ),
     Case(

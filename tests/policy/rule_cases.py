@@ -20,6 +20,14 @@ ROLE = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole"
 BINDING = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding"
 
 
+def _delayed(seconds: int) -> dict[str, Any]:
+    """A container with no probe of its start, whose liveness is asked for after so long."""
+    one = raw.container()
+    del one["startupProbe"]
+    one["livenessProbe"]["initialDelaySeconds"] = seconds
+    return one
+
+
 def role(**rule: Any) -> tuple[str, dict[str, Any]]:
     return ROLE, {"metadata": {"name": "r"}, "rules": [{"apiGroups": [""], **rule}]}
 
@@ -148,10 +156,20 @@ BAD: list[tuple[str, Path_, Any]] = [
     ("pods-service-links", (*POD, "enableServiceLinks"), GONE),
     ("pods-liveness", (*FIRST, "livenessProbe"), GONE),
     ("pods-liveness", (*FIRST, "startupProbe"), GONE),
+    *(("pods-liveness", FIRST, _delayed(seconds)) for seconds in (29, 61)),
     ("pods-liveness", (*FIRST, "livenessProbe", "periodSeconds"), 60),
     ("pods-readiness", (*FIRST, "readinessProbe"), GONE),
     ("pods-readiness", (*FIRST, "readinessProbe", "failureThreshold"), 100),
     ("pods-drain", (*FIRST, "env"), [{"name": "BERTH_DRAIN_SECONDS", "value": "31"}]),
+    # It has a hook of its own, which waits for nobody.
+    (
+        "pods-drain",
+        (*POD, "containers"),
+        [
+            {**raw.container(), "env": [{"name": "BERTH_DRAIN_SECONDS", "value": "10"}]},
+            raw.container("engine"),
+        ],
+    ),
     ("pods-spread", (*POD, "topologySpreadConstraints"), GONE),
     ("workloads-rollout", ("web", "spec", "strategy"), {"type": "Recreate"}),
     ("workloads-rollout", ("web", "spec", "strategy"), {"rollingUpdate": {"maxUnavailable": "100%"}}),

@@ -78,6 +78,21 @@ def test_one_change_trips_its_rule(case: tuple[str, Path_, Any], judge: Callable
     assert beside <= {"disruption-budgets", "gateways-need-keys"} | BESIDE.get(rule, set()), results
 
 
+@pytest.mark.parametrize("seconds", [30, 60])
+def test_a_short_start_needs_no_probe_of_its_own(seconds: int, judge: Callable[..., Results]) -> None:
+    one = raw.container()
+    del one["startupProbe"]
+    one["livenessProbe"]["initialDelaySeconds"] = seconds
+    assert "pods-liveness" not in judge(given_of(changed(raw.good(), FIRST, one))).tripped
+
+
+def test_an_engine_may_wait_for_its_gateways_drain(judge: Callable[..., Results]) -> None:
+    gateway = raw.container() | {"env": [{"name": "BERTH_DRAIN_SECONDS", "value": "10"}]}
+    engine = raw.container("engine") | {"lifecycle": {"preStop": {"exec": {"command": ["drained"]}}}}
+    found = judge(given_of(changed(raw.good(), (*POD, "containers"), [engine, gateway])))
+    assert not found.tripped & {"pods-drain", "pods-termination"}
+
+
 def test_every_rule_of_kubernetes_has_a_case() -> None:
     tried = {case[0] for case in BAD} | {name for one in bad.BAD.values() for name in one.breaks}
     # test_agents.py and test_routers.py

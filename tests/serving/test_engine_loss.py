@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import httpx
 import pytest
+from berth_catalogue.engines import engine as described
 from berth_serving.engines import llama_cpp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,48 @@ def test_the_probe_calls_a_busy_engine_alive() -> None:
         busy.wait()
         assert busy.stdout is not None
         busy.stdout.close()
+
+
+def test_the_hook_waits_as_long_as_the_gateway_listens() -> None:
+    with socket.socket() as gateway:
+        gateway.bind(("127.0.0.1", 0))
+        gateway.listen()
+        port = gateway.getsockname()[1]
+        command = [sys.executable, "-m", "berth_serving.engines.probe", "drained"]
+        with subprocess.Popen(
+            command, env={"BERTH_GATEWAY_PORT": str(port)}, stdout=subprocess.PIPE, text=True
+        ) as hook:
+            try:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    hook.wait(3)
+                gateway.close()
+                said, _ = hook.communicate(timeout=60)
+            finally:
+                hook.kill()
+    assert (hook.returncode, said) == (0, f"nobody listens on port {port}\n")
+    # A gateway that never listened keeps nobody.
+    done = subprocess.run(command, env={"BERTH_GATEWAY_PORT": str(port)}, check=False, timeout=60)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "tgi"])
+def test_the_hooks_of_other_engines_wait_for_port_8000(name: str, tmp_path: Path) -> None:
+    *_, script = described(name).drained
+    table = tmp_path / "tcp"
+    head = "  sl  local_address rem_address   st\n"
+    table.write_text(head + "   0: 00000000:1F40 00000000:0000 0A\n")
+    program = script.replace("/proc/net/tcp", str(table))
+    with subprocess.Popen([sys.executable, "-c", program]) as hook:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                hook.wait(2)
+            # Its port on another machine, and a connection to itself that closes, are nobody that listens.
+            table.write_text(
+                head + "   0: 00000000:1F41 0100007F:1F40 0A\n   1: 00000000:1F40 0100007F:9999 06\n"
+            )
+            assert hook.wait(60) == 0
+        finally:
+            hook.kill()
 
 
 def test_the_probe_stays_light() -> None:

@@ -53,6 +53,7 @@ OURS = (
     "berth_running_requests",
     "berth_engine_slots",
     "berth_engine_ready",
+    "berth_engine_loading",
     "berth_draining",
     "berth_max_concurrent_requests",
     "berth_drain_limit_seconds",
@@ -96,6 +97,7 @@ def test_names_are_there_and_move(server: Any) -> None:
     assert after["llm_temperature"] == 0.5
     assert after["llm_active_requests"] == 0
     assert after["berth_engine_ready"] == 1
+    assert after["berth_engine_loading"] == 0
 
 
 def test_tgi_counters_are_declared_as_counters(server: Any) -> None:

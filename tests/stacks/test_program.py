@@ -42,7 +42,7 @@ def test_local(run: Callable[..., Any], root: Path) -> None:
     deployment = done.one("Deployment", "smollm2")["spec"]
     assert "replicas" not in deployment
     pod = deployment["template"]["spec"]
-    cpus = [c["resources"]["requests"]["cpu"] for c in (pod["initContainers"][1], *pod["containers"])]
+    cpus = [c["resources"]["requests"]["cpu"] for c in pod["containers"]]
     assert cpus == ["400m", "50m"], "three of them fit on two cores"
     service = done.one("Service", "smollm2")["spec"]
     assert (service["type"], service["ports"][0]["nodePort"]) == ("NodePort", 30080)

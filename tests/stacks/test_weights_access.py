@@ -52,9 +52,7 @@ def test_on_eks_one_role_reads_one_folder(run: Callable[..., Any], text: Callabl
     mount = next(one for one in fetcher["volumeMounts"] if token.startswith(one["mountPath"]))
     volume = next(one for one in pod["volumes"] if one["name"] == mount["name"])
     assert volume["projected"]["sources"][0]["serviceAccountToken"]["audience"] == "pods.eks.amazonaws.com"
-    others = [
-        mounted for one in [*pod["containers"], *pod["initContainers"][1:]] for mounted in one["volumeMounts"]
-    ]
+    others = [mounted for one in pod["containers"] for mounted in one["volumeMounts"]]
     assert mount["name"] not in {one["name"] for one in others}, "the engine and the gateway get no token"
 
 

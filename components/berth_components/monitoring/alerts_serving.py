@@ -196,7 +196,11 @@ def gateway_alerts() -> Iterable[Alert]:
     """Of every replica, or of every server, in the same words."""
     yield Alert(
         name="EngineNotReady",
-        expr=f"berth_engine_ready{{{_ALL}}} == 0 unless on (pod) berth_draining{{{_ALL}}} == 1",
+        expr=(
+            f"berth_engine_ready{{{_ALL}}} == 0\n"
+            # The gateway is there before its model is, which may take as long as it is allowed to.
+            f"unless on (pod) (berth_draining{{{_ALL}}} == 1 or berth_engine_loading{{{_ALL}}} == 1)"
+        ),
         severity=TICKET,
         hold=300,
         summary=f"The engine of {_POD} ({WHICH}) does not answer",

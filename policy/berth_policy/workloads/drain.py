@@ -28,6 +28,7 @@ def check(stack: Stack) -> Iterator[Finding]:
         if one.serves and (seconds := _seconds(pod, one, maps)) is not None
     ]
     yield from survey(drains, lambda found: _look(*found))
+    yield from survey(drains, lambda found: _beside(found[0], found[1]))
     yield from survey(all_pods(stack), _router)
 
 
@@ -62,6 +63,16 @@ def _look(pod: Pod, one: Container, drain: float) -> Iterator[Finding]:
         yield Finding(f"{one.path}: {VARIABLE} is no number above 0", "the seconds a request takes", resource)
 
 
+def _beside(pod: Pod, draining: Container) -> Iterator[Finding]:
+    """What the one that drains works with is told to end together with it, and must wait."""
+    for one in pod.containers("containers"):
+        waits = sequence(at(one.body, "lifecycle", "preStop", "exec", "command"))
+        if one.path != draining.path and not waits:
+            found = f"{one.path}.lifecycle.preStop.exec.command is absent, and {draining.path} drains"
+            wanted = "a hook that waits until it has drained, or a native sidecar"
+            yield Finding(found, wanted, pod.object.resource)
+
+
 def _grace(pod: Pod, pause: float, drain: float) -> Iterator[Finding]:
     grace = number(pod.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE)
     least = pause + drain + MARGIN
@@ -76,7 +87,10 @@ RULE = Rule(
     group="workloads",
     title="A pod that ends gets the time that its requests take.",
     why="Killed before its drain is over, it breaks every stream that still runs, at each rollout.",
-    fix="Make terminationGracePeriodSeconds at least preStop + drain + 5 s.",
+    fix=(
+        "Make terminationGracePeriodSeconds at least preStop + drain + 5 s; give each container beside the "
+        "one that drains a preStop hook that waits for it."
+    ),
     types=KUBERNETES,
     check_stack=check,
 )

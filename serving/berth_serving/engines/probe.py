@@ -1,4 +1,4 @@
-"""Probes of the llama.cpp engine for Kubernetes: `python3 -m berth_serving.engines.probe startup|liveness`.
+"""Probes of llama.cpp for Kubernetes: `python3 -m berth_serving.engines.probe startup|liveness|drained`.
 
 Exit code 0 or 1 and one line of reason. Standard library only, and little of
 it: it starts many times an hour inside the engine's CPU limit.
@@ -11,6 +11,12 @@ answer means wedged only if the engine also used no CPU time meanwhile: a
 process that computes a long batch under a small CPU limit is busy, not dead.
 (An engine that burns CPU for ever without coming round is ended by its own
 watchdog, see `berth_serving.engines.llama_cpp`.)
+
+drained is the preStop hook: it ends, and with it the kubelet's wait before
+SIGTERM, once nobody listens on the gateway's port any more. A pod's containers
+are told to end at once, and the gateway still needs the engine for what it has
+begun. The kubelet gives it the pod's grace, or that of the liveness probe, and
+no more.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 
 TIMEOUT_SECONDS = 3.0
 # CPU seconds per second of waiting below which nothing is going on.
@@ -25,6 +32,7 @@ _BUSY_SHARE = 0.02
 _ENGINE_MODULE = b"berth_serving.engines.llama_cpp"
 _ENOUGH = 64
 _LISTENING = b"0A"
+_LOOK_SECONDS = 0.1
 
 
 def get(port: int, path: str, timeout: float) -> int:
@@ -119,13 +127,25 @@ def liveness(port: int, pid: int | None = None, timeout: float = TIMEOUT_SECONDS
     return status == 200, f"engine /metrics says {status}"  # noqa: PLR2004 - HTTP's OK
 
 
+def drained(port: int) -> tuple[bool, str]:
+    """Wait until nobody listens on a port of this pod."""
+    while listener(port) is not None:
+        time.sleep(_LOOK_SECONDS)
+    return True, f"nobody listens on port {port}"
+
+
 def main(arguments: list[str], environ: os._Environ[str] | dict[str, str] = os.environ) -> int:
     """Run one probe; 0 is healthy, 1 is not, 2 is a wrong call."""
-    port = environ.get("BERTH_ENGINE_PORT", "8001")
-    if arguments not in (["startup"], ["liveness"]) or not port.isdigit():
-        print("usage: python3 -m berth_serving.engines.probe startup|liveness (BERTH_ENGINE_PORT: a port)")  # noqa: T201 - Kubernetes shows it
+    name, default = ("GATEWAY", "8000") if arguments == ["drained"] else ("ENGINE", "8001")
+    port = environ.get(f"BERTH_{name}_PORT", default)
+    if arguments not in (["startup"], ["liveness"], ["drained"]) or not port.isdigit():
+        told = f"startup|liveness|drained (BERTH_{name}_PORT: a port)"
+        print(f"usage: python3 -m berth_serving.engines.probe {told}")  # noqa: T201 - Kubernetes shows it
         return 2
-    alive, reason = startup(int(port)) if arguments == ["startup"] else liveness(int(port))
+    if arguments == ["drained"]:
+        alive, reason = drained(int(port))
+    else:
+        alive, reason = startup(int(port)) if arguments == ["startup"] else liveness(int(port))
     print(reason)  # noqa: T201 - Kubernetes shows it in the event
     return 0 if alive else 1
 

@@ -183,13 +183,13 @@ BROKEN = (
         "a replica asks for more accelerators than a node has", "gcp-dev", "capacity",
         ("Deployment berth-gcp-dev/chat", "NodePool google-chat-pool"),
         edit(DEPLOYMENT, "chat",
-             put(*POD, "initContainers", 1, "resources", "limits", "nvidia.com/gpu", value="2")),
+             put(*POD, "containers", 0, "resources", "limits", "nvidia.com/gpu", value="2")),
     ),
     Broken(
         "a replica requests more memory than the machine has", "aws-dev", "capacity",
         ("Deployment berth-aws-dev/chat", "NodeGroup aws-chat-nodes"),
         edit(DEPLOYMENT, "chat",
-             put(*POD, "initContainers", 1, "resources", "requests", "memory", value="64Gi")),
+             put(*POD, "containers", 0, "resources", "requests", "memory", value="64Gi")),
     ),
     Broken(
         "a taint is not tolerated", "aws-prod", "taints",

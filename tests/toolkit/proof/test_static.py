@@ -82,7 +82,7 @@ def test_pools_that_models_share_are_counted_once_for_all(plans: Plans, facts: F
         nodeSelector={"berth.dev/pool": "aws-chat"},
         tolerations=[{"operator": "Exists"}],
     ))(plan)  # fmt: skip
-    limits = ("spec", "template", "spec", "initContainers", 1, "resources", "limits")
+    limits = ("spec", "template", "spec", "containers", 0, "resources", "limits")
     moved = edit("Deployment", "batch", put(*limits, value={"nvidia.com/gpu": "1"}))(moved)
     requests = (*limits[:-1], "requests")
     moved = edit("Deployment", "batch", put(*requests, value={"cpu": "4", "memory": "16Gi"}))(moved)

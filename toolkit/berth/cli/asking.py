@@ -142,7 +142,7 @@ def _model(at: Placed) -> AskedModel:
 
     model = at.model
     weights, placement, service = model.weights, model.placement, model.service
-    exists = weights is not None and weights.storage == "claim"
+    unmade = weights is not None and weights.storage in {"claim", "empty-dir"}
     return AskedModel(
         name=at.model_key,
         pool=model.pool,
@@ -150,7 +150,7 @@ def _model(at: Placed) -> AskedModel:
         resource=(model.gpu.resource if model.gpu else None) or "nvidia.com/gpu",
         replicas=at.most,
         surge=at.surge,
-        storage_class=None if exists else (weights.storage_class if weights else None) or "",
+        storage_class=None if unmade else (weights.storage_class if weights else None) or "",
         runtime_class=placement.runtime_class if placement else None,
         priority_class=placement.priority_class if placement else None,
         load_balancer=service is not None and service.type == "LoadBalancer",

@@ -251,8 +251,11 @@ _HEALTH = Section(
     (
         Panel(
             title="Engine ready",
-            text="1 while a replica's engine has proven that it answers.",
-            queries=(Query(largest("berth_engine_ready", by="site, model, pod"), "{{pod}}"),),
+            text="1 while a replica's engine has proven that it answers; loading: it has not answered yet.",
+            queries=(
+                Query(largest("berth_engine_ready", by="site, model, pod"), "{{pod}}"),
+                Query(largest("berth_engine_loading", by="site, model, pod"), "{{pod}} loading"),
+            ),
             limits=(0.9, 0.5),
         ),
         Panel(

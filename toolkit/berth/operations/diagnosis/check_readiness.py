@@ -73,13 +73,12 @@ def _not_ready(seen: Snapshot, pod: Json) -> Iterator[Finding]:
     for_seconds = (seen.taken - began).total_seconds() if began else 0.0
     budget = _budget(pod, name)
     said = _probe_events(seen, pod, name)
+    # While the engine loads, the gateway says that it is not ready, and the kubelet that it says so.
+    runs = (engine.get("state") or {}).get("running") and not engine.get("restartCount")
+    loads = name == GATEWAY and not lost and runs
     log = f"kubectl logs -n {pod['metadata']['namespace']} {pod['metadata']['name']} -c {ENGINE}"
-    if (
-        not late.get("started")
-        and engine.get("ready", True)
-        and for_seconds < (budget or _GRACE)
-        and not said
-    ):
+    unsaid = not late.get("started") and engine.get("ready", True) and not said
+    if (unsaid or loads) and for_seconds < (budget or _GRACE):
         yield Finding(
             check="starting",
             layer=READINESS,
@@ -138,10 +137,13 @@ def _reading(seen: Snapshot, pod: Json) -> Reading | None:
 
 
 def _budget(pod: Json, container: str) -> float | None:
+    """How long a container may take to be up; a gateway is only once its engine is."""
     for one in container_specs(pod["spec"]):
         probe = one.get("startupProbe") or {}
-        if one["name"] == container and probe:
-            return float(probe.get("failureThreshold", 3)) * float(probe.get("periodSeconds", 10))
+        delay = (one.get("livenessProbe") or {}).get("initialDelaySeconds")
+        if one["name"] == (ENGINE if container == GATEWAY else container) and (probe or delay):
+            asked = float(probe.get("failureThreshold", 3)) * float(probe.get("periodSeconds", 10))
+            return asked if probe else float(delay or 0)
     return None
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIN_KUBERNETES = (1, 30)
-"""Model servers use native sidecars (on by default from 1.29) and the kubelet's sleep hook (from 1.30)."""
+"""Routers use native sidecars (by default from 1.29), model servers the kubelet's sleep hook (from 1.30)."""
 
 PluginMode = Literal["managed", "existing"]
 

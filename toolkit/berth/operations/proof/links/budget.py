@@ -73,16 +73,18 @@ def _weights(subject: Subject) -> list[Figure]:
 
 
 def _start(subject: Subject) -> list[Figure]:
-    engine = next(
-        (one for one in subject.pod.get("initContainers") or [] if one.get("restartPolicy") == "Always"), None
-    )
-    startup = (engine or {}).get("startupProbe") or {}
-    load = float(startup.get("failureThreshold", 3)) * float(startup.get("periodSeconds", 10))
+    engine = next((one for one in subject.containers() if one.get("name") == "engine"), {})
+    startup = engine.get("startupProbe") or {}
+    delay = (engine.get("livenessProbe") or {}).get("initialDelaySeconds")
+    load, said = None, "nothing says how long it may take"
+    if startup:
+        load = float(startup.get("failureThreshold", 3)) * float(startup.get("periodSeconds", 10))
+        said = "at most: its startupProbe ends it after that"
+    elif delay:
+        load, said = float(delay), "its budget: its livenessProbe begins then"
     ready = ((subject.gateway or {}).get("readinessProbe") or {}).get("periodSeconds", 10)
     return [
-        Figure(
-            "engine loads the model", load if engine else None, "at most: its startupProbe ends it after that"
-        ),
+        Figure("engine loads the model", load, said),
         Figure("readiness seen", float(ready), "readinessProbe.periodSeconds"),
     ]
 

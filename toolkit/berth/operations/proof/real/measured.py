@@ -22,7 +22,7 @@ LINKS: tuple[tuple[str, str, str], ...] = (
     ("burst_to_node_ready_seconds", "node ready", "a new node is Ready"),
     ("burst_to_scheduled_seconds", "pod scheduled", "the new pod has a node"),
     ("burst_to_weights_seconds", "weights there", "its weights are there"),
-    ("burst_to_engine_seconds", "engine started", "its engine has loaded the model"),
+    ("burst_to_engine_seconds", "engine started", "its engine runs"),
     ("burst_to_ready_seconds", "pod ready", "the first new replica is Ready"),
     ("burst_to_all_ready_seconds", "all ready", "every wanted replica is Ready"),
     ("burst_to_queue_normal_seconds", "queue normal", "the queue is within its target"),

@@ -151,7 +151,10 @@ class Watch:
         self.problem = "; ".join(reasons)
 
     def _containers(self, uid: str, name: str, status: Json) -> None:
-        for container in status.get("initContainerStatuses") or []:
+        for container in [
+            *(status.get("initContainerStatuses") or []),
+            *(status.get("containerStatuses") or []),
+        ]:
             ended = container["state"].get("terminated") or {}
             if container["name"] == "weights" and ended.get("exitCode") == 0:
                 self._once(uid, "weights there", name)
