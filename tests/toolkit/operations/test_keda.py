@@ -70,10 +70,11 @@ def test_a_model_that_keda_put_to_sleep_is_asleep_and_nobody_is_blind() -> None:
     deployment["spec"]["replicas"] = 0
     world.objects["pods"].remove(world.pod)
     world.condition(hpa, "ScalingActive", "False", "ScalingDisabled", "the replica count is zero")
-    hpa["status"] |= {"currentReplicas": 0, "desiredReplicas": 0}
+    # As KEDA leaves it: the autoscaler is off, and its status what it last was.
+    hpa["status"] |= {"currentReplicas": 1, "desiredReplicas": 1}
     seen = scaling(world)
     assert seen is not None
-    assert (seen.minimum, seen.blind) == (0, "")
+    assert (seen.minimum, seen.current, seen.desired, seen.blind) == (0, 0, 0, "")
     text = status_page(status(world.snapshot))
     assert "asleep" in text
     assert "BLIND" not in text

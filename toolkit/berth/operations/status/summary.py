@@ -138,18 +138,19 @@ def _autoscaling(hpa: Json, scaled: Json | None) -> Autoscaling:
     Kubernetes' one is off while KEDA keeps its Deployment without a replica: KEDA looks by itself then.
     """
     spec, state = hpa["spec"], hpa.get("status") or {}
-    # An average over no replica is no number, whatever is said of it.
-    readings = (state.get("currentMetrics") or []) if state.get("currentReplicas") else []
-    current = {_metric(one)[0]: _metric(one)[1] for one in readings if _metric(one)[0]}
     active, limited = condition(hpa, "ScalingActive"), condition(hpa, "ScalingLimited")
     asleep = by_keda(hpa) and active.get("reason") == "ScalingDisabled"
+    # An average over no replica is no number, whatever is said of it.
+    readings = (state.get("currentMetrics") or []) if state.get("currentReplicas") and not asleep else []
+    current = {_metric(one)[0]: _metric(one)[1] for one in readings if _metric(one)[0]}
     blind = active.get("status") == "False" and not asleep
     least = ((scaled or {}).get("spec") or {}).get("minReplicaCount", spec.get("minReplicas", 1))
     return Autoscaling(
         minimum=int(least),
         maximum=int(spec["maxReplicas"]),
-        current=int(state.get("currentReplicas") or 0),
-        desired=int(state.get("desiredReplicas") or 0),
+        # It is told of no replica any more, so its own numbers are those of before.
+        current=0 if asleep else int(state.get("currentReplicas") or 0),
+        desired=0 if asleep else int(state.get("desiredReplicas") or 0),
         metrics=tuple(
             (name, current.get(name, "?"), target) for name, target in map(_metric, spec.get("metrics") or [])
         ),
