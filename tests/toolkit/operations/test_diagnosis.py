@@ -67,6 +67,23 @@ def test_what_a_healthy_part_shows_is_not_called_broken() -> None:
         assert len(causes) == (1 if state == "trouble" else 0), (name, causes)
 
 
+def test_a_gateway_waits_while_its_engine_loads() -> None:
+    for seconds, expected in ((20, ("starting", "note")), (500, ("not-ready", "trouble"))):
+        world = World()
+        world.unready()
+        for container in ("engine", "gateway"):
+            world.container(container)["state"] = {"running": {"startedAt": world.ago(seconds)}}
+        world.event(
+            world.pod, "Unhealthy", "Readiness probe failed: 503", fieldPath="spec.containers{gateway}"
+        )
+        world.values.update(berth_engine_ready=0, berth_engine_loading=1, berth_engine_losses_total=0)
+        found = {(one.check, one.state): one for one in diagnose(world.snapshot)}
+        assert expected in found, found
+        if seconds < 60:
+            assert ("not-ready", "trouble") not in found
+            assert "20 s of the 60 s it may take" in found[expected].found
+
+
 def test_every_alert_that_a_finding_names_has_a_runbook() -> None:
     named = set()
     for breaks, _, _, _ in CASES.values():
