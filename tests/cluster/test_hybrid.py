@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 STACK = "local-hybrid"
 SETTLED_SECONDS = 120
-"""On a busy machine home may be slow at the start, and what went to the cloud comes back step by step."""
+"""On a busy machine home may be slow at the start, and the cloud has everything for as long."""
 
 
 @pytest.fixture(scope="module")
