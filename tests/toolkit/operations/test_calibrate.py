@@ -303,9 +303,10 @@ def pod(name: str, *, ready: bool = True, restarts: int = 0) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {"nodeName": "node"},
         "status": {
-            "conditions": [{"type": "Ready", "status": str(ready)}],
-            "initContainerStatuses": [status("engine", "02")],
-            "containerStatuses": [status("gateway", "09")],
+            "conditions": [
+                {"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-11-28T10:00:09Z"}
+            ],
+            "containerStatuses": [status("engine", "02"), status("gateway", "03")],
         },
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,10 @@ def _is_ready(pod: Json) -> bool:
 
 
 def _load_seconds(pod: Json) -> float | None:
-    """The gateway starts once the engine's startup probe has passed; times are whole seconds."""
+    """From the engine's start until the pod was Ready, once a token had come; in whole seconds.
+
+    None where one restarted, or where it is longer than it may take: the pod was not Ready once more since.
+    """
     status = pod["status"]
     every = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     began = {
@@ -84,8 +88,21 @@ def _load_seconds(pod: Json) -> float | None:
     }
     if not {ENGINE, GATEWAY} <= began.keys():
         return None
-    seconds = (_moment(began[GATEWAY]) - _moment(began[ENGINE])).total_seconds()
-    return seconds if seconds > 0 else None
+    ready: Json = next((one for one in status["conditions"] if one["type"] == "Ready"), {})
+    if "lastTransitionTime" not in ready:
+        return None
+    seconds = (_moment(ready["lastTransitionTime"]) - _moment(began[ENGINE])).total_seconds()
+    return seconds if 0 < seconds <= _most(pod) else None
+
+
+def _most(pod: Json) -> float:
+    """Seconds after which an engine that does not answer is restarted, at the least."""
+    engine: Json = next((one for one in pod["spec"].get("containers") or [] if one["name"] == ENGINE), {})
+    probe, alive = engine.get("startupProbe") or {}, engine.get("livenessProbe") or {}
+    if probe:
+        return float(probe.get("failureThreshold", 3)) * float(probe.get("periodSeconds", 10))
+    asked = float(alive.get("failureThreshold", 3)) * float(alive.get("periodSeconds", 10))
+    return asked + float(alive.get("initialDelaySeconds", 0)) if alive else math.inf
 
 
 def _moment(text: str) -> datetime:
