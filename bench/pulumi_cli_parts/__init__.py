@@ -1,0 +1,1 @@
+"""What `bench/pulumi_cli.py` builds and needs beside it."""
