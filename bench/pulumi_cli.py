@@ -4,12 +4,14 @@ Builds both from their Go modules (ten minutes on two cores, once: they stay in 
 its own, and does what a user of the Pulumi CLI does, with a state in a folder. What must hold is checked, and
 printed with how long it took:
 
-- `pulumi preview` of `onprem` plans the resources, with the inputs, that tests/stacks/graphs has of it;
+- the plan of `onprem` is the deployer's, resource by resource, input by input;
 - the policy pack finds there what it finds without the CLI;
 - `up local --engine pulumi` ends with an answer of the model; again, nothing changes; `pulumi refresh` finds
   nothing that differs; a changed setting shows as exactly that;
 - the deployer refuses what the CLI has, and the other way round;
-- `down` leaves nothing.
+- `down` leaves nothing;
+- the CLI alone, as CI would: a plan is saved, exactly that plan is applied, with policies; the model answers;
+  `pulumi destroy` leaves nothing.
 
 Only the language host is ours (pulumi_cli_parts/language_host.py): Pulumi's is in a module that no registry
 served here. With --build it only builds.
@@ -18,9 +20,11 @@ served here. With --build it only builds.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import platform
+import secrets
 import shutil
 import stat
 import subprocess
@@ -30,6 +34,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +49,7 @@ CLI, PROVIDER = "github.com/pulumi/pulumi", "github.com/pulumi/pulumi-kubernetes
 PROVIDER_VERSION = "4.0.0-berth"
 SETTING = "berth:models.smollm2.autoscaling.target"
 _PATIENCE = 1200
+OK = 200
 
 
 def _version_of(module: str, part: str) -> str:
@@ -80,6 +86,7 @@ class Bench:
     """A copy of this checkout, with the CLI, and what held so far."""
 
     def __init__(self, folder: Path, programs: list[Path]) -> None:
+        self.folder = folder
         self.checkout = folder / "berth"
         ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache")
         shutil.copytree(ROOT, self.checkout, ignore=ignored)
@@ -148,17 +155,26 @@ def _short(urn: str) -> str:
     return f"{kinds.rpartition('$')[2]}::{name}"
 
 
+def _said(value: Any) -> Any:
+    """Inputs without what says nothing: the provider drops empty lists, and the engine adds its own keys."""
+    if isinstance(value, dict):
+        said = {key: _said(one) for key, one in value.items() if key not in {"__internal", "version"}}
+        return {key: one for key, one in said.items() if one not in ([], {})}
+    return [_said(one) for one in value] if isinstance(value, list) else value
+
+
 def preview(bench: Bench) -> None:
-    """The plan of a stack of Kubernetes objects alone."""
-    began = time.monotonic()
+    """The plan of a stack of Kubernetes objects alone: by the CLI, and by the deployer."""
     bench.run("pulumi", "stack", "init", "onprem", "--no-select")
-    planned = json.loads(bench.run("pulumi", "preview", "--stack", "onprem", "--json"))
-    seen = {_short(step["urn"]): step["newState"].get("inputs", {}) for step in planned["steps"]}
-    graph = json.loads((ROOT / "tests" / "stacks" / "graphs" / "onprem.json").read_text())
-    wanted = {one["resource"]: one["inputs"] for one in graph if one["resource"]}
-    seen = {name: inputs for name, inputs in seen.items() if not name.startswith("pulumi:pulumi:Stack::")}
-    wrong = sorted(name for name in seen.keys() | wanted.keys() if seen.get(name) != wanted.get(name))
-    bench.holds(f"preview onprem: {len(wanted)} resources as the recorded graph has them", began, wrong)
+    planned = []
+    for words in (["--engine", "pulumi"], ["--offline"]):
+        began = time.monotonic()
+        steps = json.loads(bench.berth("preview", "onprem", "--json", *words))["steps"]
+        states = [one["newState"] for one in steps]
+        planned.append({_short(one["urn"]): _said(one.get("inputs") or {}) for one in states})
+    ours, theirs = planned
+    wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    bench.holds(f"preview onprem: the same {len(ours)} resources by the CLI and without it", began, wrong)
 
 
 def policies(bench: Bench) -> None:
@@ -201,8 +217,54 @@ def life(bench: Bench) -> None:
     bench.holds("the deployer refuses what the CLI has", began, "" if "pulumi" in said else said)
     began = time.monotonic()
     bench.berth("down", "local", "--engine", "pulumi", "--yes")
-    left = Cluster(CLUSTER).kubectl("get", "namespaces,clusterroles,persistentvolumes", "-o", "name")
-    bench.holds("down: nothing is left", began, [one for one in left.split() if "/berth" in one])
+    bench.holds("down: nothing is left", began, left())
+
+
+def left() -> list[str]:
+    """What the cluster has of a stack; `berth:…` is its own."""
+    kinds = "namespaces,clusterroles,clusterrolebindings,persistentvolumes,apiservices"
+    found = Cluster(CLUSTER).kubectl("get", kinds, "-o", "name").split()
+    return [one for one in found if "/berth" in one and "/berth:" not in one]
+
+
+def plain(bench: Bench) -> None:
+    """The CLI alone, by the commands of .github/workflows/deploy-stack.yml: a plan, and exactly that plan."""
+    cluster = Cluster(CLUSTER)
+    [node] = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
+    names = [name for image in node["status"]["images"] for name in image["names"]]
+    refs = [name for name in names if name.startswith("berth.local/") and "@" not in name]
+    content = bench.stack()
+    config = content["config"]
+    address = node["status"]["addresses"][0]["address"]
+    kubeconfig = {"kubeconfig": str(cluster.kubeconfig)}
+    config["berth:sites"] = {"local": {"cluster": kubeconfig, "nodeAddress": address}}
+    config["berth:images"] = {"refs": {ref.split("/")[1].split(":")[0]: ref for ref in refs}}
+    # The salt belongs to the other stack's secrets.
+    content.pop("encryptionsalt", None)
+    bench.file.with_name("Pulumi.plain.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    stack, quiet = ["--stack", "plain"], ["--non-interactive", "--color", "never"]
+    bench.run("pulumi", "stack", "init", "plain", "--no-select")
+    key = secrets.token_hex(24)
+    bench.run("pulumi", "config", "set", *stack, "--secret", "--path", "berth:apiKeys.bench", key)
+    began = time.monotonic()
+    packs = ["--policy-pack", "policy"]
+    bench.run("pulumi", "preview", *stack, *packs, "--save-plan", "plan.json", *quiet)
+    said = bench.run("pulumi", "up", *stack, *packs, "--plan", "plan.json", "--yes", "--skip-preview", *quiet)
+    endpoint = json.loads(bench.run("pulumi", "stack", "output", *stack, "--json"))["endpoints"][
+        "local/smollm2"
+    ]
+    body = {"messages": [{"role": "user", "content": "What is a harbour?"}], "max_tokens": 8}
+    with httpx.Client(trust_env=False, timeout=120) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = client.post(f"{endpoint}/v1/chat/completions", json=body, headers=headers)
+    wrong = answer.text if answer.status_code != OK else key in said
+    bench.holds("pulumi up of a saved plan, with policies: the model answers its key", began, wrong)
+    files = [file.read_text() for file in (bench.folder / "state").rglob("*") if file.is_file()]
+    encoded = base64.b64encode(key.encode()).decode()
+    bench.holds("the key is nowhere in the state", began, any(key in one or encoded in one for one in files))
+    began = time.monotonic()
+    bench.run("pulumi", "destroy", *stack, "--yes", "--skip-preview", *quiet)
+    bench.holds("pulumi destroy: nothing is left", began, left())
 
 
 def main() -> None:
@@ -223,6 +285,7 @@ def main() -> None:
             preview(bench)
             policies(bench)
             life(bench)
+            plain(bench)
         finally:
             Cluster(CLUSTER).delete()
     print(f"{platform.platform()}, {os.cpu_count()} processors; load average {os.getloadavg()[0]:.1f}")

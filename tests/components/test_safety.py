@@ -179,3 +179,19 @@ def test_a_kubeconfigs_contents_are_secret_and_its_path_is_not(render: Callable[
         provider("config").items()
         >= {"enableConfigMapMutable": "true", "enableSecretMutable": "true"}.items()
     )
+
+
+def test_no_component_registers_a_resource(
+    render: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pulumi up --plan` takes the id that a resource has by then for a change of the saved plan."""
+    registered: dict[str, Json] = {}
+
+    def register(self: pulumi.ComponentResource, outputs: Json) -> None:
+        registered[type(self).__name__] = outputs
+
+    monkeypatch.setattr(pulumi.ComponentResource, "register_outputs", register)
+    render(lambda: ExistingCluster("own", {"kubeconfig": "config", "context": "c"}))
+    outputs = registered["ExistingCluster"]
+    assert outputs.keys() == {"context"}
+    assert not [one for one in outputs.values() if isinstance(one, pulumi.Resource)]

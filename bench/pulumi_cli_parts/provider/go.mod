@@ -1,5 +1,5 @@
 // What `python bench/pulumi_cli.py` builds: the Kubernetes provider of Pulumi, at the newest commit that was served.
-module berth.dev/bench/pulumi-kubernetes
+module berth.dev/bench/pulumi-resource-kubernetes
 
 go 1.26
 

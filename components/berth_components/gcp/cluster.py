@@ -89,9 +89,9 @@ class GkeCluster(pulumi.ComponentResource):
         self.provider = cluster_provider(name, self.kubeconfig, self.cluster_id, self)
         if new is not None:
             hyperdisk_class(name, self.provider, self)
+        # Not the provider: a saved plan knows no id of it yet, and `pulumi up --plan` calls that a change.
         self.register_outputs(
             {
-                "provider": self.provider,
                 "kubeconfig": self.kubeconfig,
                 "clusterName": self.cluster_name,
                 "clusterId": self.cluster_id,
