@@ -69,7 +69,7 @@ COMPONENTS: dict[str, tuple[list[str], list[str]]] = {
             *("namespace", "deployment", "server", "prometheus", "maxReplicas", "minReplicas?", "wakes?"),
             *("target?", "runningTarget?", "pollingSeconds?", "scaleUp?", "scaleDown?", "name?"),
         ],
-        ["name"],
+        ["name", "autoscaler"],
     ),
     "MetricsAdapter": (
         [
