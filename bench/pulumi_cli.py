@@ -5,6 +5,7 @@ its own, and does what a user of the Pulumi CLI does, with a state in a folder. 
 printed with how long it took:
 
 - the plan of `onprem` is the deployer's, resource by resource, input by input;
+- `pulumi package` reads the components' schema;
 - the policy pack finds there what it finds without the CLI;
 - `up local --engine pulumi` ends with an answer of the model; again, nothing changes; `pulumi refresh` finds
   nothing that differs; a changed setting shows as exactly that;
@@ -177,6 +178,15 @@ def preview(bench: Bench) -> None:
     bench.holds(f"preview onprem: the same {len(ours)} resources by the CLI and without it", began, wrong)
 
 
+def package(bench: Bench) -> None:
+    """The components as a package for other languages."""
+    began = time.monotonic()
+    schema = json.loads(bench.run("pulumi", "package", "get-schema", "./components"))
+    named = {"berth:index:ModelServer", "berth:index:Router", "berth:index:ExistingCluster"}
+    what = f"pulumi package get-schema ./components: {len(schema['resources'])} components"
+    bench.holds(what, began, sorted(named - schema["resources"].keys()))
+
+
 def policies(bench: Bench) -> None:
     """The same findings by the CLI and without it."""
     found = []
@@ -283,6 +293,7 @@ def main() -> None:
         bench = Bench(Path(folder), programs)
         try:
             preview(bench)
+            package(bench)
             policies(bench)
             life(bench)
             plain(bench)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -106,22 +107,34 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
 
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
         environment = dict(one.partition("=")[::2] for one in request.env)
-        module = "pulumi.policy" if request.kind == "analyzer" else "pulumi.run.plugin"
         program = str(Path(request.info.program_directory or request.program, request.info.entry_point))
-        given = [*request.args, program] if request.kind == "analyzer" else [program, *request.args]
-        words = [python_of(request.info, program), "-u", "-m", module, *given]
+        words = [python_of(request.info, program), "-u"]
+        if request.kind == "analyzer":
+            words += ["-m", "pulumi.policy", *request.args, program]
+        else:
+            words += [program, *request.args]
         child = subprocess.Popen(
             words,
             cwd=request.pwd or None,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
         )
         self._children.add(child)
         context.add_callback(child.terminate)
-        with child:
-            while child.stdout and (chunk := os.read(child.stdout.fileno(), 65536)):
-                yield language_pb2.RunPluginResponse(stdout=chunk)
+        with child, selectors.DefaultSelector() as streams:
+            for name, stream in (("stdout", child.stdout), ("stderr", child.stderr)):
+                if stream:
+                    streams.register(stream, selectors.EVENT_READ, name)
+            while streams.get_map():
+                for key, _ in streams.select():
+                    chunk = os.read(key.fd, 65536)
+                    if not chunk:
+                        streams.unregister(key.fd)
+                    elif key.data == "stdout":
+                        yield language_pb2.RunPluginResponse(stdout=chunk)
+                    else:
+                        yield language_pb2.RunPluginResponse(stderr=chunk)
         self._children.discard(child)
         yield language_pb2.RunPluginResponse(exitcode=child.wait())
 
