@@ -12,13 +12,15 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 import yaml
+
+from tests.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,16 +90,9 @@ def hook(cluster: Cluster) -> Iterator[Hook]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer((address, 0), Handler)
-    made.url = f"http://{address}:{server.server_port}/"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with listening(address, Handler) as url:
+        made.url = f"{url}/"
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class Watched:
