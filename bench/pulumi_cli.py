@@ -26,7 +26,6 @@ import json
 import os
 import platform
 import secrets
-import shutil
 import stat
 import subprocess
 import sys
@@ -43,6 +42,8 @@ sys.path.insert(0, str(ROOT))
 
 from berth.cli.console import ClusterProgress, Console  # noqa: E402 - found by the line above
 from berth.localcluster import Cluster, Progress, build_tool  # noqa: E402
+
+from tests.checkouts import copy_of, environment  # noqa: E402
 
 CLUSTER = "berth-bench-pulumi"
 PARTS = ROOT / "bench" / "pulumi_cli_parts"
@@ -88,9 +89,7 @@ class Bench:
 
     def __init__(self, folder: Path, programs: list[Path]) -> None:
         self.folder = folder
-        self.checkout = folder / "berth"
-        ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache")
-        shutil.copytree(ROOT, self.checkout, ignore=ignored)
+        self.checkout = copy_of(ROOT, folder)
         # The project's own virtualenv, as Pulumi.yaml names it: the one that runs this.
         (self.checkout / ".venv").symlink_to(sys.prefix)
         host = folder / "bin" / "pulumi-language-python"
@@ -100,12 +99,9 @@ class Bench:
         host.chmod(host.stat().st_mode | stat.S_IXUSR)
         for name in ("state", "home"):
             (folder / name).mkdir()
-        rooms = [str(path.parent) for path in self.checkout.glob("*/pyproject.toml")]
         self.environment = {
-            **os.environ,
+            **environment(self.checkout, CLUSTER),
             "PATH": os.pathsep.join([str(host.parent), *map(str, programs), os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join(rooms),
-            "BERTH_CLUSTER": CLUSTER,
             "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
             "PULUMI_HOME": str(folder / "home"),
             "PULUMI_CONFIG_PASSPHRASE": "of this bench",

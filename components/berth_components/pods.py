@@ -109,13 +109,12 @@ def startup_probe(
     command: Sequence[str] | None = None,
     path: str | None = None,
     timeout: int = 5,
-    tls: bool = False,
 ) -> core.ProbeArgs:
     """Gives a container the whole budget (seconds) to start: asked often where it is short."""
     period = combine(lambda seconds: 1 if seconds <= OFTEN_UP_TO else 5, budget)
     return core.ProbeArgs(
         exec_=core.ExecActionArgs(command=[*command]) if command else None,
-        http_get=_http_get(path, tls=tls) if path else None,
+        http_get=_http_get(path, tls=False) if path else None,
         period_seconds=period,
         timeout_seconds=timeout,
         failure_threshold=combine(lambda seconds, every: -(-int(seconds) // every), budget, period),

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from berth.deployer.state import record_name
 from berth.operations.diagnosis import AskedServer, Finding, diagnose, look
+
+from tests.checkouts import copy_of, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +40,8 @@ class Stack:
     def __init__(self, checkout: Path, cluster: Cluster) -> None:
         self.cluster = cluster
         self._checkout = checkout
-        rooms = [str(path.parent) for path in checkout.glob("*/pyproject.toml")]
         self.key = ""
-        self._environment = {**os.environ, "BERTH_CLUSTER": cluster.name, "PYTHONPATH": ":".join(rooms)}
+        self._environment = environment(checkout, cluster.name)
 
     def berth(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -104,10 +104,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(cluster: Cluster, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    checkout = tmp_path_factory.mktemp("checkout") / "berth"
-    ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "tests")
-    shutil.copytree(root, checkout, ignore=ignored)
-    made = Stack(checkout, cluster)
+    made = Stack(copy_of(root, tmp_path_factory.mktemp("checkout")), cluster)
     done = made.berth("up", "local", "--yes", "--take-back")
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
     made.key = made.berth("key", "local").stdout.strip()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.checkouts import copy_of, environment
 from tests.cluster.streams import stream_through
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ class Berth:
 
     def __init__(self, checkout: Path, cluster: str) -> None:
         self.checkout = checkout
-        rooms = [str(path.parent) for path in checkout.glob("*/pyproject.toml")]
-        self._environment = {**os.environ, "BERTH_CLUSTER": cluster, "PYTHONPATH": ":".join(rooms)}
+        self._environment = environment(checkout, cluster)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -48,10 +46,7 @@ class Berth:
 
 def copied(root: Path, folders: pytest.TempPathFactory) -> Path:
     """Copy this checkout."""
-    checkout = folders.mktemp("checkout") / "berth"
-    ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "tests")
-    shutil.copytree(root, checkout, ignore=ignored)
-    return checkout
+    return copy_of(root, folders.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")

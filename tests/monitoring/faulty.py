@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import yaml
 
+from tests.checkouts import copy_of, environment
 from tests.listening import listening
 
 if TYPE_CHECKING:
@@ -99,19 +99,16 @@ class Watched:
     """A copy of a checkout, deployed on a cluster with its alerts sent to a hook."""
 
     def __init__(self, root: Path, folder: Path, cluster: Cluster, hook: Hook, delay: float) -> None:
-        self.checkout = folder / "berth"
+        self.checkout = copy_of(root, folder)
         self.cluster = cluster
         self.hook = hook
-        ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "tests")
-        shutil.copytree(root, self.checkout, ignore=ignored)
         stack = self.checkout / "stacks" / "Pulumi.local.yaml"
         content = yaml.safe_load(stack.read_text())
         monitoring = content["config"].setdefault("berth:monitoring", {"mode": "bundled"})
         monitoring |= {"receivers": {RECEIVER: {"kind": "webhook"}}, "alertDelay": delay, "scrapeSeconds": 5}
         content["config"]["berth:alertSecrets"] = {RECEIVER: hook.url}
         stack.write_text(yaml.safe_dump(content, sort_keys=False))
-        rooms = [str(path.parent) for path in self.checkout.glob("*/pyproject.toml")]
-        self.environment = {**os.environ, "BERTH_CLUSTER": cluster.name, "PYTHONPATH": ":".join(rooms)}
+        self.environment = environment(self.checkout, cluster.name)
         self.prometheus = ""
 
     def berth(self, *words: str, check: bool = True) -> str:
